@@ -1,0 +1,191 @@
+"""Batches: what a step of training or decoding consumes, read from a data directory.
+
+B batch, T feature frames, F features, U labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset
+
+from dualtk.data.arks import read_matrix
+from dualtk.data.kaldi import load_table
+from dualtk.data.sampler import BucketedBatches
+from dualtk.errors import InputError
+
+
+@dataclass
+class Batch:
+    """Padded utterances.
+
+    Attributes:
+        utterances: B names.
+        feats: (B, T, F) float32 raw log-mel energies, 0 beyond lengths.
+        feat_lengths: (B,) int64.
+        targets: (B, U) int64 wordpiece ids 1..V-1, 0 beyond lengths.
+        target_lengths: (B,) int64.
+    """
+
+    utterances: list[str]
+    feats: Tensor
+    feat_lengths: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on `device`; copies overlap with computation where the memory is pinned."""
+        moved = {
+            name: getattr(self, name).to(device, non_blocking=True)
+            for name in ("feats", "feat_lengths", "targets", "target_lengths")
+        }
+        return replace(self, **moved)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory (torch's DataLoader calls this)."""
+        pinned = {
+            name: getattr(self, name).pin_memory() for name in ("feats", "feat_lengths", "targets", "target_lengths")
+        }
+        return replace(self, **pinned)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One utterance that can be read: `location` is `file.ark:offset`, `targets` its wordpiece ids."""
+
+    name: str
+    location: str
+    num_frames: int
+    text: str
+    targets: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The utterances of a data directory in its order, and one line for each that was left out."""
+
+    directory: Path
+    entries: list[Entry]
+    dropped: list[str]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Feature frames of each entry."""
+        return [entry.num_frames for entry in self.entries]
+
+
+def select_utterances(
+    directory: Path,
+    encode: Callable[[str], Sequence[int]] | None = None,
+    *,
+    min_frames: int = 4,
+    max_frames: int | None = None,
+) -> Selection:
+    """Read feats.scp, utt2num_frames and text of a data directory.
+
+    Args:
+        directory: the data directory.
+        encode: text to wordpiece ids (`Wordpieces.encode`); None where no targets are wanted, then text may be absent.
+        min_frames: feature frames of one encoder output frame; a shorter utterance is refused.
+        max_frames: longer utterances are left out and listed in `dropped`; None for no limit.
+
+    Raises:
+        InputError: a faulty table, an utterance without features or transcript, one too short, or none left.
+    """
+    feats = load_table(directory / "feats.scp")
+    frames = load_table(directory / "utt2num_frames")
+    text = load_table(directory / "text") if encode is not None or (directory / "text").exists() else None
+    entries: list[Entry] = []
+    dropped: list[str] = []
+    for name, location in feats.entries.items():
+        if text is not None and name not in text.entries:
+            raise InputError(f"{text.path}: utterance {name} of {feats.where(name)} has no transcript")
+        count = frames.entries.get(name, "")
+        if not count.isdigit():
+            raise InputError(f"{frames.where(name)}: utterance {name} has no number of frames")
+        num_frames = int(count)
+        if num_frames < min_frames:
+            raise InputError(
+                f"{frames.where(name)}: utterance {name} has {num_frames} frames, "
+                f"less than one output frame ({min_frames})"
+            )
+        if max_frames is not None and num_frames > max_frames:
+            dropped.append(
+                f"{frames.where(name)}: utterance {name} has {num_frames} frames, more than {max_frames}: left out"
+            )
+            continue
+        words = text.entries[name] if text is not None else ""
+        targets = tuple(encode(words)) if encode is not None else ()
+        entries.append(Entry(name, location, num_frames, words, targets))
+    if not entries:
+        raise InputError(f"{feats.path}: no utterance is left" + (f"; first: {dropped[0]}" if dropped else ""))
+    return Selection(directory, entries, dropped)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance: feats (T, F) float32, targets (U,) int64."""
+
+    name: str
+    feats: Tensor
+    targets: Tensor
+
+
+class FeatureDataset(Dataset[Example]):
+    """The utterances of a selection; features are read by seeking, or once and for all with `cache`."""
+
+    def __init__(self, selection: Selection, cache: bool = False) -> None:
+        self.directory = selection.directory
+        self.entries = selection.entries
+        self.dim = int(read_matrix(self.entries[0].location, self.directory).shape[-1])
+        self.cached: list[Tensor] | None = [self._read(entry) for entry in self.entries] if cache else None
+
+    def _read(self, entry: Entry) -> Tensor:
+        matrix = read_matrix(entry.location, self.directory)
+        if matrix.shape != (entry.num_frames, self.dim):
+            raise InputError(
+                f"{self.directory / 'feats.scp'}: utterance {entry.name} has features {tuple(matrix.shape)}, "
+                f"expected {(entry.num_frames, self.dim)}"
+            )
+        return torch.tensor(matrix, dtype=torch.float32)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> Example:
+        entry = self.entries[index]
+        feats = self.cached[index] if self.cached is not None else self._read(entry)
+        return Example(entry.name, feats, torch.tensor(entry.targets, dtype=torch.int64))
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Pad examples to one batch, in the order given."""
+    return Batch(
+        utterances=[example.name for example in examples],
+        feats=pad_sequence([example.feats for example in examples], batch_first=True),
+        feat_lengths=torch.tensor([len(example.feats) for example in examples]),
+        targets=pad_sequence([example.targets for example in examples], batch_first=True),
+        target_lengths=torch.tensor([len(example.targets) for example in examples]),
+    )
+
+
+def batch_loader(
+    dataset: FeatureDataset, batches: BucketedBatches, num_workers: int = 0, pin_memory: bool = False
+) -> DataLoader[Batch]:
+    """A loader of the epoch and position that `batches` stands at; iterate it once per epoch.
+
+    It has a generator of its own: torch's would be drawn from at each start, and a resumed run would then differ.
+    """
+    return DataLoader(
+        dataset,  # type: ignore[arg-type]  # torch types a loader by its dataset, not by its collate
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),
+    )

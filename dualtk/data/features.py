@@ -1,0 +1,220 @@
+"""Feature extraction: a data directory's audio to archives inside it, by several processes, resumable at any moment.
+
+Utterances are cut into shards. A shard is an archive and a `.shards/N.json` that carries the digest of what it was made
+from; both appear whole or not at all, so a killed run keeps its finished shards and the tables are written last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dualtk.data.arks import write_cmvn, write_entry
+from dualtk.data.audio import read_audio
+from dualtk.data.fbank import DEFAULT_OPTIONS, FbankOptions, fbank, write_options
+from dualtk.data.kaldi import AudioSource, group_speakers, load_table, read_audio_sources, read_table, write_table
+from dualtk.data.processes import run_jobs
+from dualtk.errors import InputError
+from dualtk.files import Done, atomic_path, digest, write_text
+
+SHARD_UTTERANCES = 1000  # what a kill can cost one process: some 15 seconds of work
+MIN_SHARDS = 16  # so that a small corpus keeps as many processes busy
+
+
+@dataclass(frozen=True)
+class Task:
+    """One utterance to extract: its name, where it is heard, and at what speed."""
+
+    name: str
+    source: AudioSource
+    speed: float
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One archive: `feats.<number>.ark` in `directory`, and the digest of all that decides its bytes."""
+
+    directory: Path
+    number: int
+    tasks: tuple[Task, ...]
+    options: FbankOptions
+    expected_rate: int | None
+    key: str
+
+    @property
+    def ark(self) -> Path:
+        """The archive."""
+        return self.directory / f"feats.{self.number}.ark"
+
+    @property
+    def record(self) -> Path:
+        """What is known of the finished archive."""
+        return self.directory / ".shards" / f"{self.number}.json"
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What is known of a finished shard: (name, byte offset, frames, seconds) per utterance, and CMVN statistics."""
+
+    key: str
+    entries: list[tuple[str, int, int, float]]
+    stats: list[list[float]]
+
+
+def perturbed(name: str, speed: float) -> str:
+    """The name of an utterance or speaker at another speed, as Kaldi's perturb_data_dir_speed.sh has it."""
+    return name if speed == 1.0 else f"sp{speed:g}-{name}"
+
+
+def extract_features(
+    directory: Path,
+    output: Path | None = None,
+    options: FbankOptions = DEFAULT_OPTIONS,
+    *,
+    num_jobs: int = 1,
+    speeds: Sequence[float] = (1.0,),
+    cmvn: bool = False,
+    expected_rate: int | None = None,
+    progress: bool = True,
+) -> bool:
+    """Extract a data directory's features into feats.*.ark, feats.scp, utt2num_frames, utt2dur and, if asked, cmvn.ark.
+
+    Args:
+        directory: wav.scp (and segments), text and utt2spk are read here.
+        output: where the features go; None: `directory` itself. Other speeds than (1.0,) need another folder, which
+            gets text, utt2spk and spk2utt of the perturbed utterances too.
+        options: of the features.
+        num_jobs: processes, one thread each; the files do not depend on how many.
+        speeds: playing speeds; every utterance is extracted at each.
+        cmvn: also sum up mean and variance over all frames.
+        expected_rate: refuse audio of another sample rate (Hz) instead of resampling it.
+        progress: show a bar.
+
+    Returns:
+        False if everything was there already, made from the same inputs.
+
+    Raises:
+        InputError: naming the utterance and file at fault; finished shards are kept for the next attempt.
+    """
+    output = output or directory
+    if tuple(speeds) != (1.0,) and output.resolve() == directory.resolve():
+        raise InputError(f"{directory}: speed perturbation makes a new data directory: give another output folder")
+    sources = read_audio_sources(directory)
+    if not sources:
+        raise InputError(f"{directory / 'wav.scp'}: lists no utterances")
+    tasks = sorted(
+        (Task(perturbed(name, speed), source, speed) for name, source in sources.items() for speed in speeds),
+        key=lambda task: task.name,
+    )
+    shards = _make_shards(output, tasks, options, expected_rate)
+    done = Done(output / ".features.done")
+    companions = [directory / name for name in ("text", "utt2spk") if output.resolve() != directory.resolve()]
+    key = digest(companions, [[shard.key for shard in shards], cmvn])
+    if done.matches(key) and (output / "feats.scp").exists() and all(shard.ark.exists() for shard in shards):
+        return False
+    done.clear()
+    (output / "feats.scp").unlink(missing_ok=True)  # it must never point into archives that are being replaced
+    waiting = [shard for shard in shards if _finished(shard) is None]
+    run_jobs(extract_shard, waiting, num_jobs, sum(len(shard.tasks) for shard in waiting), progress, str(output))
+    results = [result for shard in shards if (result := _finished(shard)) is not None]
+    assert len(results) == len(shards)
+    if companions:
+        _write_companions(directory, output, speeds)
+    _write_tables(output, shards, results, cmvn)
+    write_options(output, options)
+    _remove_others(output, shards)
+    done.write(key)
+    return True
+
+
+def _make_shards(output: Path, tasks: list[Task], options: FbankOptions, expected_rate: int | None) -> list[Shard]:
+    """Cut the tasks evenly, whatever the number of processes; a shard's key covers audio files by size and time."""
+    count = min(len(tasks), max(MIN_SHARDS, -(-len(tasks) // SHARD_UTTERANCES)))
+    shards: list[Shard] = []
+    for number in range(count):
+        part = tuple(tasks[number * len(tasks) // count : (number + 1) * len(tasks) // count])
+        states = [(task.source.path.stat().st_size, task.source.path.stat().st_mtime_ns) for task in part]
+        what = [[task.name, str(task.source.path), task.source.start, task.source.end, task.speed] for task in part]
+        key = digest([], [asdict(options), expected_rate, what, states])
+        shards.append(Shard(output, number + 1, part, options, expected_rate, key))
+    return shards
+
+
+def _finished(shard: Shard) -> ShardResult | None:
+    """The record of a shard that was made from the same inputs, or None."""
+    try:
+        result = ShardResult(**json.loads(shard.record.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return result if result.key == shard.key and shard.ark.is_file() else None
+
+
+def extract_shard(shard: Shard) -> Iterator[int]:
+    """Write one archive and then its record; yields 1 per utterance done."""
+    for leftover in shard.directory.glob(f".{shard.ark.name}.*.part"):
+        leftover.unlink(missing_ok=True)  # of a killed run
+    entries: list[tuple[str, int, int, float]] = []
+    stats = np.zeros((2, shard.options.num_mels + 1))
+    shard.record.unlink(missing_ok=True)
+    with atomic_path(shard.ark) as temporary, temporary.open("wb") as stream:
+        for task in shard.tasks:
+            matrix, duration = _extract(task, shard)
+            offset = write_entry(stream, task.name, matrix)
+            entries.append((task.name, offset, len(matrix), duration))
+            stats[0, :-1] += matrix.sum(axis=0, dtype=np.float64)
+            stats[1, :-1] += np.square(matrix, dtype=np.float64).sum(axis=0)
+            stats[0, -1] += len(matrix)
+            yield 1
+        stream.flush()
+        os.fsync(stream.fileno())  # the record must never outlive the archive it describes
+    write_text(shard.record, json.dumps(asdict(ShardResult(shard.key, entries, stats.tolist()))))
+
+
+def _extract(task: Task, shard: Shard) -> tuple[np.ndarray, float]:
+    """The features (T, F) of one utterance and its seconds at its speed."""
+    try:
+        samples, sample_rate = read_audio(task.source, shard.expected_rate)
+        matrix = fbank(samples, sample_rate, shard.options, task.speed).numpy()
+    except InputError as error:
+        raise InputError(f"utterance {task.name}: {error}") from error
+    return matrix, len(samples) / sample_rate / task.speed
+
+
+def _write_companions(directory: Path, output: Path, speeds: Sequence[float]) -> None:
+    """Copy text and speakers under the names of every speed."""
+    text, speakers = load_table(directory / "text"), read_table(directory / "utt2spk")
+    for name in speakers:
+        if name not in text.entries:
+            raise InputError(f"{text.path}: utterance {name} has no transcript")
+    named = {perturbed(name, speed): (name, speed) for name in speakers for speed in speeds}
+    new_speakers = {new: perturbed(speakers[name], speed) for new, (name, speed) in named.items()}
+    write_table(output / "text", {new: text.entries[name] for new, (name, _) in named.items()})
+    write_table(output / "utt2spk", new_speakers)
+    write_table(output / "spk2utt", group_speakers(new_speakers))
+
+
+def _write_tables(output: Path, shards: list[Shard], results: list[ShardResult], cmvn: bool) -> None:
+    """Write what Kaldi expects of a directory with features, feats.scp last."""
+    frames = {name: count for result in results for name, _, count, _ in result.entries}
+    durations = {name: f"{seconds:.4f}" for result in results for name, _, _, seconds in result.entries}
+    locations = {
+        name: f"{shard.ark}:{offset}" for shard, result in zip(shards, results) for name, offset, _, _ in result.entries
+    }
+    write_table(output / "utt2num_frames", frames)
+    write_table(output / "utt2dur", durations)
+    if cmvn:
+        write_cmvn(output / "cmvn.ark", np.sum([result.stats for result in results], axis=0))
+    write_table(output / "feats.scp", locations)
+
+
+def _remove_others(output: Path, shards: list[Shard]) -> None:
+    """Remove archives and records of an earlier cut into more shards."""
+    kept = {path for shard in shards for path in (shard.ark, shard.record)}
+    for path in [*output.glob("feats.*.ark"), *output.glob(".shards/*.json")]:
+        if path not in kept:
+            path.unlink()

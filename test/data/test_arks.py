@@ -1,0 +1,99 @@
+"""Archives against kaldiio's own reader and writer, and what must never be read."""
+
+from __future__ import annotations
+
+import pickle
+
+import kaldiio
+import numpy as np
+import pytest
+import torch
+
+from dualtk.data.arks import read_cmvn, read_matrix, read_shape, write_cmvn, write_entry
+from dualtk.errors import InputError
+
+
+@pytest.fixture
+def matrices():
+    random = np.random.default_rng(0)
+    return {f"u{index}": random.standard_normal((index + 3, 5)).astype(np.float32) for index in range(4)}
+
+
+def test_kaldiio_reads_ours(tmp_path, matrices):
+    with (tmp_path / "feats.1.ark").open("wb") as stream:
+        offsets = {key: write_entry(stream, key, matrix) for key, matrix in matrices.items()}
+    for key, matrix in kaldiio.load_ark(str(tmp_path / "feats.1.ark")):
+        np.testing.assert_array_equal(matrix, matrices[key])
+    for key, offset in offsets.items():
+        np.testing.assert_array_equal(kaldiio.load_mat(f"{tmp_path}/feats.1.ark:{offset}"), matrices[key])
+
+
+@pytest.mark.parametrize("compression", [None, 1, 2, 3, 5])
+def test_we_read_kaldiio(tmp_path, matrices, compression):
+    scp = tmp_path / "feats.scp"
+    kaldiio.save_ark(str(tmp_path / "a.ark"), matrices, scp=str(scp), compression_method=compression)
+    for line in scp.read_text().splitlines():
+        _key, location = line.split()
+        expected = kaldiio.load_mat(location)
+        np.testing.assert_array_equal(read_matrix(location, tmp_path), expected)
+        assert read_shape(location, tmp_path) == expected.shape
+
+
+def test_moved_directory(tmp_path, matrices, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "moved").mkdir()
+    with (tmp_path / "moved" / "feats.1.ark").open("wb") as stream:
+        offset = write_entry(stream, "u1", matrices["u1"])
+    np.testing.assert_array_equal(read_matrix(f"data/train/feats.1.ark:{offset}", tmp_path / "moved"), matrices["u1"])
+
+
+class Bomb:
+    def __reduce__(self):
+        return eval, ("open('pwned', 'w')",)
+
+
+def test_nothing_is_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.ark").write_bytes(b"u PKL" + pickle.dumps(Bomb()))
+    for location in ("a.ark:2", "touch pwned |", "| touch pwned"):
+        for read in (read_matrix, read_shape):
+            with pytest.raises(InputError, match=r"no Kaldi matrix there|pipes are not run"):
+                read(location, tmp_path)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_truncated_and_missing(tmp_path, matrices):
+    path = tmp_path / "a.ark"
+    with path.open("wb") as stream:
+        offset = write_entry(stream, "u", matrices["u3"])
+    whole = path.read_bytes()
+    for size in (len(whole) - 1, offset + 8, offset + 1, offset):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match=f"a.ark: byte {offset}: no Kaldi matrix there"):
+            read_matrix(f"{path}:{offset}", tmp_path)
+    with pytest.raises(InputError, match=r"no archive .*b\.ark"):
+        read_matrix(f"{tmp_path}/b.ark:7", tmp_path)
+
+
+def test_cmvn(tmp_path):
+    frames = np.random.default_rng(0).normal(3.0, 2.0, (1000, 4))
+    stats = np.zeros((2, 5))
+    stats[0, :4], stats[1, :4], stats[0, 4] = frames.sum(0), (frames**2).sum(0), len(frames)
+    write_cmvn(tmp_path / "cmvn.ark", stats)
+    np.testing.assert_array_equal(kaldiio.load_mat(str(tmp_path / "cmvn.ark")), stats)
+    kaldiio.save_ark(str(tmp_path / "keyed.ark"), {"global": stats})
+    for name in ("cmvn.ark", "keyed.ark"):
+        mean, istd = read_cmvn(tmp_path / name)
+        torch.testing.assert_close(mean, torch.tensor(frames.mean(0)).float())
+        torch.testing.assert_close(istd, torch.tensor(1 / frames.std(0)).float())
+
+
+def test_bad_cmvn(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_cmvn(tmp_path / "cmvn.ark")
+    (tmp_path / "cmvn.ark").write_bytes(b"nonsense")
+    with pytest.raises(InputError, match="holds no Kaldi matrix"):
+        read_cmvn(tmp_path / "cmvn.ark")
+    write_cmvn(tmp_path / "cmvn.ark", np.zeros((2, 5)))
+    with pytest.raises(InputError, match="holds no CMVN statistics"):
+        read_cmvn(tmp_path / "cmvn.ark")

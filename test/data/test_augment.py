@@ -1,0 +1,88 @@
+"""SpecAugment's masks: how many, how wide, where."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dualtk.data.augment import SpecAugment
+
+
+def runs(mask):
+    """(start, width) of each block of True in a 1-D mask."""
+    edges = torch.diff(mask.int(), prepend=torch.zeros(1, dtype=torch.int), append=torch.zeros(1, dtype=torch.int))
+    starts, ends = (edges == 1).nonzero().flatten(), (edges == -1).nonzero().flatten()
+    return list(zip(starts.tolist(), (ends - starts).tolist()))
+
+
+def test_lengths_and_values():
+    torch.manual_seed(0)
+    lengths = torch.tensor([100, 37, 1, 400])
+    feats = torch.randn(4, 400, 80)
+    out = SpecAugment()(feats, lengths)
+    masked = out != feats
+    assert not out[masked].any()
+    for row, length in enumerate(lengths):
+        assert not masked[row, length:].any()
+    assert torch.equal(SpecAugment().eval()(feats, lengths), feats)
+
+
+def test_one_frequency_mask():
+    torch.manual_seed(0)
+    mask = SpecAugment(1, 27, 0).mask(torch.full((4000,), 10), 10, 80)
+    assert torch.equal(mask, mask[:, :1].expand_as(mask))
+    blocks = [runs(row) for row in mask[:, 0]]
+    assert all(len(block) <= 1 for block in blocks)
+    widths = torch.tensor([block[0][1] if block else 0 for block in blocks])
+    assert torch.bincount(widths, minlength=28).min() > 4000 / 28 * 0.6  # uniform on 0..27
+    assert widths.max() == 27
+    ends = [block[0][0] + block[0][1] for block in blocks if block]
+    assert min(block[0][0] for block in blocks if block) == 0
+    assert max(ends) == 80
+
+
+def test_time_masks_scale_with_length():
+    torch.manual_seed(0)
+    lengths = torch.tensor([1000, 200, 19])
+    mask = SpecAugment(0, 0, 1, time_fraction=0.05).mask(lengths.repeat_interleave(500), 1000, 4)
+    per_length = mask[..., 0].view(3, 500, 1000)
+    assert torch.equal(mask, mask[..., :1].expand_as(mask))
+    for rows, widest in zip(per_length, (50, 10, 0)):
+        widths = rows.sum(1)
+        assert widths.max() == widest
+        assert all(len(runs(row)) <= 1 for row in rows)
+    assert SpecAugment(0, 0, 1, time_width=7, time_fraction=0.05).mask(lengths, 1000, 4)[..., 0].sum(1).max() <= 7
+
+
+def test_number_of_masks():
+    torch.manual_seed(0)
+    mask = SpecAugment(0, 0, 10, time_fraction=0.05).mask(torch.full((200,), 2000), 2000, 1)[..., 0]
+    assert mask.sum(1).max() <= 10 * 100
+    assert max(len(runs(row)) for row in mask) > 5
+    adaptive = SpecAugment(0, 0, 10, time_fraction=0.05, time_rate=0.001).mask(torch.full((200,), 2000), 2000, 1)[
+        ..., 0
+    ]
+    assert max(len(runs(row)) for row in adaptive) == 2
+
+
+def test_drawn_from_torch():
+    lengths = torch.tensor([50, 60])
+    feats = torch.randn(2, 60, 80)
+    augment = SpecAugment()
+    torch.manual_seed(3)
+    first = augment(feats, lengths)
+    assert not torch.equal(first, augment(feats, lengths))
+    torch.manual_seed(3)
+    assert torch.equal(first, augment(feats, lengths))
+
+
+def test_nothing_to_mask():
+    feats = torch.randn(2, 60, 80)
+    assert torch.equal(SpecAugment(0, 27, 0)(feats, torch.tensor([50, 60])), feats)
+    assert SpecAugment(2, 200, 2, time_fraction=1.0)(torch.randn(1, 2, 3), torch.tensor([2])).shape == (1, 2, 3)
+
+
+@pytest.mark.parametrize("arguments", [{"num_time_masks": -1}, {"time_fraction": 1.5}, {"time_rate": -0.1}])
+def test_refused(arguments):
+    with pytest.raises(ValueError, match=r"masks|time_"):
+        SpecAugment(**arguments)
