@@ -1,0 +1,211 @@
+"""Conformer (Gulati et al. 2020) with dual-mode layers (Dual-mode ASR, section 3.1).
+
+Axes: B batch, T feature frames, T' output frames, F features, D width, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
+
+from dualtk.encoders.base import EncoderOutput, pad_features, require_streaming, split_heads, zero_state
+from dualtk.modes import Mode
+from dualtk.nn.attention import Positions, position_table
+from dualtk.nn.blocks import ConvolutionModule, FeedForward, SelfAttention
+from dualtk.nn.dropout import Dropout
+from dualtk.nn.dual import DualNorm, NormKind
+from dualtk.nn.masks import attention_mask, cache_mask, padding_mask
+from dualtk.nn.state import Spec, State, nest, nest_state, split_state
+from dualtk.nn.subsampling import ConvSubsampling
+
+
+class BlockOutput(NamedTuple):
+    """Frames (B, T', D) of a block, and what they were after its attention's residual connection."""
+
+    frames: Tensor
+    attended: Tensor
+
+
+class Context(NamedTuple):
+    """What every block of a forward pass shares."""
+
+    mask: Tensor  # (B, T') bool, frames that exist
+    attention: Tensor  # (B, 1, T', T') added to the scores
+    table: Tensor | None  # positions
+    mode: Mode
+
+
+class ConformerBlock(nn.Module):
+    """Half a feed-forward, attention, convolution, half a feed-forward, norm (Gulati et al. 2020, equation 1)."""
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        kernel: int,
+        dropout: float,
+        positions: Positions,
+        convolution_norm: NormKind,
+        mode_names: Sequence[str],
+        checkpoint: bool,
+    ) -> None:
+        super().__init__()
+        self.first_feedforward = FeedForward(dim, feedforward_dim, dropout, mode_names)
+        self.attention = SelfAttention(dim, num_heads, dropout, positions, mode_names)
+        self.convolution = ConvolutionModule(dim, kernel, dropout, convolution_norm, mode_names)
+        self.second_feedforward = FeedForward(dim, feedforward_dim, dropout, mode_names)
+        self.norm = DualNorm("layer", dim, mode_names)
+        self.checkpoint = checkpoint
+
+    def state_spec(self, num_cached: int) -> Spec:
+        """Keys and values of `num_cached` frames, and the left frames of the convolution."""
+        return {**self.attention.state_spec(num_cached), **self.convolution.state_spec()}
+
+    def forward(self, x: Tensor, context: Context) -> BlockOutput:
+        """(B, T', D) -> (B, T', D)."""
+        attended, mixed = self._run(self._before_norm, x, context)
+        mixed = self.convolution.depthwise_norm(mixed, context.mode, context.mask)
+        return BlockOutput(self._run(self._after_norm, attended, mixed, context.mode), attended)
+
+    def _run(self, region: Callable[..., Any], *inputs: Any) -> Any:
+        if self.checkpoint and torch.is_grad_enabled():
+            return recompute(region, *inputs, use_reentrant=False)
+        return region(*inputs)
+
+    def _before_norm(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        mode = context.mode
+        x = x + 0.5 * self.first_feedforward(x, mode)
+        x = x + self.attention(x, context.attention, context.table, mode)
+        return x, self.convolution.before_norm(x, context.mask, mode)
+
+    def _after_norm(self, x: Tensor, mixed: Tensor, mode: Mode) -> Tensor:
+        x = x + self.convolution.after_norm(mixed, mode)
+        return self._finish(x, mode)
+
+    def _finish(self, x: Tensor, mode: Mode) -> Tensor:
+        x = x + 0.5 * self.second_feedforward(x, mode)
+        output: Tensor = self.norm(x, mode)
+        return output
+
+    def step(self, x: Tensor, state: State, mask: Tensor, table: Tensor | None, mode: Mode) -> tuple[Tensor, State]:
+        """One chunk (B, C, D); `mask` is the `cache_mask` of the step."""
+        x = x + 0.5 * self.first_feedforward(x, mode)
+        attended, attention_state = self.attention.step(x, state, mask, table, mode)
+        x = x + attended
+        convolved, convolution_state = self.convolution.step(x, state, mode)
+        return self._finish(x + convolved, mode), {**attention_state, **convolution_state}
+
+
+class ConformerEncoder(nn.Module):
+    """Convolution subsampling by 4, then Conformer blocks.
+
+    Args:
+        input_dim: features per frame.
+        dim: width of the blocks.
+        num_layers: blocks.
+        num_heads: attention heads; they divide `dim`.
+        feedforward_dim: inner width of the feed-forward branches.
+        kernel: odd number of taps of the dual depthwise convolution; streaming uses (kernel + 1)/2 of them.
+        dropout: of every residual branch, and inside the feed-forward.
+        subsampling_channels: of the two convolutions of the front end.
+        mode_names: modes that own a set of norms.
+        convolution_norm: norm inside the convolution module.
+        positions: `relative` (the paper), `rotary` (no parameters, faster), or `none`.
+        checkpoint: recompute blocks in the backward pass to save memory.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_dim: int,
+        dim: int,
+        num_layers: int,
+        num_heads: int,
+        feedforward_dim: int,
+        kernel: int,
+        dropout: float,
+        subsampling_channels: int,
+        mode_names: Sequence[str],
+        convolution_norm: NormKind = "batch",
+        positions: Positions = "relative",
+        checkpoint: bool = False,
+    ) -> None:
+        super().__init__()
+        self.input_dim = input_dim
+        self.output_dim = dim
+        self.subsampling = ConvSubsampling.factor
+        self.positions: Positions = positions
+        self.position_dim = dim // num_heads if positions == "rotary" else dim
+        self.num_heads = num_heads
+        self.front = ConvSubsampling(input_dim, subsampling_channels, dim)
+        self.dropout = Dropout(dropout)
+        self.blocks = nn.ModuleList(
+            ConformerBlock(
+                dim=dim,
+                num_heads=num_heads,
+                feedforward_dim=feedforward_dim,
+                kernel=kernel,
+                dropout=dropout,
+                positions=positions,
+                convolution_norm=convolution_norm,
+                mode_names=mode_names,
+                checkpoint=checkpoint,
+            )
+            for _ in range(num_layers)
+        )
+
+    def forward(self, feats: Tensor, lengths: Tensor, mode: Mode, return_heads: bool = False) -> EncoderOutput:
+        """(B, T, F) normalised features with their (B,) lengths -> (B, ceil(T/4), D)."""
+        padded = pad_features(feats, lengths, self.subsampling, mode)
+        x = self.dropout(self.front(padded.feats))
+        num_frames = x.shape[1]
+        context = Context(
+            padding_mask(padded.visible, num_frames),
+            attention_mask(padded.visible, num_frames, mode),
+            position_table(self.positions, num_frames, num_frames, self.position_dim, x),
+            mode,
+        )
+        output = EncoderOutput(x, padded.lengths)
+        for block in self.blocks:
+            x, attended = block(x, context)
+            output.hidden.append(padded.crop(x))
+            if return_heads:
+                output.heads.append(split_heads(padded.crop(attended), self.num_heads))
+        output.frames = padded.crop(x)
+        return output
+
+    def state_spec(self, mode: Mode) -> Spec:
+        """See `Encoder.state_spec`; `valid` counts the frames of the attention caches that have been written."""
+        require_streaming(mode)
+        spec: Spec = {"valid": (1,), **nest("front", self.front.state_spec())}
+        for index, block in enumerate(self.blocks):
+            assert isinstance(block, ConformerBlock)
+            spec |= nest(f"block{index}", block.state_spec(mode.left_context or 0))
+        return spec
+
+    def init_state(self, batch: int, mode: Mode) -> State:
+        """The start of `batch` streams: zeros."""
+        return zero_state(self.state_spec(mode), batch, self.front.output.weight)
+
+    def step(self, chunk: Tensor, state: State, mode: Mode) -> tuple[Tensor, State]:
+        """One chunk (B, mode.chunk * 4, F) -> frames (B, mode.chunk, D) and the next state."""
+        require_streaming(mode)
+        parts = split_state(state)
+        x, front_state = self.front.step(chunk, parts["front"])
+        num_cached, num_new = state["block0.key"].shape[2], x.shape[1]
+        mask = cache_mask(state["valid"], num_cached, num_new)
+        table = position_table(self.positions, num_new, num_cached + num_new, self.position_dim, x)
+        valid = state["valid"] + num_new
+        new_state = {"valid": valid if mode.left_context is None else valid.clamp(max=num_cached)}
+        new_state |= nest_state("front", front_state)
+        for index, block in enumerate(self.blocks):
+            assert isinstance(block, ConformerBlock)
+            x, block_state = block.step(x, parts[f"block{index}"], mask, table, mode)
+            new_state |= nest_state(f"block{index}", block_state)
+        return x, new_state
