@@ -103,7 +103,7 @@ class ConformerBlock(nn.Module):
 
 
 class ConformerEncoder(nn.Module):
-    """Convolution subsampling by 4, then Conformer blocks.
+    """Convolution subsampling, then Conformer blocks.
 
     Args:
         input_dim: features per frame.
@@ -113,7 +113,8 @@ class ConformerEncoder(nn.Module):
         feedforward_dim: inner width of the feed-forward branches.
         kernel: odd number of taps of the dual depthwise convolution; streaming uses (kernel + 1)/2 of them.
         dropout: of every residual branch, and inside the feed-forward.
-        subsampling_channels: of the two convolutions of the front end.
+        subsampling_channels: of the convolutions of the front end.
+        subsampling_factor: feature frames of one encoder frame, 4 or 8.
         mode_names: modes that own a set of norms.
         convolution_norm: norm inside the convolution module.
         positions: `relative` (the paper), `rotary` (no parameters, faster), or `none`.
@@ -131,6 +132,7 @@ class ConformerEncoder(nn.Module):
         kernel: int,
         dropout: float,
         subsampling_channels: int,
+        subsampling_factor: int = 4,
         mode_names: Sequence[str],
         convolution_norm: NormKind = "batch",
         positions: Positions = "relative",
@@ -139,11 +141,11 @@ class ConformerEncoder(nn.Module):
         super().__init__()
         self.input_dim = input_dim
         self.output_dim = dim
-        self.subsampling = ConvSubsampling.factor
+        self.subsampling = subsampling_factor
         self.positions: Positions = positions
         self.position_dim = dim // num_heads if positions == "rotary" else dim
         self.num_heads = num_heads
-        self.front = ConvSubsampling(input_dim, subsampling_channels, dim)
+        self.front = ConvSubsampling(input_dim, subsampling_channels, dim, subsampling_factor)
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
             ConformerBlock(
@@ -161,7 +163,7 @@ class ConformerEncoder(nn.Module):
         )
 
     def forward(self, feats: Tensor, lengths: Tensor, mode: Mode, return_heads: bool = False) -> EncoderOutput:
-        """(B, T, F) normalised features with their (B,) lengths -> (B, ceil(T/4), D)."""
+        """(B, T, F) normalised features with their (B,) lengths -> (B, T', D), T' = ceil(T / subsampling_factor)."""
         padded = pad_features(feats, lengths, self.subsampling, mode)
         x = self.dropout(self.front(padded.feats))
         num_frames = x.shape[1]
@@ -194,7 +196,7 @@ class ConformerEncoder(nn.Module):
         return zero_state(self.state_spec(mode), batch, self.front.output.weight)
 
     def step(self, chunk: Tensor, state: State, mode: Mode) -> tuple[Tensor, State]:
-        """One chunk (B, mode.chunk * 4, F) -> frames (B, mode.chunk, D) and the next state."""
+        """One chunk (B, mode.chunk * subsampling_factor, F) -> frames (B, mode.chunk, D) and the next state."""
         require_streaming(mode)
         parts = split_state(state)
         x, front_state = self.front.step(chunk, parts["front"])

@@ -18,40 +18,47 @@ from dualtk.nn.state import Spec, State
 
 
 class ConvSubsampling(nn.Module):
-    """Two 3x3 convolutions of stride 2, then a linear layer: a quarter of the frames (Gulati et al. 2020, figure 1).
+    """3x3 convolutions of stride 2, then a linear layer (Gulati et al. 2020, figure 1): two for a quarter of the frames.
 
     Causal in time, with one frame of zeros on the left of each convolution. Deviation from the paper: there the
-    kernel is centred, which would look 3 feature frames ahead in streaming.
+    kernel is centred, which would look 3 feature frames ahead in streaming. A third convolution gives an eighth.
     """
 
-    factor = 4
+    FACTORS = (4, 8)
 
-    def __init__(self, input_dim: int, channels: int, output_dim: int) -> None:
+    def __init__(self, input_dim: int, channels: int, output_dim: int, factor: int = 4) -> None:
         super().__init__()
-        self.input_dim = input_dim
-        self.channels = channels
-        self.first = nn.Conv2d(1, channels, 3, stride=2, padding=(0, 1))
-        self.second = nn.Conv2d(channels, channels, 3, stride=2, padding=(0, 1))
-        self.first_dim = (input_dim + 1) // 2
-        self.output = nn.Linear((self.first_dim + 1) // 2 * channels, output_dim)
+        if factor not in self.FACTORS:
+            raise InputError(f"subsampling_factor: convolution subsampling is by {self.FACTORS}, not {factor}")
+        self.factor = factor
+        self.convolutions = nn.ModuleList()
+        self.left_shapes: list[tuple[int, int, int]] = []  # what each convolution remembers: one frame, F, C
+        dim, depth = input_dim, 1
+        for _ in range(factor.bit_length() - 1):
+            self.convolutions.append(nn.Conv2d(depth, channels, 3, stride=2, padding=(0, 1)))
+            self.left_shapes.append((1, dim, depth))
+            dim, depth = (dim + 1) // 2, channels
+        self.output = nn.Linear(dim * channels, output_dim)
 
     def state_spec(self) -> Spec:
-        """The last feature frame, and the last frame of the first convolution."""
-        return {"features": (1, self.input_dim), "hidden": (1, self.first_dim, self.channels)}
+        """The last frame that entered each convolution."""
+        return {f"left{index}": shape for index, shape in enumerate(self.left_shapes)}
 
     def forward(self, feats: Tensor) -> Tensor:
-        """(B, T, F), T a multiple of 4 -> (B, T/4, D)."""
+        """(B, T, F), T a multiple of the factor -> (B, T/factor, D)."""
         start = {name: feats.new_zeros(len(feats), *shape) for name, shape in self.state_spec().items()}
         return self.step(feats, start)[0]
 
     def step(self, feats: Tensor, state: State) -> tuple[Tensor, State]:
         """The same for one chunk after what `state` remembers."""
-        window = torch.cat([state["features"], feats], dim=1)
-        first = self._convolve(self.first, window.unsqueeze(3))
-        window_of_first = torch.cat([state["hidden"].to(first.dtype), first], dim=1)
-        second = self._convolve(self.second, window_of_first)
-        output: Tensor = self.output(second.flatten(2))
-        return output, {"features": feats[:, -1:], "hidden": first[:, -1:].to(feats.dtype)}
+        x = feats.unsqueeze(3)  # (B, T, F) -> (B, T, F, 1)
+        after: State = {}
+        for index, convolution in enumerate(self.convolutions):
+            window = torch.cat([state[f"left{index}"].to(x.dtype), x], dim=1)
+            after[f"left{index}"] = x[:, -1:].to(feats.dtype)
+            x = self._convolve(convolution, window)
+        output: Tensor = self.output(x.flatten(2))
+        return output, after
 
     @staticmethod
     def _convolve(convolution: nn.Module, x: Tensor) -> Tensor:
@@ -93,9 +100,7 @@ SubsamplingKind = Literal["convolution", "stacking"]
 def make_subsampling(
     kind: SubsamplingKind, *, input_dim: int, output_dim: int, channels: int, factor: int
 ) -> ConvSubsampling | FrameStacking:
-    """The front end by name; convolution knows a factor of 4 only."""
+    """The front end by name."""
     if kind == "stacking":
         return FrameStacking(input_dim, output_dim, factor)
-    if factor != ConvSubsampling.factor:
-        raise InputError(f"subsampling_factor: convolution subsampling is by {ConvSubsampling.factor}, not {factor}")
-    return ConvSubsampling(input_dim, channels, output_dim)
+    return ConvSubsampling(input_dim, channels, output_dim, factor)
