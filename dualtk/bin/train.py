@@ -1,0 +1,157 @@
+"""Stage 3: train the system that a YAML describes, or continue where a killed run stopped."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from dualtk import config as configuration
+from dualtk.analysis.curves import read_metrics, training_pictures
+from dualtk.bin.dualtk import run
+from dualtk.build import build_network, build_objective
+from dualtk.config import Config
+from dualtk.data.arks import read_cmvn
+from dualtk.data.batches import FeatureDataset, Selection, batch_loader, select_utterances
+from dualtk.data.bpe import Wordpieces
+from dualtk.data.sampler import BucketedBatches
+from dualtk.errors import InputError
+from dualtk.train.distributed import World, world
+from dualtk.train.loop import Trainer
+from dualtk.train.optim import build_optimizer, build_schedule
+from dualtk.train.run import Experiment
+from dualtk.transducer.backends import choose
+
+logger = logging.getLogger("dualtk")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of `dualtk train`."""
+    options = argparse.ArgumentParser(prog="dualtk train", description=__doc__)
+    options.add_argument("--config", type=Path, required=True, metavar="YAML", help="system and training (conf/*.yaml)")
+    options.add_argument(
+        "--exp", type=Path, required=True, metavar="DIR", help="experiment folder; continued if it exists"
+    )
+    options.add_argument(
+        "--train-dir", type=Path, required=True, metavar="DIR", help="data directory with feats.scp and cmvn.ark"
+    )
+    options.add_argument(
+        "--dev-dir", type=Path, required=True, metavar="DIR", help="data directory that chooses checkpoints"
+    )
+    options.add_argument("--bpe", type=Path, required=True, metavar="DIR", help="wordpiece directory of stage 2")
+    options.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, CUDA where there is one"
+    )
+    options.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="CPU threads; default: 0, torch's own choice"
+    )
+    options.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY.PATH=VALUE",
+        help="change one value of the YAML; may be repeated",
+    )
+    options.add_argument(
+        "--override", action="store_true", help="continue although configuration or data changed (default: refuse)"
+    )
+    return options
+
+
+def _dataset(directory: Path, config: Config, wordpieces: Wordpieces, subsampling: int, limit: bool) -> FeatureDataset:
+    """The utterances of a data directory; those that fill a batch alone are left out of training, and said."""
+    selection: Selection = select_utterances(
+        directory,
+        wordpieces.encode,
+        min_frames=subsampling,
+        max_frames=config.batches.max_frames if limit else None,
+    )
+    for line in selection.dropped:
+        logger.warning(line)
+    dataset = FeatureDataset(selection, cache=config.batches.cache)
+    if dataset.dim != config.features.num_mels:
+        raise InputError(
+            f"{directory / 'feats.scp'}: features have {dataset.dim} dimensions, "
+            f"the configuration's features.num_mels is {config.features.num_mels}"
+        )
+    return dataset
+
+
+def trainer(options: argparse.Namespace, config: Config, experiment: Experiment, here: World) -> Trainer:
+    """Everything that training needs, built."""
+    wordpieces = Wordpieces(options.bpe)
+    mean, istd = read_cmvn(options.train_dir / "cmvn.ark")
+    torch.manual_seed(config.train.seed)
+    network = build_network(config, wordpieces.vocab_size, mean, istd)
+    objective = build_objective(config, network).to(here.device)
+    train_set = _dataset(options.train_dir, config, wordpieces, network.encoder.subsampling, limit=True)
+    valid_set = _dataset(options.dev_dir, config, wordpieces, network.encoder.subsampling, limit=False)
+    section = config.batches
+    train_batches = BucketedBatches(
+        [entry.num_frames for entry in train_set.entries],
+        section.max_frames,
+        config.train.seed,
+        shortest_epochs=section.shortest_epochs,
+        num_buckets=section.num_buckets,
+        rank=here.rank,
+        world_size=here.size,
+    )
+    valid_batches = BucketedBatches(
+        [entry.num_frames for entry in valid_set.entries],
+        section.max_frames,
+        shuffle=False,
+        rank=here.rank,
+        world_size=here.size,
+    )
+    workers = 0 if section.cache else section.num_workers
+    pin = here.device.type == "cuda"
+    if here.is_main:
+        logger.info("%d parameters, %d wordpieces", network.num_parameters(), wordpieces.vocab_size)
+        logger.info("%d batches in an epoch of %d utterances", len(train_batches), len(train_set))
+    return Trainer(
+        objective,
+        build_optimizer(config.optimizer, objective.named_parameters()),
+        build_schedule(config.schedule, config.train.max_steps),
+        config.train,
+        batch_loader(train_set, train_batches, workers, pin),
+        train_batches,
+        batch_loader(valid_set, valid_batches, 0, pin),
+        experiment,
+        here,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train; see `parser` for the options."""
+    options = parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    config = configuration.with_overrides(configuration.load(options.config), options.set)
+    with world(options.device) as here:
+        experiment = Experiment(options.exp, here.is_main)
+        inputs = {
+            "features": options.train_dir / "feats.scp",
+            "text": options.train_dir / "text",
+            "cmvn": options.train_dir / "cmvn.ark",
+            "wordpieces": options.bpe / "bpe.model",
+        }
+        lang = ("bpe.model", "bpe.vocab", "tokens.txt")
+        assets = {f"lang/{name}": options.bpe / name for name in lang}
+        assets["fbank.json"] = options.train_dir / "fbank.json"
+        backend = choose("auto", here.device.type, torch.float32).name
+        experiment.start(config, inputs, backend, options.override, assets)
+        trainer(options, config, experiment, here).train()
+        experiment.close()
+        if here.is_main:
+            for picture in training_pictures(read_metrics(experiment.folder / "metrics.jsonl"), "train"):
+                picture.save(experiment.folder / "images")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

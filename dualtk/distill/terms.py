@@ -1,0 +1,54 @@
+"""The seam of distillation: a term compares two passes of a step, and has a weight that may start late and grow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from dualtk.transducer.criterion import PassLoss
+from dualtk.transducer.model import Pass
+
+
+@dataclass
+class Outcome:
+    """A pass and its loss: all that a term may look at."""
+
+    run: Pass
+    loss: PassLoss
+
+
+class Term(Protocol):
+    """One distillation objective."""
+
+    name: str
+
+    def __call__(self, student: Outcome, teacher: Outcome) -> Tensor:
+        """Scalar: how far the student is from the teacher."""
+        ...
+
+
+@dataclass(frozen=True)
+class WeightedTerm:
+    """A term between two passes, with its weight's schedule.
+
+    Attributes:
+        term: what to compute.
+        student, teacher: mode names of the passes.
+        weight: the weight reached after the warm-up.
+        start_step, warmup_steps: the weight is 0 before `start_step` and grows linearly over `warmup_steps`.
+    """
+
+    term: Term
+    student: str
+    teacher: str
+    weight: float
+    start_step: int = 0
+    warmup_steps: int = 0
+
+    def weight_at(self, step: int) -> float:
+        """The weight at training step `step`."""
+        if step < self.start_step:
+            return 0.0
+        return self.weight * min(1.0, (step - self.start_step + 1) / max(1, self.warmup_steps))

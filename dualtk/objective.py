@@ -1,0 +1,115 @@
+"""What a step minimises: passes over one batch, and the terms between them (Dual-mode ASR, Algorithm 1).
+
+Shapes: B batch, T frames, F features, U labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dualtk.distill.terms import Outcome, WeightedTerm
+from dualtk.modes import Mode
+from dualtk.transducer.criterion import Criterion
+from dualtk.transducer.model import Transducer
+
+
+@dataclass(frozen=True)
+class PlannedPass:
+    """A run of the network in each step: its mode and the weight of its loss."""
+
+    mode: Mode
+    weight: float = 1.0
+
+
+@dataclass
+class StepLoss:
+    """What one step found.
+
+    Attributes:
+        total: scalar to minimise.
+        utterance_losses: (B,) sum of the passes' weighted losses; where one is not finite, that utterance is at fault.
+        parts: named scalars for the log, detached.
+    """
+
+    total: Tensor
+    utterance_losses: Tensor
+    parts: dict[str, Tensor]
+
+
+class Objective(nn.Module):
+    """The network, its passes and terms; a single forward runs them all, so that DDP can wrap it.
+
+    Args:
+        network: the transducer that is trained.
+        criterion: from passes to losses.
+        passes: what runs in each step.
+        terms: what is asked of one pass by another.
+        sampling: probability of each mode; where given, one pass is drawn for a step (randomly sampled training).
+        augment: on normalised feats (B, T, F) and lengths (B,), in training; one draw serves all passes.
+        seed: of the draws of `sampling`.
+    """
+
+    def __init__(
+        self,
+        network: Transducer,
+        criterion: Criterion,
+        passes: Sequence[PlannedPass],
+        terms: Sequence[WeightedTerm] = (),
+        *,
+        sampling: dict[str, float] | None = None,
+        augment: Callable[[Tensor, Tensor], Tensor] | None = None,
+        seed: int = 1,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.criterion = criterion
+        self.passes = list(passes)
+        self.terms = list(terms)
+        self.sampling = sampling
+        self.augment = augment
+        self.seed = seed
+
+    def forward(
+        self, feats: Tensor, feat_lengths: Tensor, targets: Tensor, target_lengths: Tensor, step: int
+    ) -> StepLoss:
+        """Raw feats (B, T, F) and lengths (B,), targets (B, U) and lengths (B,), step -> the step's loss."""
+        feats = self.network.normalize(feats, feat_lengths)
+        if self.training and self.augment is not None:
+            feats = self.augment(feats, feat_lengths)
+        predicted = self.network.predict(targets)
+
+        planned = self._planned(step)
+        runs = []
+        for plan in planned:
+            with self.network.mode(plan.mode):
+                runs.append(self.network(feats, feat_lengths, predicted))
+        losses = self.criterion(runs, targets, target_lengths, step)
+
+        utterance_losses = torch.stack([plan.weight * one.loss for plan, one in zip(planned, losses)]).sum(0)
+        total = utterance_losses.mean()
+        parts = {
+            f"{plan.mode.name}/{key}": part.detach().mean()
+            for plan, one in zip(planned, losses)
+            for key, part in one.parts.items()
+        }
+        outcomes = {plan.mode.name: Outcome(run, loss) for plan, run, loss in zip(planned, runs, losses)}
+        for weighted in self.terms:
+            weight = weighted.weight_at(step)
+            if weight == 0.0 and self.training:
+                continue
+            value = weighted.term(outcomes[weighted.student], outcomes[weighted.teacher])
+            total = total + weight * value
+            parts[f"{weighted.student}/{weighted.term.name}"] = value.detach()
+        return StepLoss(total, utterance_losses.detach(), parts)
+
+    def _planned(self, step: int) -> list[PlannedPass]:
+        """All passes; with sampling, the one drawn for `step` (the same on every process)."""
+        if self.sampling is None or not self.training:
+            return self.passes
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        weights = torch.tensor([self.sampling[plan.mode.name] for plan in self.passes])
+        return [self.passes[int(torch.multinomial(weights, 1, generator=generator))]]

@@ -1,0 +1,107 @@
+"""Checkpoints: all that a run needs to go on as if it had never stopped, and the averaged network for decoding.
+
+Training state is loaded with `weights_only=True` and networks are safetensors: no checkpoint can run code.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dualtk.errors import InputError
+from dualtk.files import atomic_path
+
+Tensors = dict[str, Tensor]
+
+
+def random_state() -> dict[str, Any]:
+    """State of every generator that training draws from."""
+    numpy_state: Any = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": repr(random.getstate()),
+        "numpy": [numpy_state[0], torch.from_numpy(numpy_state[1].astype(np.int64)), *numpy_state[2:]],
+    }
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Put every generator back; see `random_state`."""
+    import ast
+
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
+        torch.cuda.set_rng_state_all(state["cuda"])
+    random.setstate(ast.literal_eval(state["python"]))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+
+
+def save_training(path: Path, state: dict[str, Any]) -> None:
+    """Write a training state, whole or not at all."""
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_training(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read a training state; a file that is damaged or holds anything but tensors and plain values is refused."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged or hostile file
+        raise InputError(f"{path}: not a training checkpoint: {str(error).splitlines()[0]}") from error
+    return state
+
+
+def save_network(path: Path, tensors: Tensors) -> None:
+    """Write a network's state dict as safetensors, whole or not at all."""
+    with atomic_path(path) as temporary:
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary)
+
+
+def read_tensors(path: Path) -> Tensors:
+    """The tensors of a safetensors file."""
+    try:
+        tensors: Tensors = load_file(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; has training finished an evaluation?") from error
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a safetensors file: {error}") from error
+    return tensors
+
+
+def load_network(path: Path, network: nn.Module) -> None:
+    """Fill `network` from `path`.
+
+    Raises:
+        InputError: the file was made by another configuration; names the first key that differs.
+    """
+    tensors, own = read_tensors(path), network.state_dict()
+    for key in sorted(own.keys() | tensors.keys()):
+        if key not in tensors:
+            raise InputError(f"{path}: has no {key}: made with another configuration")
+        if key not in own:
+            raise InputError(f"{path}: has {key}, which this configuration does not: made with another configuration")
+        if own[key].shape != tensors[key].shape:
+            raise InputError(
+                f"{path}: {key} is {tuple(tensors[key].shape)}, this configuration makes it {tuple(own[key].shape)}"
+            )
+    network.load_state_dict(tensors)
+
+
+def average(paths: Sequence[Path]) -> Tensors:
+    """Mean of networks, key by key; counters are taken from the last."""
+    total = read_tensors(paths[0])
+    sums = {key: value.double() for key, value in total.items() if value.is_floating_point()}
+    for path in paths[1:]:
+        total = read_tensors(path)
+        for key, value in sums.items():
+            value += total[key].double()
+    return {key: (sums[key] / len(paths)).to(value.dtype) if key in sums else value for key, value in total.items()}

@@ -1,0 +1,65 @@
+"""Configuration: wrong keys are refused by path, YAML cannot run code, every shipped file loads and round-trips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dualtk import config as configuration
+from dualtk.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = sorted(ROOT.glob("egs/*/*/conf/*.yaml"))
+TEXT = (ROOT / "egs/synthetic/asr1/conf/dual_conformer.yaml").read_text(encoding="utf-8")
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(InputError) as caught:
+        configuration.parse(text, "x.yaml")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_shipped_files_round_trip(path: Path) -> None:
+    config = configuration.load(path)
+    assert configuration.parse(configuration.dump(config), "again") == config
+
+
+def test_unknown_key_is_named_by_its_path() -> None:
+    assert refusal(TEXT.replace("num_heads: 4", "num_head: 4")) == "x.yaml: model.encoder.num_head: unknown key"
+
+
+def test_missing_section_is_named() -> None:
+    assert refusal(TEXT.replace("schedule:", "schedules:")).startswith("x.yaml: schedule: missing")
+
+
+def test_mistyped_value_is_named() -> None:
+    message = refusal(TEXT.replace("num_layers: 6", "num_layers: six"))
+    assert message.startswith("x.yaml: model.encoder.num_layers:")
+
+
+def test_unknown_block_names_the_choices() -> None:
+    message = refusal(TEXT.replace("name: conformer", "name: zipformer"))
+    assert message.startswith("x.yaml: model.encoder:")
+    assert "conformer" in message
+
+
+def test_python_tags_are_refused_and_never_run(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    message = refusal(f"model: !!python/object/apply:pathlib.Path.touch [{victim}]\n")
+    assert message.startswith("x.yaml:1: not plain YAML")
+    assert not victim.exists()
+
+
+def test_pass_in_an_unknown_mode_is_refused() -> None:
+    assert "passes.1.mode: causal" in refusal(TEXT.replace("mode: streaming", "mode: causal"))
+
+
+def test_overrides_are_checked_like_a_file() -> None:
+    config = configuration.with_overrides(configuration.parse(TEXT, "x"), ["model.encoder.dim=64", "train.seed=7"])
+    assert config.model.encoder.dim == 64
+    assert config.train.seed == 7
+    with pytest.raises(InputError, match=r"train\.sed: unknown key"):
+        configuration.with_overrides(config, ["train.sed=7"])

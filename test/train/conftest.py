@@ -1,0 +1,27 @@
+"""Fixtures of the training tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import WORDS, write_set
+
+from dualtk.data.bpe import write_language
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with data directories `train` and `dev`, and wordpieces `lang`."""
+    folder = tmp_path_factory.mktemp("corpus")
+    write_set(folder / "train", 24, seed=1)
+    write_set(folder / "dev", 6, seed=2)
+    lines = (folder / "train/text").read_text().splitlines()
+    write_language(folder / "lang", [line.partition(" ")[2] for line in lines] + [" ".join(WORDS)], 26)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,98 @@
+"""The loop: losses fall, what is not finite is named and skipped, many processes equal one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+from tiny import train_arguments, write_set
+
+from dualtk.bin.train import main
+from dualtk.errors import InputError
+
+
+def metrics(exp: Path, kind: str) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (exp / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def test_the_folder_tells_what_the_run_was_and_losses_fall(corpus: Path, tmp_path: Path) -> None:
+    exp = tmp_path / "exp"
+    overrides = [
+        "train.max_steps=40",
+        "schedule={name: cosine, peak: 0.01, warmup_steps: 2}",
+        "train.validate_every=20",
+    ]
+    assert main(train_arguments(corpus, exp, *overrides)) == 0
+    for name in ("config.yaml", "command", "versions.json", "train.log", "metrics.jsonl", "model.safetensors"):
+        assert (exp / name).stat().st_size > 0, name
+    facts = json.loads((exp / "versions.json").read_text())
+    assert facts["backend"]
+    assert set(facts["inputs"]) == {"features", "text", "cmvn", "wordpieces"}
+    valid = metrics(exp, "valid")
+    assert valid[-1]["full/simple"] < 0.8 * valid[0]["full/simple"] or valid[-1]["loss"] < valid[0]["loss"]
+    train = metrics(exp, "train")
+    assert train[-1]["streaming/simple"] < 0.7 * train[0]["streaming/simple"]
+    assert len(list((exp / "checkpoints").glob("step-*.safetensors"))) == 2
+    assert list((exp / "tensorboard").iterdir())
+
+
+def test_a_loss_that_is_not_finite_skips_the_step_and_names_the_utterances(corpus: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "corpus"
+    write_set(broken / "train", 6, seed=1)
+    (broken / "dev").symlink_to(corpus / "dev")
+    (broken / "lang").symlink_to(corpus / "lang")
+    feats = dict(kaldiio.load_scp(str(broken / "train/feats.scp")).items())
+    feats = {name: matrix.copy() for name, matrix in feats.items()}
+    feats["spk-1-003"][5, 2] = np.nan
+    kaldiio.save_ark(str(broken / "train/feats.ark"), feats, scp=str(broken / "train/feats.scp"))
+    exp = tmp_path / "exp"
+    assert main(train_arguments(broken, exp, "batches.max_frames=120", "train.max_steps=4")) == 0
+    log = (exp / "train.log").read_text(encoding="utf-8")
+    assert "step skipped; utterances: spk-1-003\n" in log
+    for key, value in load_file(exp / "model.safetensors").items():
+        assert bool(np.isfinite(value.float().numpy()).all()), key
+    with pytest.raises(InputError, match=r"3 steps in a row without a finite loss; .*spk-1-003"):
+        main(train_arguments(broken, tmp_path / "all", "batches.max_frames=10000", "train.max_bad_steps=3"))
+
+
+def test_features_of_another_dimension_are_refused(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"feats\.scp: features have 16 dimensions, .*num_mels is 80"):
+        main(train_arguments(corpus, tmp_path / "exp", "features.num_mels=80"))
+
+
+def test_two_processes_equal_one(corpus: Path, tmp_path: Path) -> None:
+    """Two gloo processes with half of each batch each take the steps that one process takes with the whole.
+
+    Layer norms only: batch statistics of half a batch are not those of the whole.
+    """
+    whole = tmp_path / "corpus"
+    write_set(whole / "train", 2, seed=5)
+    for name in ("dev", "lang"):
+        (whole / name).symlink_to(corpus / name)
+    lengths = (whole / "train/utt2num_frames").read_text().split()[1::2]
+    longest = max(map(int, lengths))
+    shared = [
+        "model.encoder.convolution_norm=layer",
+        "model.encoder.dropout=0.0",
+        "model.predictor={name: stateless, dim: 16}",
+        "augment=null",
+        "train.max_steps=4",
+        "terms=[{name: three_way, student: streaming, teacher: full, weight: 0.0}]",
+        "optimizer={name: adam, eps: 0.001, weight_decay: 0.0}",
+    ]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert main(train_arguments(whole, one, *shared, f"batches.max_frames={2 * longest}")) == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29617"]
+    command += ["-m", "dualtk.bin.train", *train_arguments(whole, two, *shared, f"batches.max_frames={longest}")]
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, timeout=120)
+    tensors = [load_file(exp / "model.safetensors") for exp in (one, two)]
+    for key, value in tensors[0].items():
+        np.testing.assert_allclose(tensors[1][key].numpy(), value.numpy(), atol=2e-5, err_msg=key)
