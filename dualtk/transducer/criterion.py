@@ -1,0 +1,158 @@
+"""From passes to lattices and losses: exact, or pruned (Kuang et al. 2022).
+
+Every pass of a step is treated together, since pruned lattices that are to be compared need common ranges.
+
+Shapes: B batch, T frames, U labels, V vocabulary, S prune range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from dualtk.transducer.joint import joint_lattice
+from dualtk.transducer.lattice import Lattice
+from dualtk.transducer.loss import rnnt_loss_simple
+from dualtk.transducer.model import Pass
+from dualtk.transducer.ranges import prune_ranges
+
+
+@dataclass
+class PassLoss:
+    """The loss of one pass.
+
+    Attributes:
+        lattice: log-probabilities of blank and label in each cell.
+        loss: (B,) what training minimises.
+        parts: named (B,) losses that make it up, for the log.
+    """
+
+    lattice: Lattice
+    loss: Tensor
+    parts: dict[str, Tensor]
+
+
+class Criterion(Protocol):
+    """Lattices and losses of the passes of one step."""
+
+    def __call__(self, passes: Sequence[Pass], targets: Tensor, target_lengths: Tensor, step: int) -> list[PassLoss]:
+        """Passes over the same batch, targets (B, U) and their lengths (B,), training step -> a loss for each pass."""
+        ...
+
+
+def _lattice(one: Pass, targets: Tensor, target_lengths: Tensor, ranges: Tensor | None = None) -> Lattice:
+    """The lattice of one pass, whole or on `ranges` (B, T, S)."""
+    output = one.joiner.output
+    return joint_lattice(
+        one.joiner.encoder(one.encoded.frames),
+        one.joiner.predictor(one.predicted),
+        None if output is None else output.weight,
+        None if output is None else output.bias,
+        targets,
+        one.encoded.lengths,
+        target_lengths,
+        ranges=ranges,
+        activation=one.joiner.activation,
+    )
+
+
+class ExactLoss(nn.Module):
+    """The transducer loss over the whole lattice (Graves 2012).
+
+    Args:
+        fastemit_lambda: FastEmit's weight (Yu et al. 2021).
+        delay_penalty: per-frame bonus for early labels (Kang et al. 2022).
+    """
+
+    def __init__(self, *, fastemit_lambda: float = 0.0, delay_penalty: float = 0.0) -> None:
+        super().__init__()
+        self.fastemit_lambda = fastemit_lambda
+        self.delay_penalty = delay_penalty
+
+    def forward(self, passes: Sequence[Pass], targets: Tensor, target_lengths: Tensor, step: int) -> list[PassLoss]:
+        """See `Criterion`."""
+        losses = []
+        for one in passes:
+            lattice = _lattice(one, targets, target_lengths)
+            loss = lattice.loss("none", fastemit_lambda=self.fastemit_lambda, delay_penalty=self.delay_penalty)
+            losses.append(PassLoss(lattice, loss, {"rnnt": loss}))
+        return losses
+
+
+class PrunedLoss(nn.Module):
+    """Smoothed simple loss, prune ranges from its posteriors, transducer loss on the ranges (Kuang et al. 2022).
+
+    All passes share one set of ranges, that covers each of them.
+
+    Args:
+        encoder_dim, predictor_dim, vocab_size: of the network; the simple joint has projections of its own.
+        prune_range: S, labels kept for each frame.
+        simple_scale: weight of the simple loss after the warm-up.
+        lm_scale, am_scale: smoothing of the simple joint (Kuang et al. 2022, section 3.2).
+        warmup_steps: steps over which the simple loss goes from weight 1 to `simple_scale`, the pruned from 0.1 to 1.
+        fastemit_lambda: FastEmit's weight (Yu et al. 2021), on the pruned loss.
+        delay_penalty: per-frame bonus for early labels (Kang et al. 2022), on both losses.
+    """
+
+    def __init__(
+        self,
+        encoder_dim: int,
+        predictor_dim: int,
+        vocab_size: int,
+        *,
+        prune_range: int = 5,
+        simple_scale: float = 0.5,
+        lm_scale: float = 0.25,
+        am_scale: float = 0.0,
+        warmup_steps: int = 2000,
+        fastemit_lambda: float = 0.0,
+        delay_penalty: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.simple_encoder = nn.Linear(encoder_dim, vocab_size)
+        self.simple_predictor = nn.Linear(predictor_dim, vocab_size)
+        self.prune_range = prune_range
+        self.simple_scale = simple_scale
+        self.lm_scale = lm_scale
+        self.am_scale = am_scale
+        self.warmup_steps = warmup_steps
+        self.fastemit_lambda = fastemit_lambda
+        self.delay_penalty = delay_penalty
+
+    def weights(self, step: int) -> tuple[float, float]:
+        """Weights of the simple and of the pruned loss at `step`."""
+        progress = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
+        return 1.0 - progress * (1.0 - self.simple_scale), 0.1 + 0.9 * progress
+
+    def forward(self, passes: Sequence[Pass], targets: Tensor, target_lengths: Tensor, step: int) -> list[PassLoss]:
+        """See `Criterion`."""
+        simple_losses, occupations = [], []
+        for one in passes:
+            simple_loss, occupation = rnnt_loss_simple(
+                self.simple_encoder(one.encoded.frames),
+                self.simple_predictor(one.predicted),
+                targets,
+                one.encoded.lengths,
+                target_lengths,
+                lm_scale=self.lm_scale,
+                am_scale=self.am_scale,
+                delay_penalty=self.delay_penalty,
+                reduction="none",
+                return_occupation=True,
+            )
+            simple_losses.append(simple_loss)
+            occupations.append(occupation)
+        # The frames of all passes have one clock, so one set of ranges can serve them all.
+        first, *others = occupations
+        ranges = prune_ranges(first, passes[0].encoded.lengths, target_lengths, self.prune_range, *others)
+        simple_weight, pruned_weight = self.weights(step)
+        losses = []
+        for one, simple_loss in zip(passes, simple_losses):
+            lattice = _lattice(one, targets, target_lengths, ranges)
+            pruned = lattice.loss("none", fastemit_lambda=self.fastemit_lambda, delay_penalty=self.delay_penalty)
+            loss = simple_weight * simple_loss + pruned_weight * pruned
+            losses.append(PassLoss(lattice, loss, {"rnnt": pruned, "simple": simple_loss}))
+        return losses

@@ -1,0 +1,86 @@
+"""Joiners: encoder frame and predictor output to logits over the vocabulary.
+
+A joiner is two projections to a common width J, an activation, and (tanh joiner) an output layer. Training never calls
+`forward`: `joint_lattice` takes the projections and the output layer apart so that B x T x U x V need not exist.
+
+Shapes: B batch, T frames, U labels, D width, J joiner width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Joiner(Protocol):
+    """What the model, the loss and the search ask of a joiner."""
+
+    vocab_size: int
+    joiner_dim: int
+    activation: str
+    encoder: nn.Linear
+    predictor: nn.Linear
+
+    @property
+    def output(self) -> nn.Linear | None:
+        """The output layer, where there is one."""
+        ...
+
+    def __call__(self, encoder: Tensor, predictor: Tensor) -> Tensor:
+        """Projected encoder (..., J) and predictor (..., J) -> logits (..., V)."""
+        ...
+
+
+class TanhJoiner(nn.Module):
+    """logits = W tanh(E f + P g) + b (Graves et al. 2013; Dual-mode ASR).
+
+    Args:
+        encoder_dim: width of encoder frames.
+        predictor_dim: width of predictor outputs.
+        joiner_dim: common width J.
+        vocab_size: wordpieces with blank.
+    """
+
+    activation = "tanh"
+
+    def __init__(self, encoder_dim: int, predictor_dim: int, joiner_dim: int, vocab_size: int) -> None:
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.joiner_dim = joiner_dim
+        self.encoder = nn.Linear(encoder_dim, joiner_dim)
+        self.predictor = nn.Linear(predictor_dim, joiner_dim)
+        self.output = nn.Linear(joiner_dim, vocab_size)
+
+    def forward(self, encoder: Tensor, predictor: Tensor) -> Tensor:
+        """Projected (..., J) and (..., J), broadcast -> logits (..., V)."""
+        logits: Tensor = self.output(torch.tanh(encoder + predictor))
+        return logits
+
+
+class AdditiveJoiner(nn.Module):
+    """logits = a(E f + P g) with V-dimensional projections (CoDERT section 3.1).
+
+    Args:
+        encoder_dim: width of encoder frames.
+        predictor_dim: width of predictor outputs.
+        vocab_size: wordpieces with blank.
+        activation: "tanh" as in the paper, whose logits lie in (-1, 1) and so cannot be sharp over a large vocabulary;
+            or "identity", the deviation that lets them.
+    """
+
+    output = None
+
+    def __init__(self, encoder_dim: int, predictor_dim: int, vocab_size: int, activation: str = "identity") -> None:
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.joiner_dim = vocab_size
+        self.activation = activation
+        self.encoder = nn.Linear(encoder_dim, vocab_size)
+        self.predictor = nn.Linear(predictor_dim, vocab_size)
+
+    def forward(self, encoder: Tensor, predictor: Tensor) -> Tensor:
+        """Projected (..., V) and (..., V), broadcast -> logits (..., V)."""
+        logits = encoder + predictor
+        return torch.tanh(logits) if self.activation == "tanh" else logits

@@ -1,0 +1,116 @@
+"""The network: an encoder that runs in several modes, one predictor, one joiner (Dual-mode ASR, section 3).
+
+Shapes: B batch, T frames, U labels, D width, F features, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dualtk.encoders.base import Encoder, EncoderOutput
+from dualtk.modes import Mode
+from dualtk.nn.masks import padding_mask
+from dualtk.transducer.joiner import Joiner
+from dualtk.transducer.predictor import Predictor
+
+
+@dataclass
+class Pass:
+    """One run of the network over a batch, up to the joiner's door.
+
+    Attributes:
+        encoded: frames (B, T, D), their lengths and the hidden vectors.
+        predicted: predictor outputs (B, U+1, D).
+        joiner: the joiner that these two meet in.
+    """
+
+    encoded: EncoderOutput
+    predicted: Tensor
+    joiner: Joiner
+
+
+class Transducer(nn.Module):
+    """An RNN transducer whose encoder runs in any of its modes with shared weights (Graves 2012; Dual-mode ASR).
+
+    Args:
+        encoder, predictor, joiner: the built parts.
+        feature_mean, feature_istd: (F,) global mean and inverse standard deviation of the features; they travel in the
+            checkpoint, so that nothing outside it is needed to decode.
+    """
+
+    feature_mean: Tensor
+    feature_istd: Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        predictor: Predictor,
+        joiner: Joiner,
+        feature_mean: Tensor,
+        feature_istd: Tensor,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.predictor = predictor
+        self.joiner = joiner
+        self.register_buffer("feature_mean", feature_mean)
+        self.register_buffer("feature_istd", feature_istd)
+        self._open_mode: Mode | None = None
+
+    @contextmanager
+    def mode(self, mode: Mode) -> Iterator[None]:
+        """The door: calls inside the block run in `mode`. Resolved at `forward`'s entry; layers only see an argument.
+
+        Raises:
+            RuntimeError: inside another open mode; which one would count is not worth guessing.
+        """
+        if self._open_mode is not None:
+            raise RuntimeError(f"mode {mode.name} opened inside mode {self._open_mode.name}; modes do not nest")
+        self._open_mode = mode
+        try:
+            yield
+        finally:
+            self._open_mode = None
+
+    def forward(self, feats: Tensor, lengths: Tensor, predicted: Tensor, mode: Mode | None = None) -> Pass:
+        """Normalised feats (B, T, F), lengths (B,) and predictor outputs (B, U+1, D) -> one pass.
+
+        `mode` may be left out inside `with network.mode(...)`.
+        """
+        mode = mode or self._open_mode
+        if mode is None:
+            raise RuntimeError("no mode: open one with network.mode(...) or pass it")
+        return Pass(self.encode(feats, lengths, mode), predicted, self.joiner)
+
+    def normalize(self, feats: Tensor, lengths: Tensor) -> Tensor:
+        """Raw log-mel (B, T, F) to zero mean and unit variance; frames beyond `lengths` become zero."""
+        valid = padding_mask(lengths, feats.size(1)).unsqueeze(-1)
+        return ((feats - self.feature_mean) * self.feature_istd).masked_fill(~valid, 0.0)
+
+    def encode(self, feats: Tensor, lengths: Tensor, mode: Mode) -> EncoderOutput:
+        """Normalised feats (B, T, F), lengths (B,) -> encoder frames, in `mode`.
+
+        Look-ahead is a shift: the input runs ahead by `mode.look_ahead` frames, zeros follow its end.
+        """
+        if mode.look_ahead:
+            feats = functional.pad(feats[:, mode.look_ahead :], (0, 0, 0, min(mode.look_ahead, feats.size(1))))
+        return self.encoder(feats, lengths, mode)
+
+    def predict(self, targets: Tensor) -> Tensor:
+        """Labels (B, U) -> predictor outputs (B, U+1, D); the same for every mode, so computed once a step."""
+        return self.predictor(targets)
+
+    def num_parameters(self) -> int:
+        """Trainable parameters, all modes together."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def count_parameters_of_mode(network: Transducer, mode_names: list[str], name: str) -> int:
+    """Parameters a network would have with the norms of mode `name` only."""
+    others = {other for other in mode_names if other != name}
+    return sum(parameter.numel() for key, parameter in network.named_parameters() if not others & set(key.split(".")))
