@@ -1,0 +1,116 @@
+"""An HTML report of experiments: one file that opens from disk, with figures, worst utterances and their audio."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import soundfile
+
+from dualtk import config as configuration
+from dualtk.analysis import settings
+from dualtk.analysis.curves import read_metrics
+from dualtk.analysis.experiment import Decoded, Drawing, Experiment
+from dualtk.analysis.report import report
+from dualtk.analysis.worst import Sound
+from dualtk.bin.dualtk import run
+from dualtk.data.audio import read_audio
+from dualtk.data.kaldi import AudioSource, read_audio_sources
+from dualtk.errors import InputError
+from dualtk.files import write_text
+from dualtk.score.summary import SetScore, read_scores
+from dualtk.score.utterances import UTTERANCE_FILE, read_utterances
+
+logger = logging.getLogger("dualtk")
+
+DRAWINGS = "analysis"  # folder of an experiment where `dualtk analyse` leaves its figures
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of `dualtk report`."""
+    options = argparse.ArgumentParser(prog="dualtk report", description=__doc__)
+    options.add_argument("experiments", type=Path, nargs="+", metavar="EXP", help="experiment folder with scored sets")
+    options.add_argument("--out", type=Path, metavar="FILE", help="default: report.html of the first EXP")
+    options.add_argument(
+        "--worst", type=int, default=10, metavar="N", help="worst utterances of each set, with audio; default: 10"
+    )
+    return options
+
+
+class Sounds:
+    """Audio of utterances from the data directories that the scores name, as FLAC inside the page."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, dict[str, AudioSource]] = {}
+
+    def __call__(self, score: SetScore, utterance: str) -> Sound | None:
+        """The utterance's audio, or None (said once a set) where the data directory or the file has gone."""
+        data = score.score["data"]
+        if data not in self._sources:
+            try:
+                self._sources[data] = read_audio_sources(Path(data))
+            except InputError as error:
+                logger.warning("the report has no audio of %s: %s", score.name, error)
+                self._sources[data] = {}
+        source = self._sources[data].get(utterance)
+        return self._encode(source) if source else None
+
+    @staticmethod
+    def _encode(source: AudioSource) -> Sound:
+        samples, sample_rate = read_audio(source)
+        buffer = io.BytesIO()
+        soundfile.write(buffer, samples.numpy(), sample_rate, format="FLAC", subtype="PCM_16")
+        return Sound("data:audio/flac;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"))
+
+
+def load(folder: Path, name: str) -> Experiment:
+    """Read an experiment folder.
+
+    Raises:
+        InputError: it does not exist or has no scored set.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such experiment folder")
+    decoded = [Decoded(score, read_utterances(score.folder / UTTERANCE_FILE)) for score in read_scores(folder)]
+    config, metrics = folder / "config.yaml", folder / "metrics.jsonl"
+    drawings = [
+        Drawing(path.stem, path.read_text(encoding="utf-8"), path.with_suffix(".tsv").read_text(encoding="utf-8"))
+        for path in sorted((folder / DRAWINGS).glob("*.svg"))
+        if path.with_suffix(".tsv").is_file()
+    ]
+    return Experiment(
+        name,
+        settings.flatten(configuration.load(config).model_dump(mode="json")) if config.is_file() else {},
+        read_metrics(metrics) if metrics.is_file() else [],
+        decoded,
+        drawings,
+    )
+
+
+def distinct_names(folders: Sequence[Path]) -> list[str]:
+    """The folders' own names, with their parents' in front where two would be the same."""
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) == len(names):
+        return names
+    return [str(folder) for folder in folders]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the report; see `parser` for the options."""
+    options = parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    names = distinct_names(options.experiments)
+    experiments = [load(folder, name) for folder, name in zip(options.experiments, names)]
+    out = options.out or options.experiments[0] / "report.html"
+    write_text(out, report(experiments, Sounds(), options.worst))
+    logger.info("%s: %.1f MB", out, out.stat().st_size / 1e6)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,139 @@
+"""Stage 5: word and character error rates, and emission latency, of a decoded set."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dualtk.bin.dualtk import run
+from dualtk.data.audio import read_audio
+from dualtk.data.kaldi import read_audio_sources
+from dualtk.errors import InputError
+from dualtk.files import write_text
+from dualtk.score import bootstrap
+from dualtk.score.churn import churn, read_partials, total_churn
+from dualtk.score.endpoints import FROM_CTM, FROM_ENERGY, Endpoints, endpoints_from_ctm, estimate_endpoints
+from dualtk.score.latency import LatencyReport, UtteranceLatency, latency_report, utterance_latencies
+from dualtk.score.read import Word, read_ctm, read_emissions, read_text
+from dualtk.score.sclite_detail import detail_text, result_text
+from dualtk.score.summary import SCORE_FILE, summarise
+from dualtk.score.table import percent
+from dualtk.score.trn import trn_text
+from dualtk.score.utterances import UTTERANCE_FILE, utterance_table
+from dualtk.score.wer import ScoredUtterance, missing_utterances, score_all
+
+logger = logging.getLogger("dualtk")
+
+TITLE = "hyp.trn"  # sclite's name for a system is that of its file
+PARTIALS = "partials.jsonl"  # what streaming sessions showed on the way, where a decoding kept it
+NAMED = 10  # missing utterances that the warning lists
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of `dualtk score`."""
+    options = argparse.ArgumentParser(prog="dualtk score", description=__doc__)
+    options.add_argument("--data", type=Path, required=True, metavar="DIR", help="data directory with text and utt2spk")
+    options.add_argument("--decode", type=Path, required=True, metavar="DIR", help="folder that `dualtk decode` wrote")
+    options.add_argument(
+        "--ctm", type=Path, metavar="FILE", help="word times; default: words.ctm of the data directory, if it has one"
+    )
+    options.add_argument(
+        "--replicates", type=int, default=bootstrap.REPLICATES, metavar="N", help="bootstrap resamples; default: 1000"
+    )
+    options.add_argument(
+        "--seed", type=int, default=bootstrap.SEED, metavar="N", help="of the bootstrap over error rates; default: 0"
+    )
+    return options
+
+
+def read_decoding(path: Path) -> dict[str, Any]:
+    """The facts of a decoding, `decode.json`."""
+    try:
+        decoding: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON ({error})") from None
+    wanted = ("mode", "full_context", "chunk", "look_ahead", "subsampling", "num_parameters", "real_time_factor")
+    for key in wanted:
+        if key not in decoding:
+            raise InputError(f"{path}: lacks the key {key}")
+    return decoding
+
+
+def score_words(data: Path, decode: Path) -> tuple[list[ScoredUtterance], list[str]]:
+    """The scored utterances of a set, and those without a hypothesis; writes the files in sclite's formats."""
+    refs, speakers = read_text(data / "text"), read_text(data / "utt2spk")
+    hyps = read_text(decode / "text")
+    for utterance in refs:
+        if utterance not in speakers:
+            raise InputError(f"{data / 'utt2spk'}: lacks utterance {utterance}")
+    scored = score_all(refs, hyps, speakers, str(decode / "text"))
+    missing = missing_utterances(refs, hyps, str(decode / "text"))
+    if missing:
+        names = " ".join(missing[:NAMED]) + (" ..." if len(missing) > NAMED else "")
+        logger.warning("%s: no hypothesis for %d utterances, all deletions: %s", decode / "text", len(missing), names)
+    write_text(decode / "ref.trn", trn_text(refs, speakers, sorted(refs)))
+    write_text(decode / TITLE, trn_text(hyps, speakers, sorted(refs)))
+    write_text(decode / "result.txt", result_text(TITLE, scored))
+    write_text(decode / "result.dtl.txt", detail_text(TITLE, scored))
+    return scored, missing
+
+
+def find_endpoints(
+    data: Path, ctm: Path | None, utterances: Iterable[str]
+) -> tuple[str, dict[str, Endpoints], dict[str, list[Word]]]:
+    """Source of the end of speech, endpoints, and word times (empty when the endpoints are estimates)."""
+    ctm = ctm or (data / "words.ctm" if (data / "words.ctm").is_file() else None)
+    if ctm is not None:
+        times = read_ctm(ctm)
+        return FROM_CTM, endpoints_from_ctm(times), times
+    sources = read_audio_sources(data)
+    endpoints = {}
+    for utterance in utterances:
+        if utterance in sources:
+            samples, sample_rate = read_audio(sources[utterance])
+            endpoints[utterance] = estimate_endpoints(samples.numpy(), sample_rate)
+    return FROM_ENERGY, endpoints, {}
+
+
+def measure_latency(
+    scored: Sequence[ScoredUtterance], data: Path, decode: Path, ctm: Path | None
+) -> tuple[LatencyReport, list[UtteranceLatency]]:
+    """Latency of the set and of each utterance."""
+    emissions = read_emissions(decode / "tokens.jsonl")
+    source, endpoints, times = find_endpoints(data, ctm, (each.utterance for each in scored))
+    delays = utterance_latencies(scored, emissions, endpoints, times)
+    return latency_report(scored, emissions, endpoints, source, times), delays
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Score; see `parser` for the options."""
+    options = parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    decoding = read_decoding(options.decode / "decode.json")
+    scored, missing = score_words(options.data, options.decode)
+    latency: LatencyReport | None = None
+    delays: list[UtteranceLatency] = []
+    if not decoding["full_context"]:
+        latency, delays = measure_latency(scored, options.data, options.decode, options.ctm)
+    partials = options.decode / PARTIALS
+    taken_back = total_churn(map(churn, read_partials(partials).values())) if partials.is_file() else None
+    summary = summarise(
+        scored, missing, latency, taken_back, decoding, str(options.data), options.replicates, options.seed
+    )
+    write_text(options.decode / UTTERANCE_FILE, utterance_table(scored, delays))
+    write_text(options.decode / SCORE_FILE, json.dumps(summary, indent=2) + "\n")
+    counts = summary["wer"]["counts"]
+    errors = ", ".join(f"{counts[kind]} {kind}" for kind in ("substitutions", "deletions", "insertions"))
+    logger.info("%s: WER %s %% (%s)", options.decode, percent(summary["wer"]["rate"]), errors)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,143 @@
+"""What `score.json` says of one decoded set: errors, emission latency, and computation, each apart from the others."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dualtk.errors import InputError
+from dualtk.score.bootstrap import Interval, rate_interval
+from dualtk.score.churn import Churn
+from dualtk.score.latency import FRAME_REACH_SECONDS, FRAME_SECONDS, LatencyReport
+from dualtk.score.wer import Counts, ScoredUtterance, total
+
+SCORE_FILE = "score.json"
+
+
+@dataclass(frozen=True)
+class ErrorRate:
+    """An error rate as a fraction, its interval by resampling utterances, and the counts behind it."""
+
+    rate: Interval
+    counts: Counts
+
+
+def error_rate(counts: Sequence[Counts], replicates: int, seed: int) -> ErrorRate:
+    """The error rate over utterances; a set without reference words has none (nan)."""
+    whole = total(counts)
+    if not whole.reference:
+        return ErrorRate(Interval(math.nan, math.nan, math.nan), whole)
+    errors, sizes = [each.errors for each in counts], [each.reference for each in counts]
+    return ErrorRate(rate_interval(errors, sizes, replicates, seed), whole)
+
+
+def algorithmic_latency(decoding: Mapping[str, Any]) -> dict[str, float] | None:
+    """What the mode alone makes a frame wait for, in seconds; None in full context, where it is the whole utterance.
+
+    `wait` is from the end of a frame's own audio to that of the last audio it needs: none for the last frame of a
+    chunk, all but one frame of the chunk for the first; the mean over a chunk and the longest are given. `window` is
+    how far a feature frame reaches beyond its shift.
+    """
+    if decoding["full_context"]:
+        return None
+    frame = decoding["subsampling"] * FRAME_SECONDS
+    look_ahead = decoding["look_ahead"] * FRAME_SECONDS
+    longest = (decoding["chunk"] - 1) * frame
+    return {
+        "frame": frame,
+        "chunk": decoding["chunk"] * frame,
+        "look_ahead": look_ahead,
+        "window": FRAME_REACH_SECONDS - FRAME_SECONDS,
+        "mean_wait": longest / 2 + look_ahead,
+        "longest_wait": longest + look_ahead,
+    }
+
+
+def computation(decoding: Mapping[str, Any]) -> dict[str, Any]:
+    """Real-time factor of the decoding, and seconds per chunk at 50, 90 and 99 % where a session measured them."""
+    return {"real_time_factor": decoding["real_time_factor"], "chunk_seconds": decoding.get("chunk_seconds")}
+
+
+def felt_latency(latency: LatencyReport | None, decoding: Mapping[str, Any]) -> dict[str, float] | None:
+    """Emission latency plus the time to compute a chunk, rank by rank: what a user waits, in seconds.
+
+    None without measured chunk times; a batched decoding has none.
+    """
+    times = decoding.get("chunk_seconds")
+    if latency is None or latency.all is None or not times:
+        return None
+    return {"at50": latency.all.at50.value + times["p50"], "at90": latency.all.at90.value + times["p90"]}
+
+
+def summarise(
+    scored: Sequence[ScoredUtterance],
+    missing: Sequence[str],
+    latency: LatencyReport | None,
+    churn: Churn | None,
+    decoding: Mapping[str, Any],
+    data: str,
+    replicates: int,
+    seed: int,
+) -> dict[str, Any]:
+    """The content of score.json; times in seconds, rates as fractions. `data` names the directory of references.
+
+    `churn` is that of the whole set, None without partial results.
+    """
+    return {
+        "data": data,
+        "num_utterances": len(scored),
+        "missing": list(missing),
+        "wrong_sentences": sum(each.words.errors > 0 for each in scored),
+        "wer": asdict(error_rate([each.words for each in scored], replicates, seed)),
+        "cer": asdict(error_rate([each.characters for each in scored], replicates, seed)),
+        "emission_latency": None if latency is None else asdict(latency),
+        "churn": None if churn is None else {**asdict(churn), "ratio": churn.ratio},
+        "algorithmic_latency": algorithmic_latency(decoding),
+        "computation": computation(decoding),
+        "felt_latency": felt_latency(latency, decoding),
+        "decoding": dict(decoding),
+    }
+
+
+@dataclass(frozen=True)
+class SetScore:
+    """One decoded set of an experiment: its folder, its name, its mode, and the content of its score.json."""
+
+    folder: Path
+    name: str
+    mode: str
+    score: dict[str, Any]
+
+
+def read_score(folder: Path) -> SetScore:
+    """Read the score of a decoding folder `<set>-<mode>`.
+
+    Raises:
+        InputError: it was not scored, or its score.json is not one.
+    """
+    path = folder / SCORE_FILE
+    if not path.is_file():
+        raise InputError(f"{folder}: has no {SCORE_FILE}; run `dualtk score` on it first")
+    try:
+        score = json.loads(path.read_text(encoding="utf-8"))
+        mode = score["decoding"]["mode"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is not a score ({error})") from None
+    return SetScore(folder, folder.name.removesuffix(f"-{mode}"), mode, score)
+
+
+def read_scores(experiment: Path) -> list[SetScore]:
+    """All scored sets of an experiment: set by set, the full-context mode first.
+
+    Raises:
+        InputError: there are none.
+    """
+    folders = sorted(path.parent for path in (experiment / "decode").glob(f"*/{SCORE_FILE}"))
+    if not folders:
+        raise InputError(f"{experiment}: has no scored set under decode/; run `dualtk decode` and `dualtk score` first")
+    scores = [read_score(folder) for folder in folders]
+    return sorted(scores, key=lambda one: (one.name, not one.score["decoding"]["full_context"], one.mode))
