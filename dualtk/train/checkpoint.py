@@ -5,12 +5,10 @@ Training state is loaded with `weights_only=True` and networks are safetensors: 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -20,29 +18,6 @@ from dualtk.errors import InputError
 from dualtk.files import atomic_path
 
 Tensors = dict[str, Tensor]
-
-
-def random_state() -> dict[str, Any]:
-    """State of every generator that training draws from."""
-    numpy_state: Any = np.random.get_state()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "python": repr(random.getstate()),
-        "numpy": [numpy_state[0], torch.from_numpy(numpy_state[1].astype(np.int64)), *numpy_state[2:]],
-    }
-
-
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Put every generator back; see `random_state`."""
-    import ast
-
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
-        torch.cuda.set_rng_state_all(state["cuda"])
-    random.setstate(ast.literal_eval(state["python"]))
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
 
 
 def save_training(path: Path, state: dict[str, Any]) -> None:

@@ -25,8 +25,6 @@ from dualtk.objective import Objective, StepLoss
 from dualtk.train.checkpoint import (
     average,
     load_training,
-    random_state,
-    restore_random_state,
     save_network,
     save_training,
 )
@@ -166,6 +164,8 @@ class Trainer:
 
     def step(self, batches: list[Batch]) -> bool:
         """One optimiser step on the mean loss of `batches`; False when it was skipped for something not finite."""
+        # Dropout and masks follow from (seed, step, rank) alone, so that no generator's state needs to be kept.
+        torch.manual_seed((self.section.seed * self.world.size + self.world.rank) * 1_000_003 + self.position.step)
         rate = self.schedule(self.position.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -282,7 +282,6 @@ class Trainer:
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "random": random_state(),
         }
         save_training(self.experiment.training_file, state)
 
@@ -301,7 +300,6 @@ class Trainer:
                 f"{path}: made with another configuration: {str(error).splitlines()[-1].strip()}"
             ) from error
         self.scaler.load_state_dict(state["scaler"])
-        restore_random_state(state["random"])
         position = state["position"]
         self.position = Position(**{**position, "best": [tuple(pair) for pair in position["best"]]})
         self.experiment.forget_after(self.position.step)

@@ -54,13 +54,14 @@ def test_a_loss_that_is_not_finite_skips_the_step_and_names_the_utterances(corpu
     feats["spk-1-003"][5, 2] = np.nan
     kaldiio.save_ark(str(broken / "train/feats.ark"), feats, scp=str(broken / "train/feats.scp"))
     exp = tmp_path / "exp"
-    assert main(train_arguments(broken, exp, "batches.max_frames=120", "train.max_steps=4")) == 0
+    plain = ["augment=null"]  # a mask may cover the fault
+    assert main(train_arguments(broken, exp, *plain, "batches.max_frames=120", "train.max_steps=4")) == 0
     log = (exp / "train.log").read_text(encoding="utf-8")
     assert "step skipped; utterances: spk-1-003\n" in log
     for key, value in load_file(exp / "model.safetensors").items():
         assert bool(np.isfinite(value.float().numpy()).all()), key
     with pytest.raises(InputError, match=r"3 steps in a row without a finite loss; .*spk-1-003"):
-        main(train_arguments(broken, tmp_path / "all", "batches.max_frames=10000", "train.max_bad_steps=3"))
+        main(train_arguments(broken, tmp_path / "all", *plain, "batches.max_frames=10000", "train.max_bad_steps=3"))
 
 
 def test_features_of_another_dimension_are_refused(corpus: Path, tmp_path: Path) -> None:
