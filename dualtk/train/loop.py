@@ -64,20 +64,20 @@ class Meter:
     def clear(self) -> None:
         """Start anew."""
         self.sums: dict[str, Tensor | float] = {}
-        self.count = 0
+        self.counts: dict[str, int] = {}
         self.frames = 0
         self.began = time.monotonic()
 
-    def add(self, values: dict[str, Tensor | float], frames: int) -> None:
-        """One step's values."""
+    def add(self, values: dict[str, Tensor | float], frames: int = 0) -> None:
+        """Values of one batch of so many feature frames; a value may be absent from some batches."""
         for key, value in values.items():
             self.sums[key] = self.sums.get(key, 0.0) + value
-        self.count += 1
+            self.counts[key] = self.counts.get(key, 0) + 1
         self.frames += frames
 
     def means(self) -> dict[str, float]:
         """Means, and throughput."""
-        means = {key: float(value) / max(1, self.count) for key, value in self.sums.items()}
+        means = {key: float(value) / self.counts[key] for key, value in self.sums.items()}
         elapsed = time.monotonic() - self.began
         return {**means, "audio_per_second": self.frames * FRAME_SECONDS / max(elapsed, 1e-9)}
 
@@ -188,7 +188,7 @@ class Trainer:
         self.scaler.update()
         self.position.step += 1
         self.position.bad_steps = 0
-        self.meter.sums["gradient_norm"] = self.meter.sums.get("gradient_norm", 0.0) + norm * len(batches)
+        self.meter.add({"gradient_norm": norm})
         return True
 
     def _sync(self, last: bool) -> contextlib.AbstractContextManager[None]:
