@@ -26,6 +26,7 @@ COMMANDS = {
     "report": "an HTML report of an experiment",
     "analyse": "the papers' figures: lattices, emissions, posteriors",
     "transcribe": "transcribe audio files with a trained model",
+    "export": "an ONNX model for streaming servers",
     "extract": "take one model out of a trained supernet",
     "ablate": "run a series of related experiments",
 }

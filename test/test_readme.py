@@ -1,0 +1,88 @@
+"""What the README tells its reader to type exists: targets of make, recipes, commands, and every option named."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def commands() -> list[str]:
+    """The lines of fenced and indented blocks, without prompts and comments, continued lines joined."""
+    fenced = re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", README, re.S | re.M)
+    indented = re.findall(r"(?:^|\n\n)((?: {4}.*\n)+)", re.sub(r"^```.*?^```", "", README, flags=re.S | re.M))
+    lines = "".join([*fenced, *indented]).replace("\\\n", " ").splitlines()
+    return [line.strip().removeprefix("$ ") for line in lines if not line.strip().startswith(("#", "|"))]
+
+
+def words_of(command: str) -> list[str]:
+    return shlex.split(command, comments=True)
+
+
+def with_program(*endings: str) -> list[str]:
+    return [line for line in commands() if words_of(line) and words_of(line)[0].endswith(endings)]
+
+
+@lru_cache
+def help_of(*program: str) -> str:
+    done = subprocess.run([*program, "--help"], capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
+    assert done.returncode == 0, f"{program}: {done.stderr}"
+    return done.stdout
+
+
+def check_options(words: list[str], text: str) -> None:
+    for word in words:
+        if word.startswith("--"):
+            option = word.split("=")[0].replace("_", "-")
+            assert re.search(rf"{option}\b(?!-)", text), f"{option} is in the README, but not in --help"
+
+
+def test_the_first_screen_has_the_two_commands() -> None:
+    first_screen = "\n".join(README.splitlines()[:30])
+    assert "make demo" in first_screen
+    assert "make test" in first_screen
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "check", "test-k2", "format", ".venv"])
+def test_make_knows_its_targets(target: str) -> None:
+    done = subprocess.run(["make", "-n", target], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", with_program("make"))
+def test_make_commands(command: str) -> None:
+    words = words_of(command)
+    done = subprocess.run(["make", "-n", *words[1:]], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", with_program("run.sh"))
+def test_recipe_commands(command: str) -> None:
+    words = words_of(command)
+    scripts = [ROOT / words[0]] if "egs/" in words[0] else sorted(ROOT.glob("egs/*/asr1/run.sh"))
+    check_options(words[1:], "".join(help_of(str(script)) for script in scripts))
+
+
+@pytest.mark.parametrize("command", with_program("dualtk"))
+def test_dualtk_commands(command: str) -> None:
+    words = words_of(command)
+    program = ["dualtk"] if len(words) == 1 or words[1].startswith("-") else ["dualtk", words[1]]
+    check_options(words[1:], help_of(*program) + "--help --version")
+
+
+@pytest.mark.parametrize("command", [line for line in commands() if words_of(line)])
+def test_the_program_exists(command: str) -> None:
+    program = next(word for word in words_of(command) if "=" not in word)
+    known = shutil.which(program, path=ENVIRONMENT["PATH"]) or (ROOT / program).exists() or program.endswith("run.sh")
+    assert known or program in ("cd", "export"), f"{program} is no program"

@@ -1,0 +1,66 @@
+# shellcheck shell=bash
+# Sourced by a recipe: sets its options from the command line, as Kaldi's file of this name does.
+#
+# The recipe declares its options below a line that begins with "# Options", up to the next empty line, as
+#     name_of_option=default   # what it means
+# and then says `. parse_options.sh`. The user writes --name-of-option VALUE, --name_of_option VALUE or
+# --name-of-option=VALUE; `--help` prints the declarations. Where the default is a whole number, so must be the value.
+# An unknown option ends the recipe with status 2, unless the recipe has declared the array other_options=(), which then
+# collects it with its value.
+
+_recipe=${BASH_SOURCE[1]}
+_declared=$(sed -n '/^# Options/,/^$/p' "$_recipe")
+if declare -p other_options >/dev/null 2>&1; then _collect=true; else _collect=false; fi
+
+_fail() {
+  printf '%s: error: %s\n' "${_recipe##*/}" "$1" >&2
+  exit 2
+}
+
+# The comment at the head of the recipe, then `--option  what it means [default]`, one a line.
+_help() {
+  local name rest
+  sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$_recipe"
+  echo
+  sed -n 's/^\([a-z][a-z0-9_]*\)=\([^#]*[^# ]\)\{0,1\} *# \(.*\)$/\1|\3 [\2]/p' <<<"$_declared" |
+    while IFS='|' read -r name rest; do printf '  --%-15s %s\n' "${name//_/-}" "$rest"; done
+  echo
+}
+
+while [ $# -gt 0 ]; do
+  case $1 in
+    -h | --help)
+      _help
+      if ! $_collect; then exit 0; fi
+      other_options+=(--help)
+      shift
+      ;;
+    --?*)
+      _option=${1%%=*}
+      _name=${_option#--}
+      _name=${_name//-/_}
+      if [[ $1 == *=* ]]; then
+        _value=${1#*=}
+      elif [ $# -gt 1 ]; then
+        _value=$2
+        shift
+      else
+        _fail "option $_option needs a value"
+      fi
+      shift
+      if grep -q "^$_name=" <<<"$_declared"; then
+        if [[ ${!_name} =~ ^-?[0-9]+$ && ! $_value =~ ^-?[0-9]+$ ]]; then
+          _fail "option $_option needs a whole number, not '$_value'"
+        fi
+        printf -v "$_name" %s "$_value"
+      elif $_collect; then
+        other_options+=("$_option" "$_value")
+      else
+        _fail "unknown option $_option; --help lists the options"
+      fi
+      ;;
+    *) _fail "unexpected argument '$1'; --help lists the options" ;;
+  esac
+done
+unset -f _fail _help
+unset -v _recipe _declared _collect _option _name _value
