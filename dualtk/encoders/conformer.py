@@ -20,7 +20,7 @@ from dualtk.nn.dropout import Dropout
 from dualtk.nn.dual import DualNorm, NormKind
 from dualtk.nn.masks import attention_mask, cache_mask, padding_mask
 from dualtk.nn.state import Spec, State, nest, nest_state, split_state
-from dualtk.nn.subsampling import ConvSubsampling
+from dualtk.nn.subsampling import SubsamplingKind, make_subsampling
 
 
 class BlockOutput(NamedTuple):
@@ -103,7 +103,7 @@ class ConformerBlock(nn.Module):
 
 
 class ConformerEncoder(nn.Module):
-    """Convolution subsampling, then Conformer blocks.
+    """Subsampling, then Conformer blocks.
 
     Args:
         input_dim: features per frame.
@@ -114,7 +114,8 @@ class ConformerEncoder(nn.Module):
         kernel: odd number of taps of the dual depthwise convolution; streaming uses (kernel + 1)/2 of them.
         dropout: of every residual branch, and inside the feed-forward.
         subsampling_channels: of the convolutions of the front end.
-        subsampling_factor: feature frames of one encoder frame, 4 or 8.
+        subsampling: `convolution` (the paper), or `stacking` of frames, which learns faster from little speech.
+        subsampling_factor: feature frames of one encoder frame; 4 or 8 for convolution.
         mode_names: modes that own a set of norms.
         convolution_norm: norm inside the convolution module.
         positions: `relative` (the paper), `rotary` (no parameters, faster), or `none`.
@@ -131,7 +132,8 @@ class ConformerEncoder(nn.Module):
         feedforward_dim: int,
         kernel: int,
         dropout: float,
-        subsampling_channels: int,
+        subsampling_channels: int = 64,
+        subsampling: SubsamplingKind = "convolution",
         subsampling_factor: int = 4,
         mode_names: Sequence[str],
         convolution_norm: NormKind = "batch",
@@ -145,7 +147,13 @@ class ConformerEncoder(nn.Module):
         self.positions: Positions = positions
         self.position_dim = dim // num_heads if positions == "rotary" else dim
         self.num_heads = num_heads
-        self.front = ConvSubsampling(input_dim, subsampling_channels, dim, subsampling_factor)
+        self.front = make_subsampling(
+            subsampling,
+            input_dim=input_dim,
+            output_dim=dim,
+            channels=subsampling_channels,
+            factor=subsampling_factor,
+        )
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
             ConformerBlock(
@@ -199,7 +207,7 @@ class ConformerEncoder(nn.Module):
         """One chunk (B, mode.chunk * subsampling_factor, F) -> frames (B, mode.chunk, D) and the next state."""
         require_streaming(mode)
         parts = split_state(state)
-        x, front_state = self.front.step(chunk, parts["front"])
+        x, front_state = self.front.step(chunk, parts.get("front", {}))
         num_cached, num_new = state["block0.key"].shape[2], x.shape[1]
         mask = cache_mask(state["valid"], num_cached, num_new)
         table = position_table(self.positions, num_new, num_cached + num_new, self.position_dim, x)

@@ -55,6 +55,7 @@ ENCODERS: dict[str, Callable[[], torch.nn.Module]] = {
     "conformer-rotary": lambda: conformer(positions="rotary"),
     "conformer-without-positions": lambda: conformer(positions="none", convolution_norm="layer"),
     "conformer-checkpointed": lambda: conformer(checkpoint=True),
+    "conformer-stacking": lambda: conformer(subsampling="stacking", subsampling_factor=6),
     "conformer-by-eight": lambda: conformer(subsampling_factor=8, subsampling_channels=8),
     "transformer-stacking": transformer,
     "transformer-relative": lambda: transformer(positions="relative", output_projection=False, checkpoint=True),
