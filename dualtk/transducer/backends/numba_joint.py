@@ -1,0 +1,157 @@
+"""The joint on the CPU: each thread takes a share of the cells through all steps, chunk by chunk, in its own cache.
+
+Matrix products are torch's, with one thread each; everything between them is compiled.
+
+Axes: B batch, T frames, U labels, J joiner width, V vocabulary, N cells of the batch, C cells of a chunk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dualtk.transducer.backends import kernels
+from dualtk.transducer.backends.threads import empty, map_ranges
+from dualtk.transducer.cell_list import CellList
+from dualtk.transducer.joint_engine import JointGradients, JointScores, finish_gradients, start_gradients
+from dualtk.transducer.negligible import negligible
+
+if TYPE_CHECKING:
+    from dualtk.transducer.joint import JointInputs
+
+_ACTIVATION = {"identity": 0, "tanh": 1, "relu": 2}
+
+
+class Workspace:
+    """The buffers of one thread: hidden (C, J), logits (C, V) and their gradients, used again for every chunk."""
+
+    def __init__(self, inputs: JointInputs, cells: CellList, chunk: int) -> None:
+        self.encoder = inputs.encoder.detach().flatten(0, 1).contiguous()
+        self.predictor = inputs.predictor.detach().flatten(0, 1).contiguous()
+        self.weight = None if inputs.weight is None else inputs.weight.detach()
+        self.bias = None if inputs.bias is None else inputs.bias.detach()
+        self.activation = _ACTIVATION[inputs.activation]
+        self.cells = cells
+        width = self.encoder.shape[1]
+        self._hidden = empty((chunk, width))
+        self._grad_hidden = empty((chunk, width))
+        self._logits = self._hidden if self.weight is None else empty((chunk, self.weight.shape[0]))
+
+    def hidden(self, start: int, stop: int) -> Tensor:
+        """Activations of cells start..stop - 1."""
+        out = self._hidden[: stop - start]
+        kernels.hidden_rows(
+            self.encoder.numpy(),
+            self.predictor.numpy(),
+            self.cells.frame[start:stop].numpy(),
+            self.cells.position[start:stop].numpy(),
+            self.activation,
+            out.numpy(),
+        )
+        return out
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits of the same cells; overwrites those of the chunk before."""
+        if self.weight is None:
+            return hidden
+        out = self._logits[: hidden.shape[0]]
+        if self.bias is None:
+            return torch.mm(hidden, self.weight.t(), out=out)
+        return torch.addmm(self.bias, hidden, self.weight.t(), out=out)
+
+    def grad_hidden(self, grad_logits: Tensor) -> Tensor:
+        """Gradient of the activations."""
+        if self.weight is None:
+            return grad_logits
+        return torch.mm(grad_logits, self.weight, out=self._grad_hidden[: grad_logits.shape[0]])
+
+
+@dataclass(frozen=True)
+class NumbaEngine:
+    """The compiled form of `joint_engine.TorchEngine`, for float32."""
+
+    chunk: int
+
+    def forward(self, inputs: JointInputs, cells: CellList, blank: int) -> JointScores:
+        """Scores of all cells."""
+        count = cells.index.numel()
+        scores = JointScores(torch.empty(count), torch.empty(count), torch.empty(count, dtype=torch.float64))
+        normaliser, blank_score, label_score = (x.numpy() for x in (scores.normaliser, scores.blank, scores.label))
+        label = cells.label.numpy()
+
+        def run(first: int, last: int) -> None:
+            work = Workspace(inputs, cells, min(self.chunk, last - first))
+            with torch.no_grad():
+                for start in range(first, last, self.chunk):
+                    part = slice(start, min(start + self.chunk, last))
+                    logits = work.logits(work.hidden(part.start, part.stop)).numpy()
+                    out = (normaliser[part], blank_score[part], label_score[part])
+                    kernels.score_rows(logits, label[part], blank, *out, 0, logits.shape[0])
+
+        if count:
+            map_ranges(run, count)
+        return scores
+
+    def backward(
+        self,
+        inputs: JointInputs,
+        cells: CellList,
+        blank: int,
+        normaliser: Tensor,
+        grad_blank: Tensor,
+        grad_label: Tensor,
+    ) -> JointGradients:
+        """Recompute each chunk that matters and add up its gradients.
+
+        Each thread sums its own; the sums are added in order, so that equal inputs give equal gradients.
+        """
+        kept = (~negligible(grad_blank, grad_label)).nonzero().flatten()
+        cells = cells.select(kept)
+        frames = cells.frame.numpy()
+        scores = [x[kept].numpy() for x in (normaliser, grad_blank, grad_label)]
+        total = start_gradients(inputs, torch.float32)
+
+        def run(first: int, last: int) -> JointGradients:
+            first, last = (int(np.searchsorted(frames, frames[x])) if x < len(frames) else x for x in (first, last))
+            sums = start_gradients(inputs, torch.float32)
+            sums = JointGradients(total.encoder, sums.predictor, sums.weight, sums.bias)  # frames are not shared
+            if first < last:
+                work = Workspace(inputs, cells, min(self.chunk, last - first))
+                with torch.no_grad():
+                    for start in range(first, last, self.chunk):
+                        self._add_chunk(work, sums, blank, scores, slice(start, min(start + self.chunk, last)))
+            return sums
+
+        if len(frames):
+            for sums in map_ranges(run, len(frames), parts=torch.get_num_threads()):
+                total.predictor.add_(sums.predictor)
+                if total.weight is not None and sums.weight is not None:
+                    total.weight.add_(sums.weight)
+                if total.bias is not None and sums.bias is not None:
+                    total.bias.add_(sums.bias)
+        return finish_gradients(total, inputs)
+
+    def _add_chunk(
+        self, work: Workspace, sums: JointGradients, blank: int, scores: list[kernels.Array], part: slice
+    ) -> None:
+        cells = work.cells
+        hidden = work.hidden(part.start, part.stop)
+        logits = work.logits(hidden.clone() if work.weight is None else hidden)
+        kernels.gradient_in_place(logits.numpy(), cells.label[part].numpy(), blank, *(x[part] for x in scores))
+        if sums.weight is not None:
+            sums.weight.addmm_(logits.t(), hidden)
+        if sums.bias is not None:
+            sums.bias.add_(logits.sum(0))
+        kernels.scatter_hidden(
+            work.grad_hidden(logits).numpy(),
+            hidden.numpy(),
+            cells.frame[part].numpy(),
+            cells.position[part].numpy(),
+            work.activation,
+            sums.encoder.numpy(),
+            sums.predictor.numpy(),
+        )

@@ -1,0 +1,92 @@
+"""Logits to lattice on the GPU: each row of the vocabulary is read once, and its gradient written once.
+
+Correct in Triton's interpreter; its speed on a GPU has not been measured.
+
+Axes: B batch, T frames, S cells of a frame, V vocabulary, R rows (B * T * S).
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,misc,untyped-decorator,index,import-untyped,import-not-found"
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+BLOCK = 1024  # logits that a program holds at a time
+
+
+@triton.jit
+def score_row(logits, label, normaliser, blank_score, label_score, blank, V: tl.constexpr, BLOCK: tl.constexpr):
+    """Program r reduces row r: a running maximum and a sum of exponentials relative to it."""
+    r = tl.program_id(0).to(tl.int64)
+    target = tl.load(label + r)
+    never = float("-inf")
+    if target == -2:  # no cell
+        tl.store(normaliser + r, tl.zeros([], tl.float64))
+        tl.store(blank_score + r, never)
+        tl.store(label_score + r, never)
+    else:
+        high = tl.full([BLOCK], never, tl.float32)
+        total = tl.zeros([BLOCK], tl.float32)
+        for first in range(0, V, BLOCK):
+            v = first + tl.arange(0, BLOCK)
+            x = tl.load(logits + r * V + v, mask=v < V, other=never).to(tl.float32)
+            higher = tl.maximum(high, x, propagate_nan=tl.PropagateNan.ALL)
+            safe = tl.where(higher == never, 0.0, higher)  # lanes that have seen no logit yet
+            total = total * tl.exp(high - safe) + tl.exp(x - safe)
+            high = higher
+        top = tl.max(high, 0)
+        low = tl.log(tl.sum(total * tl.exp(high - top), 0))
+        tl.store(normaliser + r, top.to(tl.float64) + low.to(tl.float64))
+        tl.store(blank_score + r, tl.load(logits + r * V + blank).to(tl.float32) - top - low)
+        value = tl.load(logits + r * V + target, mask=target >= 0, other=never).to(tl.float32)
+        tl.store(label_score + r, tl.where(target >= 0, value - top - low, never))
+
+
+@triton.jit
+def gradient_row(logits, label, normaliser, for_blank, for_label, out, blank, V: tl.constexpr, BLOCK: tl.constexpr):
+    """Program r writes the gradient of row r."""
+    r = tl.program_id(0).to(tl.int64)
+    target = tl.load(label + r)
+    if target == -2:  # no cell
+        for first in range(0, V, BLOCK):
+            v = first + tl.arange(0, BLOCK)
+            tl.store(out + r * V + v, tl.zeros([BLOCK], out.dtype.element_ty), mask=v < V)
+    else:
+        norm = tl.load(normaliser + r)
+        top = norm.to(tl.float32)
+        low = (norm - top.to(tl.float64)).to(tl.float32)
+        by_blank = tl.load(for_blank + r)
+        by_label = tl.load(for_label + r, mask=target >= 0, other=0.0)
+        for first in range(0, V, BLOCK):
+            v = first + tl.arange(0, BLOCK)
+            x = tl.load(logits + r * V + v, mask=v < V, other=float("-inf")).to(tl.float32)
+            grad = -(by_blank + by_label) * tl.exp(x - top - low)
+            grad += tl.where(v == blank, by_blank, 0.0) + tl.where(v == target, by_label, 0.0)
+            tl.store(out + r * V + v, grad.to(out.dtype.element_ty), mask=v < V)
+
+
+class TritonReduction:
+    """The GPU form of `logits.TorchReduction`, for float32 and half precision."""
+
+    def scores(self, logits: Tensor, label: Tensor, blank: int) -> tuple[Tensor, Tensor, Tensor]:
+        """See `logits.Reduction`."""
+        logits, label = logits.contiguous(), label.contiguous()
+        normaliser = torch.empty(label.shape, dtype=torch.float64, device=logits.device)
+        blank_score, label_score = (torch.empty_like(normaliser, dtype=torch.float32) for _ in range(2))
+        if label.numel():
+            out = (normaliser, blank_score, label_score)
+            score_row[(label.numel(),)](logits, label, *out, blank, V=logits.shape[3], BLOCK=BLOCK)
+        return blank_score, label_score, normaliser
+
+    def gradient(
+        self, logits: Tensor, label: Tensor, blank: int, normaliser: Tensor, for_blank: Tensor, for_label: Tensor
+    ) -> Tensor:
+        """See `logits.Reduction`."""
+        logits, label = logits.contiguous(), label.contiguous()
+        out = torch.empty_like(logits)
+        if label.numel():
+            given = (normaliser, for_blank.contiguous(), for_label.contiguous())
+            gradient_row[(label.numel(),)](logits, label, *given, out, blank, V=logits.shape[3], BLOCK=BLOCK)
+        return out

@@ -1,0 +1,142 @@
+"""The one place that touches the vocabulary axis of a joiner: from its inputs straight to the lattice.
+
+The logits of a chunk of cells are made, reduced to what the lattice needs, and forgotten; backward makes them again.
+So the (B, T, U + 1, V) tensor never exists, and cells beyond an utterance or outside its prune range cost nothing.
+
+Axes: B batch, T frames, U labels, S cells of a frame (U + 1, or the prune range), J joiner width, V vocabulary,
+N cells of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dualtk.transducer.cell_list import CellList, make_cell_list
+from dualtk.transducer.check import check_targets
+from dualtk.transducer.joint_engine import JointEngine, choose_engine
+from dualtk.transducer.lattice import Lattice
+from dualtk.transducer.simple import simple_lattice
+
+ACTIVATIONS = ("tanh", "relu", "identity")
+
+
+@dataclass(frozen=True)
+class JointInputs:
+    """What a joiner reads: logits[b, t, u] = weight @ activation(encoder[b, t] + predictor[b, u]) + bias.
+
+    Attributes:
+        encoder: (B, T, J).
+        predictor: (B, U + 1, J).
+        weight: (V, J); None: the activation itself gives the logits, and J = V.
+        bias: (V,) or None.
+        activation: one of ACTIVATIONS.
+    """
+
+    encoder: Tensor
+    predictor: Tensor
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    activation: str = "tanh"
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {ACTIVATIONS}, not {self.activation!r}")
+        if self.encoder.shape[2] != self.predictor.shape[2]:
+            raise ValueError(f"widths differ: encoder {self.encoder.shape[2]}, predictor {self.predictor.shape[2]}")
+        if self.weight is None and self.bias is not None:
+            raise ValueError("a bias without a weight would be a second predictor bias; add it there")
+
+    def detach(self) -> JointInputs:
+        """The same inputs without gradients."""
+        weight = None if self.weight is None else self.weight.detach()
+        bias = None if self.bias is None else self.bias.detach()
+        return JointInputs(self.encoder.detach(), self.predictor.detach(), weight, bias, self.activation)
+
+    @property
+    def vocabulary(self) -> int:
+        """V."""
+        return self.encoder.shape[2] if self.weight is None else self.weight.shape[0]
+
+
+def joint_lattice(
+    encoder: Tensor,
+    predictor: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    targets: Tensor,
+    logit_lengths: Tensor,
+    target_lengths: Tensor,
+    *,
+    ranges: Tensor | None = None,
+    activation: str = "tanh",
+    blank: int = 0,
+    chunk: int | None = None,
+    backend: str = "auto",
+) -> Lattice:
+    """Turn a joiner's inputs into the lattice without ever holding its logits.
+
+    Args:
+        encoder: (B, T, J) projected encoder output.
+        predictor: (B, U + 1, J) projected predictor output.
+        weight: (V, J) output layer; None for an additive joint, where J = V.
+        bias: (V,) or None.
+        targets: (B, U) labels.
+        logit_lengths: (B,) frames of each utterance.
+        target_lengths: (B,) labels of each utterance.
+        ranges: (B, T, S) label positions of the cells to keep; None: all.
+        activation: "tanh", "relu" or "identity".
+        blank: class of blank.
+        chunk: number of cells whose logits exist at the same time; None: chosen for the device.
+        backend: a name from `backends()`; "torch" keeps to plain torch.
+
+    Raises:
+        InputError: a label or length is impossible; names the utterance.
+    """
+    inputs = JointInputs(encoder, predictor, weight, bias, activation)
+    check_targets(targets, logit_lengths, target_lengths, encoder.shape[1], inputs.vocabulary, blank)
+    if weight is None and activation == "identity" and ranges is None:
+        return simple_lattice(encoder, predictor, targets, logit_lengths, target_lengths, blank)
+    cells = make_cell_list(targets, logit_lengths, target_lengths, encoder.shape[1], ranges)
+    engine = choose_engine(backend, inputs, chunk)
+    blank_scores, label_scores = _joint_scores(encoder, predictor, weight, bias, activation, cells, blank, engine)
+    return Lattice(blank_scores, label_scores, logit_lengths, target_lengths, ranges)
+
+
+class _JointScores(torch.autograd.Function):
+    """Dense (B, T, S) log-probabilities of blank and label; backward recomputes the logits chunk by chunk."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        encoder: Tensor,
+        predictor: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        activation: str,
+        cells: CellList,
+        blank: int,
+        engine: JointEngine,
+    ) -> tuple[Tensor, Tensor]:
+        inputs = JointInputs(encoder.detach(), predictor.detach(), weight, bias, activation)
+        scores = engine.forward(inputs, cells, blank)
+        ctx.save_for_backward(encoder, predictor, weight, bias, scores.normaliser)
+        ctx.setting = (activation, cells, blank, engine)
+        missing = float("-inf")
+        return cells.dense(scores.blank, missing), cells.dense(scores.label, missing)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        encoder, predictor, weight, bias, normaliser = ctx.saved_tensors
+        activation, cells, blank, engine = ctx.setting
+        inputs = JointInputs(encoder, predictor, weight, bias, activation)
+        grad_blank, grad_label = (cells.flat(grad) for grad in grads)
+        found = engine.backward(inputs, cells, blank, normaliser, grad_blank, grad_label)
+        return found.encoder, found.predictor, found.weight, found.bias, None, None, None, None
+
+
+_joint_scores: Callable[..., Any] = _JointScores.apply

@@ -1,0 +1,143 @@
+"""KL divergence over the whole vocabulary in every lattice cell, chunk by chunk, never as a 4-D tensor.
+
+Hinton et al., "Distilling the knowledge in a neural network", 2015, applied to each cell of the lattice as in
+Kojima, "Knowledge distillation for streaming transformer-transducer", 2021.
+
+Axes: B batch, T frames, U labels, S cells of a frame, J joiner width, V vocabulary, N cells of the batch, C cells of a
+chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dualtk.transducer.cell_list import CellList, make_cell_list
+from dualtk.transducer.joint import JointInputs
+from dualtk.transducer.joint_engine import TorchEngine, add_gradients, chunks, finish_gradients, start_gradients
+
+
+@dataclass(frozen=True)
+class Softening:
+    """How the two distributions are compared.
+
+    Attributes:
+        temperature: divides the logits of both. The KL is not multiplied by its square.
+        top_k: compare the teacher's k most probable classes and the sum of all others; None: every class. Since
+            classes are only put together, this never exceeds the full KL.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0.0:
+            raise ValueError(f"temperature must be positive, not {self.temperature}")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k must be at least 1, not {self.top_k}")
+
+
+def joint_kl(
+    student: JointInputs,
+    teacher: JointInputs,
+    logit_lengths: Tensor,
+    target_lengths: Tensor,
+    *,
+    ranges: Tensor | None = None,
+    softening: Softening | None = None,
+    chunk: int | None = None,
+) -> Tensor:
+    """KL(teacher || student) of each cell, (B, T, S), zero beyond an utterance; the gradient stops at the teacher.
+
+    Args:
+        student: joiner inputs.
+        teacher: joiner inputs of the same B, T, U and V; widths may differ.
+        logit_lengths: (B,).
+        target_lengths: (B,).
+        ranges: (B, T, S) label positions to compare; None: all.
+        softening: temperature and top-k; None: neither.
+        chunk: number of cells whose logits exist at the same time; None: chosen for the device.
+    """
+    if student.vocabulary != teacher.vocabulary:
+        raise ValueError(f"vocabularies differ: student {student.vocabulary}, teacher {teacher.vocabulary}")
+    cells_of = [(x.encoder.shape[:2], x.predictor.shape[1]) for x in (student, teacher)]
+    if cells_of[0] != cells_of[1]:
+        raise ValueError("student and teacher must have the same frames and label positions")
+    batch, num_positions = student.predictor.shape[:2]
+    labels = torch.zeros(batch, num_positions - 1, dtype=torch.int64, device=student.encoder.device)
+    cells = make_cell_list(labels, logit_lengths, target_lengths, student.encoder.shape[1], ranges)
+    engine = TorchEngine.sized(student.encoder.device.type, student.vocabulary, chunk)
+    fixed = _Fixed(teacher.detach(), cells, softening or Softening(), engine.chunk, student.activation)
+    kl: Tensor = _joint_kl(student.encoder, student.predictor, student.weight, student.bias, fixed)
+    return kl
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """What needs no gradient."""
+
+    teacher: JointInputs
+    cells: CellList
+    softening: Softening
+    chunk: int
+    activation: str
+
+
+class _JointKL(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, encoder: Tensor, predictor: Tensor, weight: Tensor | None, bias: Tensor | None, fixed: _Fixed
+    ) -> Tensor:
+        student = JointInputs(encoder, predictor, weight, bias, fixed.activation)
+        ctx.save_for_backward(encoder, predictor, weight, bias)
+        ctx.fixed = fixed
+        parts = [torch.zeros(0, dtype=torch.promote_types(encoder.dtype, torch.float32), device=encoder.device)]
+        pairs = zip(chunks(student, fixed.cells, fixed.chunk), chunks(fixed.teacher, fixed.cells, fixed.chunk))
+        for ours, theirs in pairs:
+            parts.append(_compare(ours.logits, theirs.logits, fixed.softening).kl)
+        return fixed.cells.dense(torch.cat(parts), 0.0)
+
+    @staticmethod
+    def backward(ctx: Any, grad_kl: Tensor) -> Any:
+        fixed: _Fixed = ctx.fixed
+        encoder, predictor, weight, bias = ctx.saved_tensors
+        student = JointInputs(encoder, predictor, weight, bias, fixed.activation)
+        weight_of_cell = fixed.cells.flat(grad_kl) / fixed.softening.temperature
+        sums = start_gradients(student, torch.promote_types(student.encoder.dtype, torch.float32))
+        pairs = zip(chunks(student, fixed.cells, fixed.chunk), chunks(fixed.teacher, fixed.cells, fixed.chunk))
+        for ours, theirs in pairs:
+            grad = _compare(ours.logits, theirs.logits, fixed.softening).pull
+            add_gradients(sums, student, ours, grad * weight_of_cell[ours.cells].unsqueeze(1))
+        found = finish_gradients(sums, student)
+        return found.encoder, found.predictor, found.weight, found.bias, None
+
+
+_joint_kl: Callable[..., Any] = _JointKL.apply
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """KL (C,) and its gradient (C, V) with respect to the student's softened logits."""
+
+    kl: Tensor
+    pull: Tensor
+
+
+def _compare(student: Tensor, teacher: Tensor, softening: Softening) -> _Comparison:
+    """Compare logits (C, V) of both."""
+    ours = (student / softening.temperature).log_softmax(1)
+    theirs = (teacher.to(ours.dtype) / softening.temperature).log_softmax(1)
+    if softening.top_k is None or softening.top_k >= ours.shape[1]:
+        goal = theirs.exp()
+        return _Comparison((goal * (theirs - ours)).sum(1), ours.exp() - goal)
+    top, index = theirs.topk(softening.top_k, dim=1)
+    never = float("-inf")
+    our_others, their_others = ours.scatter(1, index, never), theirs.scatter(1, index, never)
+    our_rest, their_rest = our_others.logsumexp(1, keepdim=True), their_others.logsumexp(1, keepdim=True)
+    kl = (top.exp() * (top - ours.gather(1, index))).sum(1) + (their_rest.exp() * (their_rest - our_rest)).squeeze(1)
+    goal = (our_others - our_rest + their_rest).exp().scatter(1, index, top.exp())
+    return _Comparison(kl, ours.exp() - goal)

@@ -1,0 +1,177 @@
+"""The chunked joint against logits that are held in full."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dualtk.errors import InputError
+from dualtk.transducer import JointInputs, Softening, joint_kl, joint_lattice, prune_ranges, rnnt_loss, rnnt_loss_pruned
+
+ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda x: x}
+
+
+def random_inputs(batch, width=8, vocabulary=6, seed=0, dtype=torch.float32, layer=True):
+    generator = torch.Generator().manual_seed(seed)
+    num, frames, positions = batch.logits.shape[:3]
+    shapes = [(num, frames, width), (num, positions, width), *([(vocabulary, width), (vocabulary,)] if layer else [])]
+    return [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
+
+
+def full_logits(inputs, activation, ranges=None):
+    encoder, predictor, *layer = inputs
+    if ranges is None:
+        total = encoder.unsqueeze(2) + predictor.unsqueeze(1)
+    else:
+        rows = torch.arange(len(encoder)).view(-1, 1, 1)
+        total = encoder.unsqueeze(2) + predictor[rows, ranges]
+    hidden = ACTIVATIONS[activation](total)
+    return torch.nn.functional.linear(hidden, *layer) if layer else hidden
+
+
+def compare(loss, expected, inputs, tolerance):
+    torch.testing.assert_close(loss, expected, rtol=tolerance, atol=tolerance)
+    for x, y in zip(torch.autograd.grad(loss, inputs), torch.autograd.grad(expected, inputs), strict=True):
+        torch.testing.assert_close(x, y, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("layer", [True, False])
+@pytest.mark.parametrize("chunk", [1, 13, None])
+def test_full_lattice(make_batch, activation, backend, layer, chunk):
+    batch = make_batch()
+    inputs = random_inputs(batch, layer=layer, width=8 if layer else 6)
+    tensors = inputs if layer else [*inputs, None, None]
+    lattice = joint_lattice(*tensors, *batch.args, activation=activation, backend=backend, chunk=chunk)
+    expected = rnnt_loss(full_logits(inputs, activation), *batch.args, backend="torch")
+    compare(lattice.loss(backend=backend), expected, inputs, 1e-5)
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+def test_pruned_lattice(make_batch, backend, activation):
+    batch = make_batch(4, 12, 6, 9)
+    inputs = random_inputs(batch, vocabulary=9)
+    occupation = joint_lattice(*inputs, *batch.args, activation=activation).occupation()
+    ranges = prune_ranges(occupation, *batch.args[1:], 3)
+    lattice = joint_lattice(*inputs, *batch.args, ranges=ranges, activation=activation, backend=backend, chunk=11)
+    logits = full_logits(inputs, activation, ranges)
+    expected = rnnt_loss_pruned(logits, batch.targets, ranges, *batch.args[1:], backend="torch")
+    compare(lattice.loss(backend=backend), expected, inputs, 1e-5)
+
+
+def test_gradient_by_finite_differences(make_batch):
+    batch = make_batch(2, 4, 3, 5)
+    inputs = random_inputs(batch, 3, 5, dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda *tensors: joint_lattice(*tensors, *batch.args, chunk=7).loss("none"), tuple(inputs)
+    )
+
+
+def test_blank_of_another_class_and_no_bias(make_batch):
+    batch = make_batch(blank=4)
+    encoder, predictor, weight, _ = random_inputs(batch)
+    lattice = joint_lattice(encoder, predictor, weight, None, *batch.args, blank=4)
+    expected = rnnt_loss(full_logits([encoder, predictor, weight], "tanh"), *batch.args, blank=4, backend="torch")
+    compare(lattice.loss(), expected, [encoder, predictor, weight], 1e-5)
+
+
+def test_half_precision(make_batch):
+    batch = make_batch(2, 20, 6, 30)
+    inputs = [x.detach().bfloat16().requires_grad_() for x in random_inputs(batch, 16, 30)]
+    lattice = joint_lattice(*inputs, *batch.args)
+    assert lattice.blank.dtype == torch.float32
+    loss = lattice.loss()
+    expected = rnnt_loss(full_logits(inputs, "tanh").float(), *batch.args)
+    torch.testing.assert_close(loss, expected, rtol=1e-2, atol=1e-2)
+    assert all(x.dtype == torch.bfloat16 for x in torch.autograd.grad(loss, inputs))
+
+
+def test_equal_inputs_give_equal_results_with_two_threads(make_batch):
+    batch = make_batch(4, 50, 20, 40)
+    inputs = random_inputs(batch, 16, 40)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        runs = [torch.autograd.grad(joint_lattice(*inputs, *batch.args, chunk=64).loss(), inputs) for _ in range(3)]
+    finally:
+        torch.set_num_threads(threads)
+    for run in runs[1:]:
+        assert all(torch.equal(x, y) for x, y in zip(run, runs[0], strict=True))
+
+
+def test_empty_batch():
+    inputs = [torch.zeros(shape, requires_grad=True) for shape in ((0, 5, 4), (0, 3, 4), (6, 4), (6,))]
+    lengths = torch.zeros(0, dtype=torch.int64)
+    loss = joint_lattice(*inputs, torch.zeros(0, 2, dtype=torch.int64), lengths, lengths).loss()
+    loss.backward()
+    assert loss.item() == 0.0
+    assert not inputs[2].grad.any()
+
+
+def test_memory_is_that_of_a_chunk(make_batch):
+    """No tensor that the joint keeps or makes is as large as the logits."""
+    batch = make_batch(2, 40, 20, 500)
+    inputs = random_inputs(batch, 16, 500)
+    largest = 0
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal largest
+            out = function(*args, **(kwargs or {}))
+            largest = max(
+                [largest, *(x.numel() for x in torch.utils._pytree.tree_leaves(out) if isinstance(x, torch.Tensor))]
+            )
+            return out
+
+    with Watch():
+        joint_lattice(*inputs, *batch.args, chunk=32, backend="torch").loss(backend="torch").backward()
+    assert largest <= 32 * 500
+    assert batch.logits.numel() > 40 * largest
+
+
+def test_bad_input_is_named(make_batch):
+    batch = make_batch()
+    inputs = random_inputs(batch)
+    with pytest.raises(ValueError, match="sigmoid"):
+        joint_lattice(*inputs, *batch.args, activation="sigmoid")
+    with pytest.raises(ValueError, match="widths differ"):
+        joint_lattice(inputs[0], inputs[1][..., :3], *inputs[2:], *batch.args)
+    batch.targets[2, 1] = 7
+    with pytest.raises(InputError, match="utterance 2 of the batch: label 7 at position 1"):
+        joint_lattice(*inputs, *batch.args)
+
+
+@pytest.mark.parametrize("softening", [None, Softening(2.0), Softening(1.0, 2), Softening(3.0, 4), Softening(1.0, 6)])
+def test_kl_of_every_cell(make_batch, softening):
+    batch = make_batch()
+    student, teacher = (JointInputs(*random_inputs(batch, 5, seed=k, dtype=torch.float64)) for k in (0, 1))
+    temperature, top_k = (softening.temperature, softening.top_k) if softening else (1.0, None)
+    tensors = [(x.encoder, x.predictor, x.weight, x.bias) for x in (student, teacher)]
+    ours, theirs = (full_logits(x, "tanh").div(temperature).softmax(3) for x in tensors)
+    if top_k is not None and top_k < 6:
+        index = theirs.topk(top_k, dim=3).indices
+        ours, theirs = (
+            torch.cat([p.gather(3, index), 1 - p.gather(3, index).sum(3, keepdim=True)], 3) for p in (ours, theirs)
+        )
+    expected = (theirs * (theirs.log() - ours.log())).sum(3)
+    inside = torch.arange(7).view(1, -1, 1) < batch.logit_lengths.view(-1, 1, 1)
+    inside = inside & (torch.arange(5) <= batch.target_lengths.view(-1, 1, 1))
+    found = joint_kl(student, teacher, *batch.args[1:], softening=softening, chunk=9)
+    torch.testing.assert_close(found, expected * inside)
+
+
+@pytest.mark.parametrize("top_k", [None, 2])
+def test_kl_gradient_by_finite_differences(make_batch, top_k):
+    batch = make_batch(2, 3, 2)
+    teacher = JointInputs(*random_inputs(batch, 4, seed=1, dtype=torch.float64))
+
+    def kl(*tensors):
+        return joint_kl(JointInputs(*tensors), teacher, *batch.args[1:], softening=Softening(2.0, top_k), chunk=5)
+
+    inputs = random_inputs(batch, 3, dtype=torch.float64)
+    assert torch.autograd.gradcheck(kl, tuple(inputs))
+    kl(*inputs).sum().backward()
+    assert teacher.weight is not None
+    assert teacher.weight.grad is None

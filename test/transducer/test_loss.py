@@ -1,0 +1,201 @@
+"""The losses of logits: equal to torchaudio, to each other where they must be, and clear about bad input."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchaudio.functional import rnnt_loss as torchaudio_loss
+
+from dualtk.errors import InputError
+from dualtk.transducer import rnnt_loss, rnnt_loss_pruned, rnnt_loss_simple, simple_lattice
+
+BACKENDS = ["torch", "numba", "torchaudio"]
+
+
+def loss_and_gradient(function, logits):
+    logits = logits.detach().clone().requires_grad_()
+    loss = function(logits)
+    loss.sum().backward()
+    return loss.detach(), logits.grad
+
+
+def torchaudio_of(batch, blank=0, reduction="none"):
+    """Torchaudio wants the longest utterance to fill the batch, so it sees one utterance at a time."""
+
+    def function(logits):
+        costs = []
+        for b, (frames, labels) in enumerate(zip(batch.logit_lengths, batch.target_lengths, strict=True)):
+            args = (batch.targets[b : b + 1, :labels].int(), frames.int().view(1), labels.int().view(1))
+            costs.append(torchaudio_loss(logits[b : b + 1, :frames, : labels + 1].contiguous(), *args, blank=blank))
+        return torch.stack(costs)
+
+    return function
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("blank", [0, 5])
+@settings(deadline=None, max_examples=10)
+@given(frames=st.integers(1, 12), labels=st.integers(0, 9), seed=st.integers(0, 1000))
+def test_equal_to_torchaudio(make_batch, backend, blank, frames, labels, seed):
+    batch = make_batch(3, frames, labels, seed=seed, blank=blank)
+    expected = loss_and_gradient(torchaudio_of(batch, blank), batch.logits)
+    found = loss_and_gradient(
+        lambda x: rnnt_loss(x, *batch.args, blank=blank, reduction="none", backend=backend), batch.logits
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_drop_in_for_torchaudio_with_a_negative_blank(make_batch):
+    batch = make_batch(blank=5)
+    batch.target_lengths[0], batch.logit_lengths[0] = 4, 7
+    args = (batch.targets.int(), batch.logit_lengths.int(), batch.target_lengths.int())
+    for reduction in ("none", "sum", "mean"):
+        expected = torchaudio_loss(batch.logits, *args, blank=-1, reduction=reduction)
+        torch.testing.assert_close(rnnt_loss(batch.logits, *args, blank=-1, reduction=reduction), expected)
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_gradient_by_finite_differences(make_batch, backend):
+    batch = make_batch(vocabulary=4)
+    logits = batch.logits.double().requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x: rnnt_loss(x, *batch.args, reduction="none", backend=backend, delay_penalty=0.2), (logits,)
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_half_precision_sums_in_float32(make_batch, backend, dtype):
+    batch = make_batch(2, 30, 10, 200)
+    logits = batch.logits.to(dtype)
+    expected = loss_and_gradient(lambda x: rnnt_loss(x, *batch.args, reduction="none", backend="torch"), logits.float())
+    found = loss_and_gradient(lambda x: rnnt_loss(x, *batch.args, reduction="none", backend=backend), logits)
+    assert found[0].dtype == torch.float32
+    assert found[1].dtype == dtype
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found[1].float(), expected[1], rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_huge_logits(make_batch, backend):
+    batch = make_batch()
+    logits = batch.logits.sign() * 1e4
+    expected = loss_and_gradient(lambda x: rnnt_loss(x, *batch.args, backend="torch"), logits.double())
+    found = loss_and_gradient(lambda x: rnnt_loss(x, *batch.args, backend=backend), logits)
+    torch.testing.assert_close(found[0].double(), expected[0])
+    torch.testing.assert_close(found[1].double(), expected[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_non_contiguous_inputs(make_batch, backend):
+    batch = make_batch()
+    expected = loss_and_gradient(lambda x: rnnt_loss(x, *batch.args, backend=backend), batch.logits)
+    strided = batch.logits.permute(3, 1, 0, 2).contiguous().permute(2, 1, 3, 0)  # (V, T, B, U + 1) -> (B, T, U + 1, V)
+    targets = batch.targets.t().contiguous().t()  # (B, U) -> (U, B) -> (B, U)
+    found = loss_and_gradient(lambda x: rnnt_loss(x, targets, *batch.args[1:], backend=backend), strided)
+    torch.testing.assert_close(found, expected)
+
+
+def test_empty_batch():
+    logits = torch.zeros(0, 5, 4, 6, requires_grad=True)
+    lengths = torch.zeros(0, dtype=torch.int64)
+    loss = rnnt_loss(logits, torch.zeros(0, 3, dtype=torch.int64), lengths, lengths)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert logits.grad.shape == logits.shape
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: b.targets[1].__setitem__(0, 0), "utterance 1 of the batch: label 0 at position 0 is blank"),
+        (
+            lambda b: b.targets[2].__setitem__(3, 6),
+            "utterance 2 .* label 6 at position 3 is outside the vocabulary of 6",
+        ),
+        (lambda b: b.targets[2].__setitem__(2, -4), "utterance 2 of the batch: label -4 at position 2 is outside"),
+        (lambda b: b.logit_lengths.__setitem__(0, 8), "utterance 0 of the batch: logit length 8 is not within 1..7"),
+        (lambda b: b.logit_lengths.__setitem__(1, 0), "utterance 1 of the batch: logit length 0 is not within 1..7"),
+        (lambda b: b.target_lengths.__setitem__(2, 5), "utterance 2 of the batch: target length 5 is not within 0..4"),
+    ],
+)
+def test_bad_targets_and_lengths_are_named(make_batch, change, message):
+    batch = make_batch()
+    batch.target_lengths[1] = 2
+    change(batch)
+    with pytest.raises(InputError, match=message):
+        rnnt_loss(batch.logits, *batch.args)
+
+
+def test_labels_beyond_the_target_length_are_not_read(make_batch):
+    batch = make_batch()
+    batch.target_lengths[:2] = 2
+    expected = rnnt_loss(batch.logits, *batch.args)
+    batch.targets[0, 2:] = 0
+    batch.targets[1, 2:] = -100
+    assert rnnt_loss(batch.logits, *batch.args).item() == expected.item()
+
+
+def test_wrong_number_of_cells_is_refused(make_batch):
+    batch = make_batch()
+    with pytest.raises(ValueError, match="4 cells for each frame, expected 5"):
+        rnnt_loss(batch.logits[:, :, :4], *batch.args)
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    frames=st.integers(1, 12), labels=st.integers(0, 6), seed=st.integers(0, 1000), scale=st.sampled_from([1, 60, 1e4])
+)
+def test_simple_loss_is_the_exact_loss_of_the_sum(make_batch, frames, labels, seed, scale):
+    batch = make_batch(2, frames, labels, 8, seed=seed)
+    am, lm = batch.logits[:, :, 0] * scale, batch.logits.flip(3)[:, 0] * scale
+    am, lm = am.clone().requires_grad_(), lm.clone().requires_grad_()
+    simple = rnnt_loss_simple(am, lm, *batch.args, reduction="none")
+    wide = [x.detach().double().requires_grad_() for x in (am, lm)]
+    exact = rnnt_loss(wide[0].unsqueeze(2) + wide[1].unsqueeze(1), *batch.args, reduction="none", backend="torch")
+    digits = 1e-6 * scale * (frames + labels)  # float32 holds sums of such logits no better, and a path adds them up
+    torch.testing.assert_close(simple.double(), exact, rtol=1e-5, atol=1e-5 + digits)
+    found, expected = torch.autograd.grad(simple.sum(), (am, lm)), torch.autograd.grad(exact.sum(), wide)
+    for x, y in zip(found, expected, strict=True):
+        torch.testing.assert_close(x.double(), y, rtol=1e-4, atol=1e-5 + digits)
+
+
+@pytest.mark.parametrize("scales", [(0.0, 0.0), (0.25, 0.0), (0.0, 0.1), (0.2, 0.3)])
+def test_smoothed_loss_gradient_by_finite_differences(make_batch, scales):
+    batch = make_batch(2, 4, 3, 5)
+    am, lm = (x.double().requires_grad_() for x in (batch.logits[:, :, 0], batch.logits[:, 0]))
+
+    def costs(am, lm):
+        return rnnt_loss_simple(am, lm, *batch.args, lm_scale=scales[0], am_scale=scales[1], reduction="none")
+
+    assert torch.autograd.gradcheck(costs, (am, lm))
+
+
+def test_simple_loss_returns_the_occupation_of_its_lattice(make_batch):
+    batch = make_batch()
+    am, lm = batch.logits[:, :, 0], batch.logits[:, 0]
+    loss, occupation = rnnt_loss_simple(am, lm, *batch.args, lm_scale=0.25, return_occupation=True)
+    lattice = simple_lattice(am, lm, *batch.args, lm_scale=0.25)
+    assert loss.item() == lattice.loss().item()
+    torch.testing.assert_close(occupation, lattice.occupation())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_pruned_loss_counts_the_paths_inside_its_ranges(make_batch, list_paths, backend):
+    batch = make_batch()
+    starts = torch.tensor([0, 0, 1, 1, 2, 2, 2])
+    starts = torch.minimum(starts, (batch.target_lengths - 2).clamp(min=0).unsqueeze(1))
+    starts = torch.where(torch.arange(7) < batch.logit_lengths.unsqueeze(1) - 1, starts, starts[:, -1:])
+    ranges = starts.unsqueeze(2) + torch.arange(3)
+    logits = batch.logits.gather(2, ranges.unsqueeze(3).expand(-1, -1, -1, 6))
+    costs = rnnt_loss_pruned(logits, batch.targets, ranges, *batch.args[1:], reduction="none", backend=backend)
+    scores = batch.logits.log_softmax(3)
+    for b, (frames, labels) in enumerate(zip(batch.logit_lengths.tolist(), batch.target_lengths.tolist(), strict=True)):
+        label = scores[b, :, :labels].gather(2, batch.targets[b, :labels].view(1, -1, 1).expand(7, -1, 1)).squeeze(2)
+        kept = torch.zeros(7, 5, dtype=torch.bool).scatter_(1, ranges[b], True)
+        blank = scores[b, :, :, 0].masked_fill(~kept, float("-inf"))
+        label = label.masked_fill(~(kept[:, :labels] & kept[:, 1 : labels + 1]), float("-inf"))
+        paths = list_paths(blank, label, frames, labels)
+        torch.testing.assert_close(costs[b], -torch.stack(list(paths.values())).logsumexp(0))

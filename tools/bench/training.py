@@ -1,0 +1,229 @@
+"""What a joint step costs beside two single-mode steps, and what each distillation term adds.
+
+    python tools/bench/training.py [--rounds 7] [--config egs/synthetic/asr1/conf/dual_conformer_kd.yaml] [--write]
+
+A step is normalisation, SpecAugment, forward, backward, clipping and Adam on one batch of random features that is the
+same for all. Steps are timed in turns; numbers are medians over the rounds, ratios medians of each round's ratio.
+Memory is what a step adds at its peak to what was resident before it. `--write` puts the table into
+tools/bench/README.md.
+
+Axes: B batch, T frames, F features, U labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dualtk import config as configuration
+from dualtk.build import build_network, build_objective
+from dualtk.config import Config
+from dualtk.train.optim import build_optimizer
+
+HERE = Path(__file__).resolve().parent
+CONF = HERE.parents[1] / "egs/synthetic/asr1/conf"
+BEGIN, END = "<!-- training:begin -->", "<!-- training:end -->"
+THREE_WAY = "name: three_way, student: streaming, teacher: full"
+TERMS = {
+    "in-place 3-way KL": THREE_WAY,
+    "symmetric 3-way KL": f"{THREE_WAY}, symmetric: true",
+    "full-vocabulary KL": "name: full_kl, student: streaming, teacher: full",
+    "hidden vectors": "name: hidden, student: streaming, teacher: full",
+    "heads": "name: heads, student: streaming, teacher: full",
+}
+CODERT_TERM = "name: encoder_logits, student: streaming, teacher: teacher"
+
+Step = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The batch, and how often it is measured."""
+
+    batch: int
+    frames: int
+    labels: int
+    vocabulary: int
+    rounds: int
+    device: torch.device
+
+
+def make_step(config: Config, setting: Setting) -> Step:
+    """One training step of `config`, on the batch of `setting`."""
+    torch.manual_seed(0)
+    num_mels = config.features.num_mels
+    network = build_network(config, setting.vocabulary, torch.zeros(num_mels), torch.ones(num_mels))
+    objective = build_objective(config, network).to(setting.device).train()
+    optimizer = build_optimizer(config.optimizer, objective.named_parameters())
+    feats = torch.randn(setting.batch, setting.frames, num_mels, device=setting.device)
+    lengths = torch.linspace(0.8 * setting.frames, setting.frames, setting.batch).long().to(setting.device)
+    targets = torch.randint(1, setting.vocabulary, (setting.batch, setting.labels), device=setting.device)
+    target_lengths = torch.full((setting.batch,), setting.labels, device=setting.device)
+    after_warmups = 10**6
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        objective(feats, lengths, targets, target_lengths, after_warmups).total.backward()
+        torch.nn.utils.clip_grad_norm_(objective.parameters(), 5.0)
+        optimizer.step()
+        if setting.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return step
+
+
+def both(first: Step, second: Step) -> Step:
+    """Two steps, one after the other."""
+
+    def step() -> None:
+        first()
+        second()
+
+    return step
+
+
+def in_turns(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each step in each round, after two rounds that are not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for index in range(rounds + 2):
+        for name, step in steps.items():
+            began = time.perf_counter()
+            step()
+            if index >= 2:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def peak(step: Step, device: torch.device) -> float:
+    """MiB that a step adds at its peak to what was there before."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is resident
+    before = resident("VmRSS")
+    step()
+    return resident("VmHWM") - before
+
+
+def resident(key: str) -> float:
+    """MiB of this process, by a key of /proc/self/status."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)]
+    return float(line.split()[1]) / 1024
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(ours, theirs))
+
+
+def joint_rows(joint: Config, setting: Setting) -> list[str]:
+    """One joint step with 3-way KL against two single-mode steps of the same network."""
+    distilled = configuration.with_overrides(joint, [f"terms=[{{{THREE_WAY}}}]"])
+    modes = joint.model_dump(mode="json")["modes"]
+    alone = [
+        configuration.with_overrides(
+            joint, ["terms=[]", f"passes=[{{mode: {name}}}]", f"modes={{{name}: {json.dumps(shape)}}}"]
+        )
+        for name, shape in modes.items()
+    ]
+    singles = [make_step(config, setting) for config in alone]
+    steps = {"joint": make_step(distilled, setting), "single": both(*singles)}
+    seconds = in_turns(steps, setting.rounds)
+    memory = peak(steps["joint"], setting.device)
+    others = [peak(step, setting.device) for step in singles]
+    milliseconds = {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
+    time_ratio = ratio(seconds["joint"], seconds["single"])
+    return [
+        f"| joint step with 3-way KL, time | {milliseconds['joint']:.0f} ms | {milliseconds['single']:.0f} ms "
+        f"(two steps) | {time_ratio:.2f} | 0.95 |",
+        f"| the same, peak memory | {memory:.0f} MiB | {sum(others):.0f} MiB (sum of both) | "
+        f"{memory / sum(others):.2f} | 1.00 |",
+        f"| the same, peak memory | {memory:.0f} MiB | {max(others):.0f} MiB (larger of both) | "
+        f"{memory / max(others):.2f} | - |",
+    ]
+
+
+def term_rows(base: Config, terms: dict[str, str], setting: Setting) -> list[str]:
+    """Extra percent of each term over the same step without any."""
+    configs = {"none": configuration.with_overrides(base, ["terms=[]"])}
+    configs |= {name: configuration.with_overrides(base, [f"terms=[{{{term}}}]"]) for name, term in terms.items()}
+    steps = {name: make_step(config, setting) for name, config in configs.items()}
+    seconds = in_turns(steps, setting.rounds)
+    memory = {name: peak(step, setting.device) for name, step in steps.items()}
+    return [
+        f"| {name} | {100 * (ratio(seconds[name], seconds['none']) - 1):+.1f} % "
+        f"| {100 * (memory[name] / memory['none'] - 1):+.1f} % |"
+        for name in terms
+    ]
+
+
+def write(text: str) -> None:
+    """Put the text between the markers of README.md, which keeps whatever else is there."""
+    readme = HERE / "README.md"
+    old = readme.read_text(encoding="utf-8") if readme.exists() else "# Benchmarks\n"
+    if BEGIN not in old:
+        old = f"{old.rstrip()}\n\n{BEGIN}\n{END}\n"
+    before, rest = old.split(BEGIN, 1)
+    readme.write_text(f"{before}{BEGIN}\n{text}{END}{rest.split(END, 1)[1]}", encoding="utf-8")
+
+
+def describe(config: Path, setting: Setting) -> str:
+    """What was measured on what."""
+    place = torch.cuda.get_device_name() if setting.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    return (
+        f"## Training\n\n`{config.name}` on {place}, {platform.machine()}, torch {torch.__version__}: batches of "
+        f"{setting.batch} utterances, {setting.frames} feature frames, {setting.labels} labels, vocabulary "
+        f"{setting.vocabulary}; float32; {setting.rounds} rounds. `encoder_logits`: over `codert.yaml` without it.\n\n"
+    )
+
+
+def main() -> int:
+    """Measure, print, and write if asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=CONF / "dual_conformer_kd.yaml")
+    parser.add_argument("--codert", type=Path, default=CONF / "codert.yaml")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--frames", type=int, default=800)
+    parser.add_argument("--labels", type=int, default=40)
+    parser.add_argument("--vocabulary", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--write", action="store_true", help="update tools/bench/README.md")
+    options = parser.parse_args()
+    setting = Setting(
+        options.batch,
+        options.frames,
+        options.labels,
+        options.vocabulary,
+        options.rounds,
+        torch.device(options.device),
+    )
+    joint = configuration.load(options.config)
+    lines = ["| | joint | single | ratio | target |", "| --- | --- | --- | --- | --- |", *joint_rows(joint, setting)]
+    lines += ["", "| term | extra time of the joint step | extra peak memory |", "| --- | --- | --- |"]
+    lines += term_rows(joint, TERMS, setting)
+    lines += term_rows(configuration.load(options.codert), {"encoder logits (CoDERT)": CODERT_TERM}, setting)
+    text = describe(options.config, setting) + "\n".join(lines) + "\n"
+    print(text)
+    if options.write:
+        write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
