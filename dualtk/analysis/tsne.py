@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,6 +14,11 @@ from dualtk.analysis.picture import Picture, Table, canvas, decorate
 from dualtk.errors import InputError
 
 PERPLEXITY = 30.0
+
+
+def available() -> bool:
+    """Whether scikit-learn is installed."""
+    return importlib.util.find_spec("sklearn") is not None
 
 
 def embed(vectors: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from dualtk.analysis.curves import read_metrics, training_pictures
 from dualtk.analysis.picture import Picture
 from dualtk.analysis.scene import FIGURES, Scene, SeenUtterance, System, file_name
 from dualtk.analysis.teacher_error import teacher_error
+from dualtk.analysis.tsne import available as has_tsne
 from dualtk.bin.decode import find_mode, load_experiment
 from dualtk.bin.dualtk import run
 from dualtk.data.batches import FeatureDataset, select_utterances
@@ -38,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=CHOICES,
         metavar="FIGURE",
-        help=f"{', '.join(CHOICES)}; default: all but training",
+        help=f"{', '.join(CHOICES)}; default: all but training, and t-SNE where scikit-learn is installed",
     )
     options.add_argument("--data", type=Path, metavar="DIR", help="data directory with feats.scp, for all but training")
     options.add_argument("--bpe", type=Path, metavar="DIR", help="wordpiece directory, for all but training")
@@ -125,7 +126,8 @@ def draw_metrics(options: argparse.Namespace, wanted: Sequence[str]) -> list[Pic
 
 def draw(options: argparse.Namespace) -> list[Picture]:
     """All figures asked for."""
-    wanted = options.what or [name for name in CHOICES if name != "training"]
+    optional = {"training"} if has_tsne() else {"training", "tsne"}
+    wanted = options.what or [name for name in CHOICES if name not in optional]
     pictures = draw_metrics(options, wanted) if set(FROM_METRICS) & set(wanted) else []
     chosen = [name for name in FIGURES if name in wanted]
     if chosen:

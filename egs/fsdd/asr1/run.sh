@@ -10,6 +10,7 @@ stage=0         # first stage to run
 stop_stage=5    # last stage to run
 work_dir=       # where data/ and exp/ go; the recipe's folder if empty
 fsdd=           # folder of FSDD, with recordings/ in it; work-dir/downloads/fsdd if empty
+nj=2            # processes, of training too
 utterances=2400 # utterances of the training set
 seed=0          # of the order of digits and the pauses between them
 
@@ -34,6 +35,6 @@ if [[ " ${other_options[*]} " != *" --help "* ]]; then
   if [ "$stage" -lt 0 ]; then stage=0; fi
 fi
 
-exec "$here/../../librispeech/asr1/run.sh" --stage "$stage" --stop-stage "$stop_stage" --work-dir "$work_dir" \
-  --train-dir "$work_dir/data/train" --dev-dir "$work_dir/data/dev" --test-dirs "$work_dir/data/test" \
+exec "$here/../../librispeech/asr1/run.sh" --stage "$stage" --stop-stage "$stop_stage" --work-dir "$work_dir" --nj "$nj" \
+  --ncpu "$nj" --train-dir "$work_dir/data/train" --dev-dir "$work_dir/data/dev" --test-dirs "$work_dir/data/test" \
   --conf "$here/conf/dual_conformer.yaml" --nbpe 24 "${other_options[@]}"

@@ -30,6 +30,7 @@ speed_perturb=        # speeds such as 0.9,1.0,1.1; none if empty
 num_mels=80           # mel bins, as in the configuration
 nj=2                  # processes of feature extraction
 ngpu=1                # GPUs to train on: 1 is the GPU or else the CPU, 0 the CPU, more are run by torchrun
+ncpu=0                # processes to train on the CPU with, one thread each; 0 follows --ngpu
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../../../utils/parse_options.sh"
@@ -51,12 +52,8 @@ conf=$(locate "$conf")
 name=$(basename "$conf" .yaml)
 exp=${exp:-$work_dir/exp/$name${tag:+_$tag}}
 bpe=$work_dir/data/lang_$bpe_type$nbpe
-read -ra train_sets <<<"$train_sets"
-read -ra dev_sets <<<"$dev_sets"
-read -ra test_sets <<<"$test_sets"
-read -ra modes <<<"$modes"
-read -ra train_args <<<"$train_args"
-read -ra ctm <<<"$ctm"
+read -ra train_sets <<<"$train_sets" && read -ra dev_sets <<<"$dev_sets" && read -ra test_sets <<<"$test_sets"
+read -ra modes <<<"$modes" && read -ra train_args <<<"$train_args" && read -ra ctm <<<"$ctm"
 if [ -n "$train_dir$dev_dir$test_dirs" ]; then
   train=$train_dir dev=$dev_dir corpus=kaldi
   if [ -d "$test_dirs" ]; then tests=("$test_dirs"); else read -ra tests <<<"$test_dirs"; fi
@@ -67,7 +64,7 @@ else
   corpus=librispeech train=$work_dir/data/train dev=$work_dir/data/dev tests=()
   for set in "${test_sets[@]}"; do tests+=("$work_dir/data/${set//-/_}"); done
 fi
-if [ "$ngpu" -eq 0 ]; then device=cpu; else device=auto; fi
+if [ "$ngpu" -eq 0 ] || [ "$ncpu" -gt 0 ]; then device=cpu ngpu=$ncpu; else device=auto; fi
 
 if runs -1 "download to $librispeech"; then
   dualtk prepare-librispeech --librispeech "$librispeech" --download \
@@ -115,6 +112,7 @@ if runs 5 "scoring"; then
       dualtk score --data "$data" --decode "$exp/decode/$(basename "$data")-$mode"
     done
   done
+  dualtk analyse "$exp" --data "${tests[0]}" --bpe "$bpe"
   dualtk report "$exp"
   dualtk results "$exp"
 fi
