@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dualtk.distill.teacher import TEACHER, Teacher
 from dualtk.distill.terms import Outcome, WeightedTerm
 from dualtk.modes import Mode
-from dualtk.transducer.criterion import Criterion
-from dualtk.transducer.model import Transducer
+from dualtk.transducer.criterion import Criterion, PassLoss
+from dualtk.transducer.model import Pass, Transducer
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,17 @@ class StepLoss:
 
     Attributes:
         total: scalar to minimise.
-        utterance_losses: (B,) sum of the passes' weighted losses; where one is not finite, that utterance is at fault.
+        utterance_losses: (B,) weighted losses of all passes, a teacher's too; not finite for one at fault.
         parts: named scalars for the log, detached.
     """
 
     total: Tensor
     utterance_losses: Tensor
     parts: dict[str, Tensor]
+
+
+def _outcome(run: Pass, loss: PassLoss) -> Outcome:
+    return Outcome(run, lambda: loss.lattice)
 
 
 class Objective(nn.Module):
@@ -48,7 +53,9 @@ class Objective(nn.Module):
         criterion: from passes to losses.
         passes: what runs in each step.
         terms: what is asked of one pass by another.
+        teacher: a second network, whose pass is called "teacher".
         sampling: probability of each mode; where given, one pass is drawn for a step (randomly sampled training).
+        sampling_steps: steps after which all passes run (joint training); None: sampled to the end.
         augment: on normalised feats (B, T, F) and lengths (B,), in training; one draw serves all passes.
         seed: of the draws of `sampling`.
     """
@@ -60,7 +67,9 @@ class Objective(nn.Module):
         passes: Sequence[PlannedPass],
         terms: Sequence[WeightedTerm] = (),
         *,
+        teacher: Teacher | None = None,
         sampling: dict[str, float] | None = None,
+        sampling_steps: int | None = None,
         augment: Callable[[Tensor, Tensor], Tensor] | None = None,
         seed: int = 1,
     ) -> None:
@@ -69,7 +78,9 @@ class Objective(nn.Module):
         self.criterion = criterion
         self.passes = list(passes)
         self.terms = list(terms)
+        self.teacher = teacher
         self.sampling = sampling
+        self.sampling_steps = sampling_steps
         self.augment = augment
         self.seed = seed
 
@@ -90,16 +101,19 @@ class Objective(nn.Module):
         losses = self.criterion(runs, targets, target_lengths, step)
 
         utterance_losses = torch.stack([plan.weight * one.loss for plan, one in zip(planned, losses)]).sum(0)
+        logged = {plan.mode.name: one.parts for plan, one in zip(planned, losses)}
+        outcomes = {plan.mode.name: _outcome(run, one) for plan, run, one in zip(planned, runs, losses)}
+        if self.teacher is not None:
+            first = outcomes[planned[0].mode.name]
+            lesson = self.teacher(feats, feat_lengths, targets, target_lengths, step, first)
+            utterance_losses = utterance_losses + lesson.losses
+            logged[TEACHER], outcomes[TEACHER] = lesson.parts, lesson.outcome
+
         total = utterance_losses.mean()
-        parts = {
-            f"{plan.mode.name}/{key}": part.detach().mean()
-            for plan, one in zip(planned, losses)
-            for key, part in one.parts.items()
-        }
-        outcomes = {plan.mode.name: Outcome(run, loss) for plan, run, loss in zip(planned, runs, losses)}
+        parts = {f"{name}/{key}": part.detach().mean() for name, ones in logged.items() for key, part in ones.items()}
         for weighted in self.terms:
             weight = weighted.weight_at(step)
-            if weight == 0.0 and self.training:
+            if (weight == 0.0 and self.training) or not {weighted.student, weighted.teacher} <= outcomes.keys():
                 continue
             value = weighted.term(outcomes[weighted.student], outcomes[weighted.teacher])
             total = total + weight * value
@@ -109,6 +123,8 @@ class Objective(nn.Module):
     def _planned(self, step: int) -> list[PlannedPass]:
         """All passes; with sampling, the one drawn for `step` (the same on every process)."""
         if self.sampling is None or not self.training:
+            return self.passes
+        if self.sampling_steps is not None and step >= self.sampling_steps:
             return self.passes
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         weights = torch.tensor([self.sampling[plan.mode.name] for plan in self.passes])

@@ -21,7 +21,8 @@ class ConvSubsampling(nn.Module):
     """3x3 convolutions of stride 2, then a linear layer (Gulati et al. 2020, figure 1).
 
     Causal in time, with one frame of zeros on the left of each convolution. Deviation from the paper: there the
-    kernel is centred, which would look 3 feature frames ahead in streaming. Two convolutions give a quarter of the frames, a third gives an eighth.
+    kernel is centred, which would look 3 feature frames ahead in streaming. Two convolutions give a quarter of the
+    frames, a third gives an eighth.
     """
 
     FACTORS = (4, 8)

@@ -20,6 +20,7 @@ from dualtk.transducer.cell_list import CellList, make_cell_list
 from dualtk.transducer.check import check_targets
 from dualtk.transducer.joint_engine import JointEngine, choose_engine
 from dualtk.transducer.lattice import Lattice
+from dualtk.transducer.precision import without_autocast
 from dualtk.transducer.simple import simple_lattice
 
 ACTIVATIONS = ("tanh", "relu", "identity")
@@ -97,6 +98,8 @@ def joint_lattice(
     Raises:
         InputError: a label or length is impossible; names the utterance.
     """
+    if weight is not None:  # under autocast the two sides come in half precision, and the layer does not
+        encoder, predictor = (x.to(torch.promote_types(x.dtype, weight.dtype)) for x in (encoder, predictor))
     inputs = JointInputs(encoder, predictor, weight, bias, activation)
     check_targets(targets, logit_lengths, target_lengths, encoder.shape[1], inputs.vocabulary, blank)
     if weight is None and activation == "identity" and ranges is None:
@@ -111,6 +114,7 @@ class _JointScores(torch.autograd.Function):
     """Dense (B, T, S) log-probabilities of blank and label; backward recomputes the logits chunk by chunk."""
 
     @staticmethod
+    @without_autocast
     def forward(
         ctx: Any,
         encoder: Tensor,

@@ -19,6 +19,7 @@ from torch import Tensor
 from dualtk.transducer.cell_list import CellList, make_cell_list
 from dualtk.transducer.joint import JointInputs
 from dualtk.transducer.joint_engine import TorchEngine, add_gradients, chunks, finish_gradients, start_gradients
+from dualtk.transducer.precision import without_autocast
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class _Fixed:
 
 class _JointKL(torch.autograd.Function):
     @staticmethod
+    @without_autocast
     def forward(
         ctx: Any, encoder: Tensor, predictor: Tensor, weight: Tensor | None, bias: Tensor | None, fixed: _Fixed
     ) -> Tensor:

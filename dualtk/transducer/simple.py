@@ -17,6 +17,7 @@ from torch import Tensor
 from dualtk.transducer.check import check_targets
 from dualtk.transducer.lattice import Lattice
 from dualtk.transducer.negligible import negligible
+from dualtk.transducer.precision import without_autocast
 
 
 def simple_lattice(
@@ -71,6 +72,7 @@ class _Normaliser(torch.autograd.Function):
     """
 
     @staticmethod
+    @without_autocast
     def forward(ctx: Any, am: Tensor, lm: Tensor) -> Tensor:
         am_exp, lm_exp = am.exp(), lm.exp()
         product = am_exp @ lm_exp.transpose(1, 2)  # (B, V, U + 1)

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from dualtk.errors import InputError
-from dualtk.transducer import JointInputs, Softening, joint_kl, joint_lattice, prune_ranges, rnnt_loss, rnnt_loss_pruned
+from dualtk.transducer import (
+    JointInputs,
+    Softening,
+    joint_kl,
+    joint_lattice,
+    prune_ranges,
+    rnnt_loss,
+    rnnt_loss_pruned,
+    rnnt_loss_simple,
+)
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda x: x}
 
@@ -86,6 +95,20 @@ def test_half_precision(make_batch):
     expected = rnnt_loss(full_logits(inputs, "tanh").float(), *batch.args)
     torch.testing.assert_close(loss, expected, rtol=1e-2, atol=1e-2)
     assert all(x.dtype == torch.bfloat16 for x in torch.autograd.grad(loss, inputs))
+
+
+def test_autocast_does_not_reach_the_sums(make_batch):
+    batch = make_batch(2, 20, 6, 30)
+    inputs = random_inputs(batch, 16, 30)
+    halves = [x.detach().bfloat16().float() for x in inputs[:2]]
+    expected = joint_lattice(*halves, *inputs[2:], *batch.args).loss()
+    simple = rnnt_loss_simple(batch.logits[:, :, 0], batch.logits[:, 0], *batch.args)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = joint_lattice(*(x.bfloat16() for x in halves), *inputs[2:], *batch.args).loss()
+        assert rnnt_loss_simple(batch.logits[:, :, 0], batch.logits[:, 0], *batch.args).item() == simple.item()
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(loss, inputs[2:]) for loss in (found, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_equal_inputs_give_equal_results_with_two_threads(make_batch):

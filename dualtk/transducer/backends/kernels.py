@@ -1,7 +1,8 @@
 """The compiled CPU kernels: the recursion in float64, and the passes over the vocabulary in float32.
 
 All of a kernel's callees are in this file, since numba's cache only watches the file of the kernel itself.
-Exponential and logarithm are written out because loops over numba's own do not vectorise.
+Exponential and logarithm are written out because loops over numba's own do not vectorise; inside the recursion they are
+to the base two, which is cheaper.
 
 Axes: T frames, S cells of a frame, L label positions (U + 1), N anti-diagonals, V vocabulary, J joiner width, R rows.
 """
@@ -21,63 +22,56 @@ NEVER = -1e300  # log of zero; finite, so that differences of two of them are no
 IMPOSSIBLE = -1e200  # below this there was no path
 LANES = 16  # rows of a multiple of this many float64 leave the vector loop no rest to do one by one
 LOG2_E = 1.4426950408889634
+LN2 = 0.6931471805599453
 LN2_HIGH = 0.693359375  # its product with a small integer is exact, also in float32
 LN2_LOW = -2.121944400546905827679e-4
 
 
 @kernel
-def exp64(x: float) -> float:
-    """exp(x) for x <= 700, NaN kept; Taylor series of degree 13 on [-ln2/2, ln2/2]."""
-    x = -708.0 if x < -708.0 else x
-    n = np.floor(x * LOG2_E + 0.5)
-    r = x - n * LN2_HIGH - n * LN2_LOW
-    p = 1 / 6227020800.0
-    p = p * r + 1 / 479001600.0
-    p = p * r + 1 / 39916800.0
-    p = p * r + 1 / 3628800.0
-    p = p * r + 1 / 362880.0
-    p = p * r + 1 / 40320.0
-    p = p * r + 1 / 5040.0
-    p = p * r + 1 / 720.0
-    p = p * r + 1 / 120.0
-    p = p * r + 1 / 24.0
-    p = p * r + 1 / 6.0
-    p = p * r + 0.5
-    p = p * r + 1.0
+def exp2(x: float) -> float:
+    """2 ** x for x <= 1023, NaN kept; the polynomial of degree 11 that is nearest on [-1/2, 1/2], to 3e-18."""
+    x = -1021.0 if x < -1021.0 else x
+    n = np.floor(x + 0.5)
+    r = x - n
+    p = 4.455817908336064493e-10
+    p = p * r + 7.074194297288521006e-9
+    p = p * r + 1.01780570877339411e-7
+    p = p * r + 1.321543253591237617e-6
+    p = p * r + 1.525273384155677259e-5
+    p = p * r + 1.540353046372435421e-4
+    p = p * r + 1.33335581464064707e-3
+    p = p * r + 9.618129107587256668e-3
+    p = p * r + 5.550410866482162704e-2
+    p = p * r + 2.402265069591015957e-1
+    p = p * r + 6.931471805599453093e-1
     p = p * r + 1.0
     return p * np.int64((np.int64(n) + np.int64(1023)) << np.int64(52)).view(np.float64)
 
 
 @kernel
-def log1p64(z: float) -> float:
-    """log(1 + z) for z in [0, 1], as 2 atanh(z / (2 + z)), whose series ends below 1e-17."""
+def log2_1p(z: float) -> float:
+    """log2(1 + z) for z in [0, 1], as 2 atanh(w) / ln 2 with w = z / (2 + z): the nearest polynomial, to 4e-18."""
     w = z / (2.0 + z)
     q = w * w
-    p = 2 / 33.0
-    p = p * q + 2 / 31.0
-    p = p * q + 2 / 29.0
-    p = p * q + 2 / 27.0
-    p = p * q + 2 / 25.0
-    p = p * q + 2 / 23.0
-    p = p * q + 2 / 21.0
-    p = p * q + 2 / 19.0
-    p = p * q + 2 / 17.0
-    p = p * q + 2 / 15.0
-    p = p * q + 2 / 13.0
-    p = p * q + 2 / 11.0
-    p = p * q + 2 / 9.0
-    p = p * q + 2 / 7.0
-    p = p * q + 2 / 5.0
-    p = p * q + 2 / 3.0
-    p = p * q + 2.0
+    p = 0.245895302481250894
+    p = p * q + 0.1200972426250948869
+    p = p * q + 0.1747128036831406594
+    p = p * q + 0.1918838365890802428
+    p = p * q + 0.2219819177490447902
+    p = p * q + 0.2623070733378305453
+    p = p * q + 0.3205989247881797162
+    p = p * q + 0.4121985827364002006
+    p = p * q + 0.5770780163582651325
+    p = p * q + 0.9617966939259681451
+    p = p * q + 2.885390081777926818
     return p * w
 
 
 @kernel
 def log_add(a: float, b: float) -> float:
-    """log(exp(a) + exp(b)); NaN if either is."""
+    """log2(2 ** a + 2 ** b); NaN if either is."""
     high = a if a > b else b
-    return high + log1p64(exp64(-abs(a - b)))
+    return high + log2_1p(exp2(-abs(a - b)))
 
 
 @kernel
@@ -127,8 +121,8 @@ def row_log_sum_exp(row: Array) -> float:
 
 @kernel
 def finite_log(value: float) -> float:
-    """Log-probability as float64 with log of zero made finite; NaN kept."""
-    value = np.float64(value)
+    """Log-probability to the base two in float64, with log of zero made finite; NaN kept."""
+    value = np.float64(value) * LOG2_E
     return NEVER if value < NEVER else value
 
 
@@ -165,7 +159,7 @@ def full_recursion(
         if total < IMPOSSIBLE:
             log_likelihood[b] = -np.inf
             continue
-        log_likelihood[b] = total
+        log_likelihood[b] = total * LN2
         backward_rows(by_blank, by_label, alpha, num_u, last, total)
         for t in range(num_t):
             if t < num_t - 1:
@@ -173,7 +167,7 @@ def full_recursion(
                     blank_occupation[b, t, u] = by_blank[t + u, u]
             for u in range(num_u - 1):
                 label_occupation[b, t, u] = by_label[t + u, u + 1]
-        blank_occupation[b, num_t - 1, num_u - 1] = exp64(alpha[num_n - 1, num_u] + last - total)
+        blank_occupation[b, num_t - 1, num_u - 1] = exp2(alpha[num_n - 1, num_u] + last - total)
 
 
 @kernel
@@ -218,9 +212,9 @@ def backward_row(
         through_blank = blank[i] + same[i]
         through_label = label[i] + higher[i]
         high = through_blank if through_blank > through_label else through_label
-        ratio = exp64(-abs(through_blank - through_label))
-        out[i] = high + log1p64(ratio)
-        larger = exp64(alpha[i] - total + high)
+        ratio = exp2(-abs(through_blank - through_label))
+        out[i] = high + log2_1p(ratio)
+        larger = exp2(alpha[i] - total + high)
         blank[i] = larger if through_blank >= through_label else larger * ratio
         label[i] = larger * ratio if through_blank >= through_label else larger
 
@@ -263,7 +257,7 @@ def pruned_recursion(
         total = alpha[num_t - 1, end] + last
         if total < IMPOSSIBLE:
             continue
-        log_likelihood[b] = total
+        log_likelihood[b] = total * LN2
         after, here = np.full(width, NEVER), np.full(width + 1, NEVER)
         for t in range(num_t - 1, -1, -1):
             shift = first[t + 1] - first[t] if t < num_t - 1 else width
@@ -278,8 +272,8 @@ def pruned_recursion(
                     through_label = finite_log(label[b, t, s]) + here[s + 1]
                 here[s] = log_add(through_blank, through_label)
                 offset = alpha[t, s] - total
-                blank_occupation[b, t, s] = exp64(offset + through_blank)
-                label_occupation[b, t, s] = exp64(offset + through_label)
+                blank_occupation[b, t, s] = exp2(offset + through_blank)
+                label_occupation[b, t, s] = exp2(offset + through_label)
             after[:] = here[:width]
 
 

@@ -1,0 +1,99 @@
+"""What a search finds: labels, when they were emitted, and how sure the network was; and the words they spell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+BLANK = 0
+WORD_START = "▁"  # what sentencepiece puts before the first piece of a word
+
+
+@dataclass
+class Hypothesis:
+    """What a search found for one utterance.
+
+    Attributes:
+        tokens: label ids, without blank.
+        frames: for each token the encoder frame that emitted it.
+        log_probs: for each token its log-probability at that frame.
+        score: log-probability of the path, or of all merged paths (beam search), with a language model's share.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    frames: list[int] = field(default_factory=list)
+    log_probs: list[float] = field(default_factory=list)
+    score: float = 0.0
+
+    def append(self, token: int, frame: int, log_prob: float) -> None:
+        """One more token; the score is the caller's."""
+        self.tokens.append(token)
+        self.frames.append(frame)
+        self.log_probs.append(log_prob)
+
+    def save(self) -> dict[str, Any]:
+        """Lists and numbers, from which `Hypothesis(**saved)` makes the same again."""
+        return {
+            "tokens": list(self.tokens),
+            "frames": list(self.frames),
+            "log_probs": list(self.log_probs),
+            "score": self.score,
+        }
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What no hypothesis may exceed, so that a network that never emits blank ends all the same.
+
+    Attributes:
+        symbols_per_frame: labels that one encoder frame may emit.
+        symbols_per_utterance: labels in all; None for no limit but the one per frame.
+    """
+
+    symbols_per_frame: int = 5
+    symbols_per_utterance: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.symbols_per_frame < 1 or (self.symbols_per_utterance is not None and self.symbols_per_utterance < 0):
+            raise ValueError(f"at least 1 symbol per frame and 0 per utterance, not {self}")
+
+    def is_full(self, num_tokens: int) -> bool:
+        """Whether an utterance with `num_tokens` labels may have no more."""
+        return self.symbols_per_utterance is not None and num_tokens >= self.symbols_per_utterance
+
+
+@dataclass(frozen=True)
+class SpokenWord:
+    """A word of a hypothesis.
+
+    Attributes:
+        text: its letters.
+        first: encoder frame that emitted its first token.
+        last: encoder frame that emitted its last token.
+        confidence: geometric mean of the probabilities of its tokens, in (0, 1].
+    """
+
+    text: str
+    first: int
+    last: int
+    confidence: float
+
+
+def spoken_words(hypothesis: Hypothesis, pieces: Sequence[str]) -> list[SpokenWord]:
+    """The words of a hypothesis; `pieces` is the vocabulary, in which "▁" starts a word."""
+    groups: list[list[int]] = []
+    for index, token in enumerate(hypothesis.tokens):
+        if pieces[token].startswith(WORD_START) or not groups:
+            groups.append([])
+        groups[-1].append(index)
+    words = []
+    for group in groups:
+        text = "".join(pieces[hypothesis.tokens[index]] for index in group).removeprefix(WORD_START)
+        mean = sum(hypothesis.log_probs[index] for index in group) / len(group)
+        if text:
+            words.append(
+                SpokenWord(text, hypothesis.frames[group[0]], hypothesis.frames[group[-1]], math.exp(min(mean, 0.0)))
+            )
+    return words

@@ -1,0 +1,195 @@
+"""Language models for shallow fusion: an n-gram model over wordpieces, read from an ARPA file.
+
+Shapes: N hypotheses, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from dualtk.errors import InputError
+
+START, END, UNKNOWN = "<s>", "</s>", "<unk>"
+LN_10 = math.log(10.0)
+CACHED_ROWS = 4096  # of V scores each, kept between calls
+
+Words = tuple[int, ...]
+
+
+class LanguageModel(Protocol):
+    """What a search asks of a language model; its states are plain numbers, so that hypotheses can hold them."""
+
+    def start(self) -> int:
+        """The state before the first label."""
+        ...
+
+    def scores(self, states: Sequence[int]) -> Tensor:
+        """Natural log-probabilities (N, V) of every label after each state."""
+        ...
+
+    def advance(self, state: int, token: int) -> int:
+        """The state after one more label."""
+        ...
+
+    def final(self, state: int) -> float:
+        """Natural log-probability that the utterance ends here."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """Shallow fusion: `weight` times the model's log-probability is added to that of each label."""
+
+    model: LanguageModel
+    weight: float
+
+
+@dataclass
+class Arpa:
+    """The contents of an ARPA file: by n-gram of ids, natural log-probabilities and back-off weights."""
+
+    order: int
+    log_probs: dict[Words, float]
+    backoffs: dict[Words, float]
+
+
+class NgramModel:
+    """A back-off n-gram model over wordpieces (Katz 1987).
+
+    A state is the longest known context of the labels so far, numbered in the order in which they were met.
+
+    Args:
+        arpa: the model, in ids of which 0..V-1 are the vocabulary, V is `<s>` and V + 1 is `</s>`.
+        vocab_size: V.
+    """
+
+    def __init__(self, arpa: Arpa, vocab_size: int) -> None:
+        self.arpa = arpa
+        self.vocab_size = vocab_size
+        self._start, self._end = vocab_size, vocab_size + 1
+        # The n-grams that follow each context, as columns of a sparse row.
+        followers: dict[Words, tuple[list[int], list[float]]] = {}
+        for ngram, log_prob in arpa.log_probs.items():
+            if ngram[-1] < vocab_size:
+                ids, values = followers.setdefault(ngram[:-1], ([], []))
+                ids.append(ngram[-1])
+                values.append(log_prob)
+        self._followers = {key: (torch.tensor(ids), torch.tensor(values)) for key, (ids, values) in followers.items()}
+        self._floor = min(value for ngram, value in arpa.log_probs.items() if ngram[-1] != self._start)
+        self._matters = {ngram[:-1] for ngram in arpa.log_probs} | set(arpa.backoffs)  # contexts
+        self._contexts: list[Words] = []
+        self._numbers: dict[Words, int] = {}
+        self._rows: dict[int, Tensor] = {}
+
+    def _number(self, context: Words) -> int:
+        if context not in self._numbers:
+            self._numbers[context] = len(self._contexts)
+            self._contexts.append(context)
+        return self._numbers[context]
+
+    def _known(self, context: Words) -> Words:
+        """The longest suffix of `context` that says anything about what follows."""
+        context = context[max(0, len(context) - self.arpa.order + 1) :]
+        while context and context not in self._matters:
+            context = context[1:]
+        return context
+
+    def start(self) -> int:
+        """See `LanguageModel.start`."""
+        return self._number(self._known((self._start,)))
+
+    def advance(self, state: int, token: int) -> int:
+        """See `LanguageModel.advance`."""
+        return self._number(self._known((*self._contexts[state], token)))
+
+    def scores(self, states: Sequence[int]) -> Tensor:
+        """See `LanguageModel.scores`; a label that the model does not know gets its lowest log-probability."""
+        return torch.stack([self._row(state) for state in states])
+
+    def _row(self, state: int) -> Tensor:
+        if state not in self._rows:
+            if len(self._rows) >= CACHED_ROWS:
+                self._rows.clear()
+            self._rows[state] = self._compute(self._contexts[state])
+        return self._rows[state]
+
+    def _compute(self, context: Words) -> Tensor:
+        row = torch.full((self.vocab_size,), self._floor)
+        for length in range(len(context) + 1):  # from no context to all of it: longer n-grams replace shorter ones
+            suffix = context[len(context) - length :]
+            row += self.arpa.backoffs.get(suffix, 0.0) if suffix else 0.0
+            if suffix in self._followers:
+                ids, values = self._followers[suffix]
+                row[ids] = values
+        return row
+
+    def final(self, state: int) -> float:
+        """See `LanguageModel.final`."""
+        context, backoff = self._contexts[state], 0.0
+        while context:
+            if (ending := (*context, self._end)) in self.arpa.log_probs:
+                return backoff + self.arpa.log_probs[ending]
+            backoff += self.arpa.backoffs.get(context, 0.0)
+            context = context[1:]
+        return backoff + self.arpa.log_probs.get((self._end,), self._floor)
+
+
+def read_arpa(path: Path, pieces: Sequence[str]) -> NgramModel:
+    """Read an n-gram model over the wordpieces `pieces` (blank first) from an ARPA file, gzipped or not.
+
+    Its words are wordpieces as in tokens.txt ("▁HE", "LLO"); n-grams with other words are passed over.
+
+    Raises:
+        InputError: the file cannot be read, is no ARPA file, or knows none of the wordpieces.
+    """
+    ids = {piece: index for index, piece in enumerate(pieces)}
+    ids |= {START: len(pieces), END: len(pieces) + 1}
+    arpa = Arpa(0, {}, {})
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            for ngram in _ngrams(path, file):
+                arpa.order = max(arpa.order, len(ngram.words))
+                if all(word in ids for word in ngram.words):
+                    known = tuple(ids[word] for word in ngram.words)
+                    arpa.log_probs[known] = ngram.log_prob
+                    if ngram.backoff is not None:
+                        arpa.backoffs[known] = ngram.backoff
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    if not any(len(ngram) == 1 and ngram[0] < len(pieces) for ngram in arpa.log_probs):
+        raise InputError(f"{path}: no ARPA model of these wordpieces: none of its words is one")
+    return NgramModel(arpa, len(pieces))
+
+
+class _Ngram(NamedTuple):
+    """A line of an ARPA file, in natural logarithms."""
+
+    words: list[str]
+    log_prob: float
+    backoff: float | None
+
+
+def _ngrams(path: Path, lines: Iterable[str]) -> Iterator[_Ngram]:
+    order = 0
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        try:
+            if line.startswith("\\") and line.rstrip().endswith("-grams:"):
+                order = int(line.strip()[1 : -len("-grams:")])
+            elif fields == ["\\end\\"]:
+                return
+            elif order and fields:
+                probability, words, rest = fields[0], fields[1 : order + 1], fields[order + 1 :]
+                if len(words) < order or len(rest) > 1:
+                    raise ValueError(line)
+                yield _Ngram(words, float(probability) * LN_10, float(rest[0]) * LN_10 if rest else None)
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: not a line of an ARPA file") from error
