@@ -2,35 +2,64 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Callable
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from dualtk import config as configuration
 from dualtk.config import (
     Config,
+    EncoderConfig,
     ExactLossConfig,
+    FrozenTeacherConfig,
+    JoinerConfig,
     LossConfig,
     LSTMPredictorConfig,
     ModelConfig,
     PredictorConfig,
+    SharedDecoderTeacherConfig,
     TanhJoinerConfig,
     TermConfig,
 )
 from dualtk.data.augment import SpecAugment
-from dualtk.distill.terms import WeightedTerm
+from dualtk.distill.encoder_logits import EncoderLogits
+from dualtk.distill.full_kl import FullKL
+from dualtk.distill.heads import Heads, ask_for_heads
+from dualtk.distill.hidden import HiddenVectors
+from dualtk.distill.teacher import TEACHER, CoLearnedTeacher, FrozenTeacher, Teacher
+from dualtk.distill.terms import Term, WeightedTerm
 from dualtk.distill.three_way import ThreeWay
 from dualtk.encoders.base import Encoder
 from dualtk.encoders.conformer import ConformerEncoder
+from dualtk.encoders.contextnet import ContextNetEncoder
+from dualtk.encoders.lstm import LSTMEncoder
+from dualtk.encoders.transformer import TransformerEncoder
+from dualtk.errors import InputError
 from dualtk.objective import Objective, PlannedPass
 from dualtk.transducer.criterion import Criterion, ExactLoss, PrunedLoss
 from dualtk.transducer.joiner import AdditiveJoiner, Joiner, TanhJoiner
 from dualtk.transducer.model import Transducer
 from dualtk.transducer.predictor import LSTMPredictor, Predictor, StatelessPredictor
 
-ENCODERS = {"conformer": ConformerEncoder}
+ENCODERS: dict[str, Callable[..., Encoder]] = {
+    "conformer": ConformerEncoder,
+    "contextnet": ContextNetEncoder,
+    "transformer": TransformerEncoder,
+    "lstm": LSTMEncoder,
+}
+TERMS: dict[str, Callable[..., Term]] = {
+    "three_way": ThreeWay,
+    "encoder_logits": EncoderLogits,
+    "hidden": HiddenVectors,
+    "heads": Heads,
+    "full_kl": FullKL,
+}
 
 
-def build_encoder(model: ModelConfig, num_mels: int, mode_names: list[str]) -> Encoder:
-    """The encoder of `model`, with one set of norms for each mode."""
-    section = model.encoder
+def build_encoder(section: EncoderConfig, num_mels: int, mode_names: list[str]) -> Encoder:
+    """The encoder, with one set of norms for each mode."""
     return ENCODERS[section.name](input_dim=num_mels, mode_names=mode_names, **section.arguments())
 
 
@@ -41,9 +70,8 @@ def build_predictor(section: PredictorConfig, vocab_size: int) -> Predictor:
     return StatelessPredictor(vocab_size, **section.arguments())
 
 
-def build_joiner(model: ModelConfig, encoder_dim: int, predictor_dim: int, vocab_size: int) -> Joiner:
+def build_joiner(section: JoinerConfig, encoder_dim: int, predictor_dim: int, vocab_size: int) -> Joiner:
     """The joiner."""
-    section = model.joiner
     if isinstance(section, TanhJoinerConfig):
         return TanhJoiner(encoder_dim, predictor_dim, vocab_size=vocab_size, **section.arguments())
     return AdditiveJoiner(encoder_dim, predictor_dim, vocab_size=vocab_size, **section.arguments())
@@ -51,10 +79,14 @@ def build_joiner(model: ModelConfig, encoder_dim: int, predictor_dim: int, vocab
 
 def build_network(config: Config, vocab_size: int, feature_mean: Tensor, feature_istd: Tensor) -> Transducer:
     """The transducer of `config`, for wordpieces 0 (blank) to `vocab_size` - 1."""
-    encoder = build_encoder(config.model, config.features.num_mels, list(config.modes))
-    predictor = build_predictor(config.model.predictor, vocab_size)
-    joiner = build_joiner(config.model, encoder.output_dim, predictor.output_dim, vocab_size)
-    return Transducer(encoder, predictor, joiner, feature_mean, feature_istd)
+    return _transducer(config.model, list(config.modes), vocab_size, feature_mean, feature_istd)
+
+
+def _transducer(model: ModelConfig, mode_names: list[str], vocab_size: int, mean: Tensor, istd: Tensor) -> Transducer:
+    encoder = build_encoder(model.encoder, mean.numel(), mode_names)
+    predictor = build_predictor(model.predictor, vocab_size)
+    joiner = build_joiner(model.joiner, encoder.output_dim, predictor.output_dim, vocab_size)
+    return Transducer(encoder, predictor, joiner, mean, istd)
 
 
 def build_criterion(section: LossConfig, network: Transducer) -> Criterion:
@@ -66,23 +98,99 @@ def build_criterion(section: LossConfig, network: Transducer) -> Criterion:
     )
 
 
+def build_shared_decoder_teacher(
+    section: SharedDecoderTeacherConfig, config: Config, network: Transducer
+) -> Transducer:
+    """An encoder of its own before the predictor and the joiner of `network`; only its projection is its own."""
+    encoder = build_encoder(section.encoder, network.encoder.input_dim, [TEACHER])
+    ours = network.joiner
+    joiner = build_joiner(config.model.joiner, encoder.output_dim, network.predictor.output_dim, ours.vocab_size)
+    joiner.predictor = ours.predictor
+    if isinstance(joiner, TanhJoiner) and ours.output is not None:
+        joiner.output = ours.output
+    return Transducer(encoder, network.predictor, joiner, network.feature_mean, network.feature_istd)
+
+
+def build_frozen_teacher(section: FrozenTeacherConfig, network: Transducer) -> FrozenTeacher:
+    """The trained network of an experiment folder, with its own configuration.
+
+    Raises:
+        InputError: it is not an experiment that finished an evaluation, or it does not fit the student.
+    """
+    config = configuration.load(section.exp / "config.yaml")
+    path = section.exp / "model.safetensors"
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"teacher.exp: {path}: not a trained network: {error}") from error
+    if section.mode not in config.modes:
+        raise InputError(f"teacher.mode: {section.exp} has no mode {section.mode}; its modes are {list(config.modes)}")
+    vocab_size, ours = tensors["predictor.embedding.weight"].shape[0], network.joiner.vocab_size
+    if vocab_size != ours:
+        raise InputError(f"teacher.exp: {section.exp} has {vocab_size} wordpieces, the student {ours}")
+    num_mels = tensors["feature_mean"].numel()
+    if num_mels != network.encoder.input_dim:
+        raise InputError(f"teacher.exp: {section.exp} takes {num_mels} mels, the student {network.encoder.input_dim}")
+    teacher = build_network(config, vocab_size, tensors["feature_mean"], tensors["feature_istd"])
+    try:
+        teacher.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(f"{path}: made with another configuration: {str(error).splitlines()[-1].strip()}") from error
+    mode = config.modes[section.mode].mode(section.mode)
+    return FrozenTeacher(teacher, mode, network.feature_mean, network.feature_istd)
+
+
+def build_teacher(config: Config, network: Transducer) -> Teacher | None:
+    """The second network, where `config` asks for one.
+
+    Raises:
+        InputError: its frames are not those of the student.
+    """
+    section = config.teacher
+    if section is None:
+        return None
+    teacher: Teacher
+    if isinstance(section, FrozenTeacherConfig):
+        teacher = build_frozen_teacher(section, network)
+    else:
+        if isinstance(section, SharedDecoderTeacherConfig):
+            taught = build_shared_decoder_teacher(section, config, network)
+        else:
+            model, vocab_size = section.model or config.model, network.joiner.vocab_size
+            taught = _transducer(model, [TEACHER], vocab_size, network.feature_mean, network.feature_istd)
+        teacher = CoLearnedTeacher(
+            taught, build_criterion(config.loss, taught), section.mode.mode(TEACHER), section.weight
+        )
+    theirs, ours = teacher.network.encoder.subsampling, network.encoder.subsampling
+    if theirs != ours:
+        raise InputError(f"teacher: its encoder subsamples by {theirs}, the student's by {ours}")
+    return teacher
+
+
 def build_term(section: TermConfig) -> WeightedTerm:
     """A distillation term with its weight."""
-    term = ThreeWay(section.shift)
+    term = TERMS[section.name](**section.arguments())
     return WeightedTerm(
         term, section.student, section.teacher, section.weight, section.start_step, section.warmup_steps
     )
 
 
 def build_objective(config: Config, network: Transducer) -> Objective:
-    """The passes and terms of `config` over `network`."""
+    """The passes and terms of `config` over `network`, and its teacher."""
     modes = {mode.name: mode for mode in config.mode_list()}
+    teacher = build_teacher(config, network)
+    if any(section.name == "heads" for section in config.terms):
+        for one in (network, teacher.network if teacher else network):
+            assert isinstance(one.encoder, nn.Module)
+            ask_for_heads(one.encoder)
     return Objective(
         network,
         build_criterion(config.loss, network),
         [PlannedPass(modes[one.mode], one.weight) for one in config.passes],
         [build_term(section) for section in config.terms],
+        teacher=teacher,
         sampling=config.sampling,
+        sampling_steps=config.sampling_steps,
         augment=None if config.augment is None else SpecAugment(**config.augment.arguments()),
         seed=config.train.seed,
     )

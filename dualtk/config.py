@@ -37,10 +37,56 @@ class ConformerConfig(Section):
     kernel: int = 31
     dropout: float = 0.1
     subsampling_channels: int = 64
-    subsampling_factor: Literal[4, 8] = 4
+    subsampling: Literal["convolution", "stacking"] = "convolution"
+    subsampling_factor: int = Field(default=4, ge=1)
     convolution_norm: Literal["batch", "layer"] = "batch"
     positions: Literal["relative", "rotary", "none"] = "relative"
     checkpoint: bool = False
+
+
+class ContextNetConfig(Section):
+    """`dualtk.encoders.contextnet.ContextNetEncoder`."""
+
+    name: Literal["contextnet"]
+    alpha: float = 1.0
+    kernel: int = 5
+    dropout: float = 0.1
+    layers_per_block: int = 5
+    strided_blocks: tuple[int, ...] = (3, 7, 14)
+
+
+class TransformerConfig(Section):
+    """`dualtk.encoders.transformer.TransformerEncoder`; what is null is the encoder's own choice."""
+
+    name: Literal["transformer"]
+    dim: int = 256
+    num_layers: int = 10
+    num_heads: int = 4
+    feedforward_dim: int = 2048
+    dropout: float = 0.1
+    subsampling: Literal["stacking", "convolution"] = "stacking"
+    subsampling_factor: int = 3
+    subsampling_channels: int | None = None
+    positions: Literal["relative", "rotary", "none"] = "rotary"
+    output_projection: bool = True
+    checkpoint: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """The fields that are given, as keyword arguments."""
+        return {key: value for key, value in super().arguments().items() if value is not None}
+
+
+class LSTMConfig(Section):
+    """`dualtk.encoders.lstm.LSTMEncoder`."""
+
+    name: Literal["lstm"]
+    dim: int = 640
+    num_layers: int = 4
+    dropout: float = 0.1
+    stacking: int = 3
+    time_reduction: int = 2
+    time_reduction_layer: int = 2
+    projection_dim: int | None = None
 
 
 class LSTMPredictorConfig(Section):
@@ -77,7 +123,9 @@ class AdditiveJoinerConfig(Section):
     activation: Literal["tanh", "identity"] = "identity"
 
 
-EncoderConfig = Annotated[ConformerConfig, Field(discriminator="name")]
+EncoderConfig = Annotated[
+    ConformerConfig | ContextNetConfig | TransformerConfig | LSTMConfig, Field(discriminator="name")
+]
 PredictorConfig = Annotated[LSTMPredictorConfig | StatelessPredictorConfig, Field(discriminator="name")]
 JoinerConfig = Annotated[TanhJoinerConfig | AdditiveJoinerConfig, Field(discriminator="name")]
 
@@ -110,19 +158,96 @@ class PassConfig(Section):
     weight: float = 1.0
 
 
-class ThreeWayConfig(Section):
-    """`dualtk.distill.three_way.ThreeWay`: in-place distillation (Dual-mode ASR, section 3.2)."""
+TEACHER = "teacher"  # the pass of the second network
 
-    name: Literal["three_way"]
+
+class SharedDecoderTeacherConfig(Section):
+    """An encoder that learns in the same steps, with the student's predictor and joiner (CoDERT, section 3.3)."""
+
+    name: Literal["shared_decoder"]
+    encoder: EncoderConfig
+    mode: ModeConfig
+    weight: float = 1.0
+
+
+class SeparateTeacherConfig(Section):
+    """A whole network that learns in the same steps; of the student's shape where `model` is null."""
+
+    name: Literal["separate"]
+    model: ModelConfig | None = None
+    mode: ModeConfig
+    weight: float = 1.0
+
+
+class FrozenTeacherConfig(Section):
+    """The trained network of the experiment folder `exp`, in one of its modes."""
+
+    name: Literal["frozen"]
+    exp: Path
+    mode: str
+
+
+TeacherConfig = Annotated[
+    SharedDecoderTeacherConfig | SeparateTeacherConfig | FrozenTeacherConfig, Field(discriminator="name")
+]
+
+
+class TermSection(Section):
+    """Between which passes a term is, and how its weight grows; see `dualtk.distill.terms.WeightedTerm`."""
+
     student: str
     teacher: str
     weight: float = 1.0
-    shift: int = Field(default=0, ge=-16, le=16)
     start_step: int = 0
     warmup_steps: int = 0
+    reduction: Literal["mean", "sum"] = "mean"
+
+    def arguments(self) -> dict[str, Any]:
+        """The fields of the term itself."""
+        schedule = {"student", "teacher", "weight", "start_step", "warmup_steps"}
+        return {key: value for key, value in super().arguments().items() if key not in schedule}
 
 
-TermConfig = Annotated[ThreeWayConfig, Field(discriminator="name")]
+class ThreeWayConfig(TermSection):
+    """`dualtk.distill.three_way.ThreeWay`: in-place distillation (Dual-mode ASR, section 3.2)."""
+
+    name: Literal["three_way"]
+    shift: int = Field(default=0, ge=-16, le=16)
+    symmetric: bool = False
+
+
+class EncoderLogitsConfig(TermSection):
+    """`dualtk.distill.encoder_logits.EncoderLogits` (CoDERT, section 3.3)."""
+
+    name: Literal["encoder_logits"]
+    distance: Literal["l2", "cross_entropy", "cosine"] = "l2"
+    top_k: int | None = Field(default=None, ge=1)
+    reach_teacher: bool = False
+
+
+class HiddenConfig(TermSection):
+    """`dualtk.distill.hidden.HiddenVectors` (Kojima 2021, equation 6)."""
+
+    name: Literal["hidden"]
+
+
+class HeadsConfig(TermSection):
+    """`dualtk.distill.heads.Heads` (Kojima 2021, equation 7)."""
+
+    name: Literal["heads"]
+
+
+class FullKLConfig(TermSection):
+    """`dualtk.distill.full_kl.FullKL`."""
+
+    name: Literal["full_kl"]
+    temperature: float = Field(default=1.0, gt=0)
+    top_k: int | None = Field(default=None, ge=1)
+
+
+TermConfig = Annotated[
+    ThreeWayConfig | EncoderLogitsConfig | HiddenConfig | HeadsConfig | FullKLConfig, Field(discriminator="name")
+]
 
 
 class ExactLossConfig(Section):
@@ -240,7 +365,9 @@ class Config(Section):
     model: ModelConfig
     modes: dict[str, ModeConfig]
     passes: list[PassConfig]
+    teacher: TeacherConfig | None = None
     sampling: dict[str, float] | None = None
+    sampling_steps: int | None = None
     terms: list[TermConfig] = []
     loss: LossConfig
     features: FeaturesConfig = FeaturesConfig()
@@ -253,6 +380,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
         """Passes run in known modes; terms and sampling name passes."""
+        if self.teacher is not None and TEACHER in self.modes:
+            raise ValueError(f"modes.{TEACHER}: that name is taken by the pass of the second network")
         runs = {one.mode for one in self.passes}
         if len(runs) != len(self.passes):
             raise ValueError("passes: two passes run in the same mode")
@@ -260,14 +389,30 @@ class Config(Section):
             if one.mode not in self.modes:
                 raise ValueError(f"passes.{index}.mode: {one.mode} is not one of the modes {sorted(self.modes)}")
         for index, term in enumerate(self.terms):
-            for role in ("student", "teacher"):
-                if getattr(term, role) not in runs:
-                    raise ValueError(f"terms.{index}.{role}: no pass runs in mode {getattr(term, role)}")
+            self._check_term(f"terms.{index}", term, runs)
         if self.sampling is not None and (set(self.sampling) != runs or abs(sum(self.sampling.values()) - 1) > 1e-6):
             raise ValueError("sampling: needs one probability for each pass, with sum 1")
-        if self.sampling is not None and self.terms:
-            raise ValueError("terms: with sampling one pass runs in a step, so there is nothing to compare it with")
+        if self.sampling is not None and self.sampling_steps is None and (self.terms or self.teacher):
+            section = "terms" if self.terms else "teacher"
+            raise ValueError(
+                f"{section}: with sampling one pass runs in a step, so there is nothing to compare it with"
+            )
         return self
+
+    def _check_term(self, path: str, term: TermConfig, runs: set[str]) -> None:
+        """A term compares passes that there are, in ways that they can be compared."""
+        if term.student not in runs:
+            raise ValueError(f"{path}.student: no pass runs in mode {term.student}")
+        if term.teacher == TEACHER and self.teacher is None:
+            raise ValueError(f"{path}.teacher: there is no section `{TEACHER}`")
+        if term.teacher not in runs | {TEACHER}:
+            raise ValueError(f"{path}.teacher: no pass runs in mode {term.teacher}")
+        if isinstance(term, EncoderLogitsConfig) and self.model.joiner.name != "additive":
+            raise ValueError(f"{path}: encoder_logits needs the additive joiner, not {self.model.joiner.name}")
+        if term.teacher == TEACHER and isinstance(self.teacher, FrozenTeacherConfig):
+            for key in ("symmetric", "reach_teacher"):
+                if getattr(term, key, False):
+                    raise ValueError(f"{path}.{key}: a frozen teacher does not learn")
 
     def mode_list(self) -> list[Mode]:
         """The modes, in the order of the YAML."""
@@ -277,7 +422,9 @@ class Config(Section):
 def _explain(error: ValidationError, source: str) -> str:
     """The first fault as one line: file, key's path, what is wrong."""
     fault = error.errors()[0]
-    tags = {"conformer", "lstm", "stateless", "tanh", "additive", "exact", "pruned", "transformer", "hold", "cosine"}
+    tags = {"conformer", "contextnet", "transformer", "lstm", "stateless", "tanh", "additive", "exact", "pruned"}
+    tags |= {"shared_decoder", "separate", "frozen", "three_way", "encoder_logits", "hidden", "heads", "full_kl"}
+    tags |= {"hold", "cosine"}
     path = ".".join(str(part) for part in fault["loc"] if part not in tags)
     if fault["type"] == "extra_forbidden":
         return f"{source}: {path}: unknown key"
@@ -287,12 +434,8 @@ def _explain(error: ValidationError, source: str) -> str:
     return f"{source}: {path}: {message}" if path else f"{source}: {message}"
 
 
-def parse(text: str, source: str) -> Config:
-    """Configuration from YAML `text`; `source` names it in errors.
-
-    Raises:
-        InputError: no YAML (tags of Python objects are refused, never run), or a key at fault, named by its path.
-    """
+def _mapping(text: str, source: str) -> dict[str, Any]:
+    """The mapping that YAML `text` is; tags of Python objects are refused, never run."""
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -301,19 +444,55 @@ def parse(text: str, source: str) -> Config:
         raise InputError(f"{where}: not plain YAML: {getattr(error, 'problem', error)}") from error
     if not isinstance(tree, dict):
         raise InputError(f"{source}: not a mapping of sections")
+    return tree
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The mapping of a file, laid over that of the file its key `base` names, from its own folder."""
+    if path.resolve() in above:
+        raise InputError(f"{path}: base: the files name each other")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    tree = _mapping(text, str(path))
+    base = tree.pop("base", None)
+    return tree if base is None else _merge(_read(path.parent / str(base), (*above, path.resolve())), tree)
+
+
+def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """`own` over `base`: mappings join unless they name different blocks, null drops a key, all else replaces."""
+    if own.get("name", base.get("name")) != base.get("name"):
+        return own
+    merged = dict(base)
+    for key, value in own.items():
+        below = merged.pop(key, None)
+        if isinstance(value, dict) and isinstance(below, dict):
+            merged[key] = _merge(below, value)
+        elif value is not None:
+            merged[key] = value
+    return merged
+
+
+def _validate(tree: dict[str, Any], source: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise InputError(_explain(error, source)) from error
 
 
+def parse(text: str, source: str) -> Config:
+    """Configuration from YAML `text`; `source` names it in errors.
+
+    Raises:
+        InputError: no YAML, or a key at fault, named by its path.
+    """
+    return _validate(_mapping(text, source), source)
+
+
 def load(path: Path) -> Config:
-    """Configuration from the file `path`; see `parse`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    return parse(text, str(path))
+    """Configuration from the file `path` and the files it is based on; see `parse`."""
+    return _validate(_read(path), str(path))
 
 
 def dump(config: Config) -> str:

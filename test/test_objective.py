@@ -111,3 +111,10 @@ def test_one_mask_serves_both_passes() -> None:
     assert len(seen) == 1
     assert len(received) == 2
     assert all(torch.equal(feats, seen[0]) for feats in received)
+
+
+def test_sampling_may_give_way_to_joint_training() -> None:
+    objective = make("sampling={full: 0.5, streaming: 0.5}", "sampling_steps=20", THREE_WAY)
+    drawn = [len(loss_of(objective, step).parts) for step in range(20)]
+    assert set(drawn) == {1}
+    assert set(loss_of(objective, 20).parts) == {"full/rnnt", "streaming/rnnt", "streaming/three_way"}

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
-from dualtk.transducer.criterion import PassLoss
+from dualtk.transducer.lattice import Lattice
 from dualtk.transducer.model import Pass
 
 
 @dataclass
 class Outcome:
-    """A pass and its loss: all that a term may look at."""
+    """A pass, as far as a term may look at it.
+
+    Attributes:
+        run: encoder frames, hidden vectors, predictor outputs and joiner.
+        lattice: gives its lattice; that of a frozen teacher is made only if a term asks.
+    """
 
     run: Pass
-    loss: PassLoss
+    lattice: Callable[[], Lattice]
 
 
 class Term(Protocol):
@@ -35,7 +41,7 @@ class WeightedTerm:
 
     Attributes:
         term: what to compute.
-        student, teacher: mode names of the passes.
+        student, teacher: names of the passes: that of the mode, or "teacher" for the pass of a second network.
         weight: the weight reached after the warm-up.
         start_step, warmup_steps: the weight is 0 before `start_step` and grows linearly over `warmup_steps`.
     """

@@ -7,23 +7,35 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from dualtk.distill.reduction import Reduction, reduce_valid
 from dualtk.distill.terms import Outcome
+from dualtk.transducer.lattice import Lattice
 from dualtk.transducer.three_way import three_way
 
 
 class ThreeWay:
-    """Mean over cells of KL(teacher || student) on (P_label, P_blank, P_rest); no gradient reaches the teacher.
+    """KL(teacher || student) on (P_label, P_blank, P_rest) of each cell; no gradient reaches the teacher.
 
     Args:
-        shift: output frames by which the teacher is moved later; cells without a partner drop out of the mean.
+        shift: output frames by which the teacher is moved later; cells without a partner drop out.
+        symmetric: add KL(student || teacher), in which the student is the one that is held still.
+        reduction: over the cells that have a partner.
     """
 
     name = "three_way"
 
-    def __init__(self, shift: int = 0) -> None:
+    def __init__(self, *, shift: int = 0, symmetric: bool = False, reduction: Reduction = "mean") -> None:
         self.shift = shift
+        self.symmetric = symmetric
+        self.reduction = reduction
 
     def __call__(self, student: Outcome, teacher: Outcome) -> Tensor:
-        """Mean KL per cell that has a partner."""
-        compared = three_way(student.loss.lattice, teacher.loss.lattice, self.shift)
-        return compared.kl.sum() / compared.mask.sum().clamp(min=1)
+        """See `Term`."""
+        value = self._one_way(student.lattice(), teacher.lattice(), self.shift)
+        if self.symmetric:
+            value = value + self._one_way(teacher.lattice(), student.lattice(), -self.shift)
+        return value
+
+    def _one_way(self, learner: Lattice, goal: Lattice, shift: int) -> Tensor:
+        compared = three_way(learner, goal, shift)
+        return reduce_valid(compared.kl, compared.mask, self.reduction)

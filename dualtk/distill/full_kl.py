@@ -1,0 +1,42 @@
+"""Distillation of the whole output distribution of every lattice cell.
+
+Source: the baseline of Kojima 2021 (table 2, S3), after Hinton et al. 2015. Chunked: (B, T, U+1, V) never exists.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dualtk.distill.joint import joint_inputs
+from dualtk.distill.reduction import Reduction, reduce_valid
+from dualtk.distill.terms import Outcome
+from dualtk.transducer.joint_kl import Softening, joint_kl
+
+
+class FullKL:
+    """KL(teacher || student) over the vocabulary in the student's cells; no gradient reaches the teacher.
+
+    Args:
+        temperature: divides the logits of both.
+        top_k: compare the teacher's k most probable classes and the sum of all others; None: every class.
+        reduction: over cells; on a pruned lattice, over those that are kept.
+    """
+
+    name = "full_kl"
+
+    def __init__(self, *, temperature: float = 1.0, top_k: int | None = None, reduction: Reduction = "mean") -> None:
+        self.softening = Softening(temperature, top_k)
+        self.reduction: Reduction = reduction
+
+    def __call__(self, student: Outcome, teacher: Outcome) -> Tensor:
+        """See `Term`."""
+        lattice = student.lattice()
+        kl = joint_kl(
+            joint_inputs(student.run),
+            joint_inputs(teacher.run),
+            lattice.logit_lengths,
+            lattice.target_lengths,
+            ranges=lattice.ranges,
+            softening=self.softening,
+        )
+        return reduce_valid(kl, lattice.mask(), self.reduction)

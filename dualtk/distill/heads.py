@@ -1,0 +1,40 @@
+"""Distillation of attention heads (Kojima 2021, equation 7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from dualtk.distill.reduction import Reduction
+from dualtk.distill.terms import Outcome
+from dualtk.distill.vectors import layer_distances
+
+
+class Heads:
+    """L2 distance of every block's heads after the residual connection; no gradient reaches the teacher.
+
+    Args:
+        reduction: over blocks, heads and frames; "sum" is equation 7.
+    """
+
+    name = "heads"
+
+    def __init__(self, *, reduction: Reduction = "mean") -> None:
+        self.reduction: Reduction = reduction
+
+    def __call__(self, student: Outcome, teacher: Outcome) -> Tensor:
+        """See `Term`."""
+        ours, theirs = student.run.encoded, teacher.run.encoded
+        return layer_distances(self.name, ours.heads, theirs.heads, ours, self.reduction)
+
+
+def _ask(
+    encoder: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return inputs, {**options, "return_heads": True}
+
+
+def ask_for_heads(encoder: nn.Module) -> None:
+    """Make every call of `encoder` return its heads, which it otherwise does not keep."""
+    encoder.register_forward_pre_hook(_ask, with_kwargs=True)

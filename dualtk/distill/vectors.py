@@ -1,0 +1,52 @@
+"""Distances of internal vectors, layer by layer (Kojima 2021, equations 6 and 7).
+
+Axes: B batch, T' output frames, D width, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dualtk.distill.reduction import Reduction, reduce_valid
+from dualtk.encoders.base import EncoderOutput
+from dualtk.errors import InputError
+from dualtk.nn.masks import padding_mask
+
+
+def layer_distances(
+    name: str, student: Sequence[Tensor], teacher: Sequence[Tensor], encoded: EncoderOutput, reduction: Reduction
+) -> Tensor:
+    """L2 distance (not squared) of the vectors of all layers, summed over layers and frames, or their mean.
+
+    Args:
+        name: of the term, for errors.
+        student, teacher: per layer (B, ..., T, D); T is a multiple of T'. The teacher's get no gradient.
+        encoded: the student's; its lengths say which frames count.
+        reduction: over layers, heads and frames.
+
+    Raises:
+        InputError: numbers of layers or shapes differ; both are named.
+    """
+    if not student or not teacher:
+        raise InputError(f"{name}: the encoder of the {'teacher' if student else 'student'} gives none")
+    if len(student) != len(teacher):
+        raise InputError(f"{name}: the student has {len(student)} layers, the teacher {len(teacher)}")
+    distances, valid = [], []
+    for layer, (ours, theirs) in enumerate(zip(student, teacher)):
+        if ours.shape != theirs.shape:
+            raise InputError(
+                f"{name}: layer {layer} is {tuple(ours.shape)} in the student, {tuple(theirs.shape)} in the teacher"
+            )
+        difference = (ours - theirs.detach()).to(torch.promote_types(ours.dtype, torch.float32))
+        rate = ours.shape[-2] // encoded.frames.shape[1]
+        mask = padding_mask(encoded.lengths * rate, ours.shape[-2])
+        mask = mask.view(mask.shape[0], *[1] * (ours.dim() - 3), mask.shape[1])
+        # Masked before the norm, whose gradient at zero is zero.
+        difference = difference.masked_fill(~mask.unsqueeze(-1), 0.0)
+        distance = torch.linalg.vector_norm(difference, dim=-1)
+        distances.append(distance.flatten(1))
+        valid.append(mask.expand_as(distance).flatten(1))
+    return reduce_valid(torch.cat(distances, 1), torch.cat(valid, 1), reduction)

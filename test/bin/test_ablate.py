@@ -1,0 +1,121 @@
+"""`dualtk ablate`: ordinary runs, one table, and nothing done twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import TINY, WORDS, write_set
+
+from dualtk.bin import ablate
+from dualtk.bin.dualtk import run
+from dualtk.data.bpe import write_language
+from dualtk.errors import InputError
+from dualtk.score.bootstrap import compare
+
+ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "egs/synthetic/asr1/conf"
+SUITES = sorted(ROOT.glob("egs/*/*/conf/suites/*.yaml"))
+LSTM = "{name: lstm, dim: 8, num_layers: 1, dropout: 0.0, stacking: 4, time_reduction: 1}"
+SUITE = f"""
+title: Two students and a teacher
+seeds: [1, 2]
+modes: [streaming, full]
+set: [train.max_steps=2, train.validate_every=2, train.save_every=2]
+systems:
+  - {{name: dual, conf: {CONF}/dual_no_distillation.yaml, set: [{", ".join(f"'{line}'" for line in TINY[:-4])}]}}
+  - name: codert
+    conf: {CONF}/codert.yaml
+    set:
+      - features.num_mels=16
+      - "model.encoder={LSTM}"
+      - "teacher.encoder={LSTM.replace("dim: 8", "dim: 12")}"
+      - batches.max_frames=200
+    teacher: true
+"""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ablate")
+    for seed, (name, number) in enumerate((("train", 12), ("dev", 4), ("test", 6))):
+        write_set(folder / name, number, seed)
+        texts = [line.split() for line in (folder / name / "text").read_text().splitlines()]
+        (folder / name / "utt2spk").write_text("".join(f"{words[0]} spk\n" for words in texts))
+        times = (f"{words[0]} 1 {0.1 * i:.2f} 0.10 {word}\n" for words in texts for i, word in enumerate(words[1:]))
+        (folder / name / "words.ctm").write_text("".join(times))
+    write_language(folder / "lang", [" ".join(WORDS)] * 20, 24)
+    (folder / "suite.yaml").write_text(SUITE)
+    return folder
+
+
+def call(corpus: Path, *more: str) -> int:
+    torch.set_num_threads(1)
+    options = [str(corpus / "suite.yaml"), "--runs", str(corpus / "runs"), "--bpe", str(corpus / "lang")]
+    options += ["--train-dir", str(corpus / "train"), "--dev-dir", str(corpus / "dev")]
+    return ablate.main([*options, "--test-dirs", str(corpus / "test"), "--device", "cpu", *more])
+
+
+def test_a_suite_becomes_one_table_and_is_continued(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(corpus) == 0
+    printed = capsys.readouterr().out
+    table = (corpus / "runs/ablation.md").read_text()
+    assert printed in table
+    facts = json.loads((corpus / "runs/ablation.json").read_text())
+    assert facts["seeds"] == [1, 2]
+    rows = {(row["mode"], row["system"]): row for row in facts["rows"]}
+    assert set(rows) == {
+        ("streaming", "dual"),
+        ("streaming", "codert"),
+        ("teacher", "codert, its teacher"),
+        ("full", "dual"),
+    }
+    assert rows["full", "dual"]["latency_at50"] is None
+    assert rows["streaming", "dual"]["against_first"] is None
+    for seed in (1, 2):
+        command = (corpus / f"runs/codert-{seed}/command").read_text()
+        assert command.startswith("dualtk train --config")
+        assert f"train.seed={seed}" in command
+    rates = [
+        json.loads((corpus / f"runs/codert-{seed}/decode/test-streaming/score.json").read_text())["wer"]["rate"]
+        for seed in (1, 2)
+    ]
+    assert rows["streaming", "codert"]["wer"]["mean"] == pytest.approx(sum(rate["value"] for rate in rates) / 2)
+    assert (corpus / "runs/report.html").stat().st_size > 1000
+
+    weights = {path: path.stat().st_mtime_ns for path in (corpus / "runs").rglob("last.pt")}
+    assert len(weights) == 4
+    assert call(corpus, "--seeds", "1") == 0
+    assert {path: path.stat().st_mtime_ns for path in weights} == weights
+
+
+def test_pairs_are_utterances_with_their_errors_under_every_seed() -> None:
+    first = {"a": (2, 6), "b": (0, 4)}
+    other = {"b": (1, 4), "a": (1, 6)}
+    assert ablate.against(first, other) == compare([2, 0], [1, 1], [6, 4])
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: f"{path.parts[-5]}-{path.stem}")
+def test_shipped_suites_name_systems_that_exist(path: Path) -> None:
+    suite = ablate.load_suite(path)
+    assert len(suite.systems) > 1
+
+
+def test_mistakes_show_before_the_first_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suite = tmp_path / "suite.yaml"
+    whole = f"title: x\nmodes: [full]\nsystems:\n  - {{name: a, conf: {CONF}/full_only.yaml}}\n"
+    for text, line in (
+        (whole + "sed: 3\n", "sed"),
+        (whole.replace("conf:", "config:"), "systems.0.conf"),
+        (whole + f"  - {{name: a, conf: {CONF}/full_only.yaml}}\n", "two systems have one name"),
+        (whole.replace("full_only", "fullonly"), "fullonly.yaml: cannot be read"),
+        (whole.replace("}", ", set: [modes.streaming.chunk=3]}"), "a: modes.streaming.chunk: unknown key"),
+    ):
+        suite.write_text(text)
+        with pytest.raises(InputError, match=line):
+            ablate.load_suite(suite)
+    needed = ["--runs", "r", "--train-dir", "t", "--dev-dir", "d", "--test-dirs", "e", "--bpe", "b"]
+    assert run(ablate.main, [str(tmp_path / "none.yaml"), *needed]) == 2
+    assert capsys.readouterr().err.startswith("dualtk: error:")

@@ -1,0 +1,216 @@
+"""Every term: its gradient against finite differences, its zero, and where no gradient goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from distill.conftest import DIM, FRAMES, HEADS, LENGTHS, RANGES, TARGET_LENGTHS, Side
+from torch import Tensor
+
+from dualtk.distill.encoder_logits import EncoderLogits
+from dualtk.distill.full_kl import FullKL
+from dualtk.distill.heads import Heads
+from dualtk.distill.hidden import HiddenVectors
+from dualtk.distill.terms import Term
+from dualtk.distill.three_way import ThreeWay
+from dualtk.errors import InputError
+
+MakeSide = Callable[..., Side]
+
+TERMS: dict[str, Callable[[], Term]] = {
+    "three_way": lambda: ThreeWay(shift=1),
+    "three_way-sum": lambda: ThreeWay(reduction="sum"),
+    "three_way-symmetric": lambda: ThreeWay(symmetric=True, shift=-1),
+    "l2": lambda: EncoderLogits(),
+    "l2-top-2": lambda: EncoderLogits(top_k=2, reduction="sum"),
+    "l2-reaching": lambda: EncoderLogits(reach_teacher=True),
+    "cross_entropy": lambda: EncoderLogits(distance="cross_entropy", reach_teacher=True),
+    "cosine": lambda: EncoderLogits(distance="cosine"),
+    "hidden": lambda: HiddenVectors(reduction="sum"),
+    "heads": lambda: Heads(),
+    "full_kl": lambda: FullKL(temperature=2.0),
+    "full_kl-top-2": lambda: FullKL(top_k=2, reduction="sum"),
+}
+REACH_TEACHER = {"three_way-symmetric", "l2-reaching", "cross_entropy"}
+
+
+def evaluate(name: str, make_side: MakeSide, ranges: Tensor | None = None) -> tuple[Tensor, Side, Side]:
+    additive = name in ("l2", "l2-top-2", "l2-reaching", "cross_entropy", "cosine")
+    student, teacher = make_side(1, additive), make_side(2, additive)
+    return TERMS[name]()(student.outcome(ranges), teacher.outcome(ranges)), student, teacher
+
+
+def gradients(value: Tensor, side: Side) -> list[Tensor]:
+    found = torch.autograd.grad(value, side.inputs(), retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(x) if grad is None else grad for x, grad in zip(side.inputs(), found)]
+
+
+def differences(term: Term, learner: Side, value: Callable[[], Tensor], step: float = 1e-6) -> list[Tensor]:
+    """Central finite differences of `value` with respect to the inputs of `learner`, entry by entry."""
+    found = []
+    for tensor in learner.inputs():
+        grad = torch.zeros_like(tensor)
+        for index in range(tensor.numel()):
+            flat, kept = tensor.data.view(-1), tensor.data.view(-1)[index].item()
+            ends = []
+            for sign in (1, -1):
+                flat[index] = kept + sign * step
+                ends.append(value().item())
+            flat[index] = kept
+            grad.view(-1)[index] = (ends[0] - ends[1]) / (2 * step)
+        found.append(grad)
+    return found
+
+
+@pytest.mark.parametrize("ranges", [None, RANGES], ids=["full", "pruned"])
+@pytest.mark.parametrize("name", [name for name in TERMS if name != "three_way-symmetric"])
+def test_gradient_of_the_student(name: str, ranges: Tensor | None, make_side: MakeSide) -> None:
+    value, student, teacher = evaluate(name, make_side, ranges)
+    term = TERMS[name]()
+    expected = differences(term, student, lambda: term(student.outcome(ranges), teacher.outcome(ranges)))
+    for ours, theirs in zip(gradients(value, student), expected):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_gradient_of_both_sides_of_a_symmetric_term(make_side: MakeSide) -> None:
+    """Each half's gradient is that of a one-way term whose target is held still."""
+    student, teacher = make_side(1), make_side(2)
+    both = ThreeWay(symmetric=True, shift=1)(student.outcome(), teacher.outcome())
+    there = ThreeWay(shift=1)(student.outcome(), teacher.outcome())
+    back = ThreeWay(shift=-1)(teacher.outcome(), student.outcome())
+    torch.testing.assert_close(both, there + back)
+    for side, alone in ((student, there), (teacher, back)):
+        for ours, theirs in zip(gradients(both, side), gradients(alone, side)):
+            torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("name", ["l2-reaching", "cross_entropy"])
+def test_gradient_of_a_teacher_that_is_reached(name: str, make_side: MakeSide) -> None:
+    value, student, teacher = evaluate(name, make_side)
+    term = TERMS[name]()
+    expected = differences(term, teacher, lambda: term(student.outcome(), teacher.outcome()))
+    for ours, theirs in zip(gradients(value, teacher), expected):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", [name for name in TERMS if name not in REACH_TEACHER])
+def test_no_gradient_reaches_a_stopped_teacher(name: str, make_side: MakeSide) -> None:
+    value, student, teacher = evaluate(name, make_side)
+    assert all(grad.abs().sum() == 0 for grad in gradients(value, teacher))
+    assert any(grad.abs().sum() > 0 for grad in gradients(value, student))
+
+
+@pytest.mark.parametrize("name", [name for name in TERMS if name not in ("three_way", "three_way-symmetric")])
+def test_equal_passes_are_at_no_distance(name: str, make_side: MakeSide) -> None:
+    term, side = TERMS[name](), make_side(3, "l2" in name or name in ("cross_entropy", "cosine"))
+    value = term(side.outcome(), side.outcome())
+    if name == "cross_entropy":  # its least value is the teacher's entropy
+        logits = side.joiner.encoder(side.frames)
+        entropy = -(logits.softmax(2) * logits.log_softmax(2)).sum(2)
+        valid = torch.arange(FRAMES) < LENGTHS.unsqueeze(1)
+        torch.testing.assert_close(value, entropy[valid].mean())
+    else:
+        assert value.item() == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("distance", ["l2", "cross_entropy", "cosine"])
+def test_top_k_of_the_whole_vocabulary_is_everything(distance: str, make_side: MakeSide) -> None:
+    student, teacher = make_side(1, True).outcome(), make_side(2, True).outcome()
+    whole = EncoderLogits(distance=distance)(student, teacher)  # type: ignore[arg-type]
+    assert torch.equal(EncoderLogits(distance=distance, top_k=6)(student, teacher), whole)  # type: ignore[arg-type]
+    fewer = EncoderLogits(distance=distance, top_k=5)(student, teacher)  # type: ignore[arg-type]
+    assert not torch.equal(fewer, whole)
+    assert torch.equal(FullKL(top_k=6)(student, teacher), FullKL()(student, teacher))
+
+
+def test_encoder_logits_are_the_papers_sum(make_side: MakeSide) -> None:
+    """Equation 1, loop by loop; the mean is over frames."""
+    student, teacher = make_side(1, True), make_side(2, True)
+    ours, theirs = (side.joiner.encoder(side.frames) for side in (student, teacher))
+    total = sum(
+        (ours[b, t, v] - theirs[b, t, v]).item() ** 2
+        for b in range(2)
+        for t in range(int(LENGTHS[b]))
+        for v in range(6)
+    )
+    term = EncoderLogits(reduction="sum")(student.outcome(), teacher.outcome())
+    assert term.item() == pytest.approx(total / 2)
+    assert EncoderLogits()(student.outcome(), teacher.outcome()).item() == pytest.approx(total / int(LENGTHS.sum()))
+
+
+def test_top_k_takes_the_teachers_largest(make_side: MakeSide) -> None:
+    student, teacher = make_side(1, True), make_side(2, True)
+    ours, theirs = (side.joiner.encoder(side.frames) for side in (student, teacher))
+    total = 0.0
+    for b in range(2):
+        for t in range(int(LENGTHS[b])):
+            largest = sorted(range(6), key=lambda v: -theirs[b, t, v].item())[:2]
+            total += sum((ours[b, t, v] - theirs[b, t, v]).item() ** 2 for v in largest)
+    term = EncoderLogits(top_k=2, reduction="sum")(student.outcome(), teacher.outcome())
+    assert term.item() == pytest.approx(total / 2)
+
+
+def test_vectors_are_the_papers_sums(make_side: MakeSide) -> None:
+    """Equations 6 and 7, loop by loop."""
+    student, teacher = make_side(1), make_side(2)
+    hidden = heads = 0.0
+    width = DIM // HEADS
+    for ours, theirs in zip(student.layers, teacher.layers):
+        for b in range(2):
+            for t in range(int(LENGTHS[b])):
+                apart = (ours[b, t] - theirs[b, t]).detach()
+                hidden += apart.norm().item()
+                heads += sum(apart[h * width : (h + 1) * width].norm().item() for h in range(HEADS))
+    outcomes = student.outcome(), teacher.outcome()
+    assert HiddenVectors(reduction="sum")(*outcomes).item() == pytest.approx(hidden / 2)
+    assert Heads(reduction="sum")(*outcomes).item() == pytest.approx(heads / 2)
+    assert HiddenVectors()(*outcomes).item() == pytest.approx(hidden / (2 * int(LENGTHS.sum())))
+    assert Heads()(*outcomes).item() == pytest.approx(heads / (2 * HEADS * int(LENGTHS.sum())))
+
+
+def test_full_kl_is_the_sum_over_the_lattice(make_side: MakeSide) -> None:
+    student, teacher = make_side(1), make_side(2)
+    outcomes = student.outcome(), teacher.outcome()
+
+    def log_probabilities(side: Side) -> Tensor:
+        encoder, predictor = side.joiner.encoder(side.frames), side.joiner.predictor(side.predicted)
+        return side.joiner(encoder.unsqueeze(2), predictor.unsqueeze(1)).log_softmax(3)
+
+    p, q = log_probabilities(teacher), log_probabilities(student)
+    kl = (p.exp() * (p - q)).sum(3)
+    cells = [kl[b, : LENGTHS[b], : TARGET_LENGTHS[b] + 1].flatten() for b in range(2)]
+    torch.testing.assert_close(FullKL(reduction="sum")(*outcomes), torch.cat(cells).sum() / 2)
+    torch.testing.assert_close(FullKL()(*outcomes), torch.cat(cells).mean())
+
+
+def test_three_way_probabilities_sum_to_one_and_coarsen_the_full_kl(make_side: MakeSide) -> None:
+    """Blank, label and rest are a coarser partition of the vocabulary, so their KL cannot exceed the full one."""
+    outcomes = make_side(1).outcome(), make_side(2).outcome()
+    assert 0 < ThreeWay()(*outcomes) < FullKL()(*outcomes)
+    lattice = outcomes[0].lattice()
+    assert torch.all(lattice.blank.exp()[lattice.mask()] + lattice.label.exp()[lattice.mask()] <= 1)
+
+
+def test_frames_beyond_an_utterance_do_not_count(make_side: MakeSide) -> None:
+    student, teacher = make_side(1, True), make_side(2, True)
+    before = [term()(student.outcome(), teacher.outcome()) for term in (EncoderLogits, HiddenVectors, Heads, FullKL)]
+    for tensor in (student.frames, *student.layers):
+        tensor.data[1, LENGTHS[1] :] = 1e6
+    after = [term()(student.outcome(), teacher.outcome()) for term in (EncoderLogits, HiddenVectors, Heads, FullKL)]
+    for one, other in zip(before, after):
+        torch.testing.assert_close(one, other)
+
+
+def test_layers_that_do_not_match_are_named(make_side: MakeSide) -> None:
+    student, teacher = make_side(1), make_side(2)
+    teacher.layers = teacher.layers[:1]
+    with pytest.raises(InputError, match="the student has 2 layers, the teacher 1"):
+        HiddenVectors()(student.outcome(), teacher.outcome())
+    teacher.layers = [torch.zeros(2, FRAMES, 2 * DIM, dtype=torch.float64)] * 2
+    with pytest.raises(InputError, match=r"layer 0 is \(2, 5, 4\) in the student, \(2, 5, 8\) in the teacher"):
+        HiddenVectors()(student.outcome(), teacher.outcome())
+    student.layers = []
+    with pytest.raises(InputError, match="heads: the encoder of the student gives none"):
+        Heads()(student.outcome(), teacher.outcome())
