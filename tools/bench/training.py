@@ -4,8 +4,8 @@
 
 A step is normalisation, SpecAugment, forward, backward, clipping and Adam on one batch of random features that is the
 same for all. Steps are timed in turns; numbers are medians over the rounds, ratios medians of each round's ratio.
-Memory is what a step adds at its peak to what was resident before it. `--write` puts the table into
-tools/bench/README.md.
+Without a GPU, time is that of the CPU. Memory is what a step adds at its peak to what was resident before it.
+`--write` puts the table into tools/bench/README.md.
 
 Axes: B batch, T frames, F features, U labels.
 """
@@ -93,15 +93,19 @@ def both(first: Step, second: Step) -> Step:
     return step
 
 
-def in_turns(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each step in each round, after two rounds that are not counted."""
+def in_turns(steps: dict[str, Step], setting: Setting) -> dict[str, list[float]]:
+    """Seconds of each step in each round, after two rounds that are not counted.
+
+    Without a GPU they are seconds of the CPU, all threads together, so that other work on the machine does not count.
+    """
+    clock = time.perf_counter if setting.device.type == "cuda" else time.process_time
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for index in range(rounds + 2):
+    for index in range(setting.rounds + 2):
         for name, step in steps.items():
-            began = time.perf_counter()
+            began = clock()
             step()
             if index >= 2:
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append(clock() - began)
     return seconds
 
 
@@ -110,9 +114,9 @@ def peak(step: Step, device: torch.device) -> float:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+        allocated = torch.cuda.memory_allocated()
         step()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
+        return (torch.cuda.max_memory_allocated() - allocated) / 2**20
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is resident
     before = resident("VmRSS")
@@ -135,15 +139,13 @@ def joint_rows(joint: Config, setting: Setting) -> list[str]:
     """One joint step with 3-way KL against two single-mode steps of the same network."""
     distilled = configuration.with_overrides(joint, [f"terms=[{{{THREE_WAY}}}]"])
     modes = joint.model_dump(mode="json")["modes"]
-    alone = [
-        configuration.with_overrides(
-            joint, ["terms=[]", f"passes=[{{mode: {name}}}]", f"modes={{{name}: {json.dumps(shape)}}}"]
-        )
-        for name, shape in modes.items()
-    ]
+    alone = []
+    for name, shape in modes.items():
+        overrides = ["terms=[]", f"passes=[{{mode: {name}}}]", f"modes={{{name}: {json.dumps(shape)}}}"]
+        alone.append(configuration.with_overrides(joint, overrides))
     singles = [make_step(config, setting) for config in alone]
     steps = {"joint": make_step(distilled, setting), "single": both(*singles)}
-    seconds = in_turns(steps, setting.rounds)
+    seconds = in_turns(steps, setting)
     memory = peak(steps["joint"], setting.device)
     others = [peak(step, setting.device) for step in singles]
     milliseconds = {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
@@ -163,7 +165,7 @@ def term_rows(base: Config, terms: dict[str, str], setting: Setting) -> list[str
     configs = {"none": configuration.with_overrides(base, ["terms=[]"])}
     configs |= {name: configuration.with_overrides(base, [f"terms=[{{{term}}}]"]) for name, term in terms.items()}
     steps = {name: make_step(config, setting) for name, config in configs.items()}
-    seconds = in_turns(steps, setting.rounds)
+    seconds = in_turns(steps, setting)
     memory = {name: peak(step, setting.device) for name, step in steps.items()}
     return [
         f"| {name} | {100 * (ratio(seconds[name], seconds['none']) - 1):+.1f} % "
@@ -184,7 +186,8 @@ def write(text: str) -> None:
 
 def describe(config: Path, setting: Setting) -> str:
     """What was measured on what."""
-    place = torch.cuda.get_device_name() if setting.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    threads = f"a CPU (CPU time of {torch.get_num_threads()} thread(s))"
+    place = torch.cuda.get_device_name() if setting.device.type == "cuda" else threads
     return (
         f"## Training\n\n`{config.name}` on {place}, {platform.machine()}, torch {torch.__version__}: batches of "
         f"{setting.batch} utterances, {setting.frames} feature frames, {setting.labels} labels, vocabulary "

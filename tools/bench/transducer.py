@@ -14,11 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,8 +27,11 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
+from measure import Row, Work, compare, cuda_mebibytes, in_turns, machine, peak_mebibytes, table, write  # noqa: E402
+
 from dualtk.transducer import (  # noqa: E402
     Lattice,
+    SimpleLoss,
     joint_lattice,
     prune_ranges,
     prune_ranges_shared,
@@ -40,65 +41,6 @@ from dualtk.transducer import (  # noqa: E402
 )
 from dualtk.transducer.backends.threads import empty  # noqa: E402
 from dualtk.transducer.logits import next_labels  # noqa: E402
-
-Work = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: a ratio that must be at least (or at most) its target."""
-
-    work: str
-    peer: str
-    ours: float
-    theirs: float
-    unit: str
-    ratio: float
-    target: float
-    at_least: bool
-    note: str = ""
-
-    @property
-    def met(self) -> bool:
-        """Whether the target is reached."""
-        return self.ratio >= self.target if self.at_least else self.ratio <= self.target
-
-
-def in_turns(works: dict[str, Work], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each work in each round; all works take a turn in every round, after one round of warming up."""
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(rounds + 1):
-        for name, work in works.items():
-            start = time.perf_counter()
-            work()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def compare(work: str, ours: Work, peer: str, theirs: Work, rounds: int, target: float, at_least: bool = True) -> Row:
-    """A row of times; the ratio is peer / ours where more is better, ours / peer where less is better."""
-    seconds = in_turns({"ours": ours, "peer": theirs}, rounds)
-    pairs = list(zip(seconds["ours"], seconds["peer"]))
-    ratio = statistics.median(b / a if at_least else a / b for a, b in pairs)
-    mine, other = (statistics.median(seconds[name]) for name in ("ours", "peer"))
-    return Row(work, peer, 1e3 * mine, 1e3 * other, "ms", ratio, target, at_least)
-
-
-def peak_mebibytes(work: Work) -> float:
-    """How far resident memory rises above its level before the work (Linux)."""
-    work()  # what stays, such as libraries and thread stacks, is not counted
-    status = Path("/proc/self/status")
-
-    def read(key: str) -> float:
-        return next(int(line.split()[1]) / 1024 for line in status.read_text().splitlines() if line.startswith(key))
-
-    Path("/proc/self/clear_refs").write_text("5")
-    before = read("VmRSS")
-    work()
-    return max(read("VmHWM") - before, 0.1)
 
 
 class Batch:
@@ -163,7 +105,7 @@ def exact_rows(rounds: int, device: str = "cpu", target: float = 10.0) -> Iterat
         if device == "cpu":
             yield compare(name, ours, "floor: one logsumexp pass + one write", floor, rounds, 2.0, False)
         else:
-            copy = in_turns({"ours": ours, "copy": lambda logits=logits: logits.clone()}, rounds)
+            copy = in_turns({"ours": ours, "copy": logits.detach().clone}, rounds)
             ratio = statistics.median(1.5 * b / a for a, b in zip(copy["ours"], copy["copy"]))  # 3 passes, a copy is 2
             mine, other = (1e3 * statistics.median(copy[name]) for name in ("ours", "copy"))
             yield Row(name, "bandwidth of a copy", mine, other, "ms", ratio, 0.6, True)
@@ -227,7 +169,17 @@ def k2_rows(rounds: int) -> Iterator[Row]:
     yield compare("the recursion alone (16, 400, 60)", recursion, "k2's mutual information", information, rounds, 3.0)
 
 
-def joint_rows(rounds: int, device: str = "cpu") -> Iterator[Row]:
+@dataclass(frozen=True)
+class Pair:
+    """The same work done in two ways."""
+
+    name: str
+    peer_name: str
+    ours: Work
+    peer: Work
+
+
+def joint_pair(device: str = "cpu") -> Pair:
     """CoDERT's size, against the same computation with all logits held."""
     batch = Batch((8, 400, 60, 4097), width=640, device=device)
     encoder, predictor = batch.joint()
@@ -241,120 +193,116 @@ def joint_rows(rounds: int, device: str = "cpu") -> Iterator[Row]:
         logits = torch.nn.functional.linear(hidden, batch.weight, batch.bias)
         torch.autograd.grad(rnnt_loss(logits, batch.targets, *batch.lengths), tensors)
 
-    name, other = f"joint_lattice (8, 400, 60, 4097), J = 640 on {device}", "materialised logits, our exact loss"
-    yield compare(name, ours, other, peer, max(1, rounds // 3), 1.3, False)
-    if device == "cpu":
-        mine, theirs = peak_mebibytes(ours), peak_mebibytes(peer)
-    else:
-        mine, theirs = cuda_mebibytes(ours), cuda_mebibytes(peer)
-    yield Row(name, other, mine, theirs, "MiB", mine / theirs, 0.1, False)
+    name = f"joint_lattice (8, 400, 60, 4097), J = 640 on {device}"
+    return Pair(name, "materialised logits, our exact loss", ours, peer)
 
 
-def cuda_mebibytes(work: Work) -> float:
-    """Peak of torch's allocator above its level before the work."""
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    work()
-    return (torch.cuda.max_memory_allocated() - before) / 2**20
+def joint_rows(rounds: int, device: str = "cpu") -> Iterator[Row]:
+    """Time of the largest joint."""
+    pair = joint_pair(device)
+    yield compare(pair.name, pair.ours, pair.peer_name, pair.peer, max(1, rounds // 3), 1.3, False)
+
+
+def memory_rows() -> Iterator[Row]:
+    """Peak memory, in a process whose allocator gives memory back."""
+    for pair, target, note in ((joint_pair(), 0.1, ""), (kl_pair(), 1.05, "")):
+        mine, theirs = peak_mebibytes(pair.ours), peak_mebibytes(pair.peer)
+        yield Row(pair.name, pair.peer_name, mine, theirs, "MiB", mine / theirs, target, False, note)
+
+
+class Dual:
+    """Two passes over one batch, pruned to S = 5."""
+
+    def __init__(self) -> None:
+        self.batch = Batch((16, 400, 60, 500))
+        self.passes = [(*self.batch.simple(), *self.batch.joint()) for _ in range(2)]
+        self.layer = (self.batch.weight, self.batch.bias)
+
+    def occupation(self, index: int) -> SimpleLoss:
+        """Simple loss of one pass."""
+        am, lm = self.passes[index][:2]
+        args = (self.batch.targets, *self.batch.lengths)
+        return rnnt_loss_simple(am, lm, *args, lm_scale=0.25, return_occupation=True)
+
+    def ranges(self, first: SimpleLoss, second: SimpleLoss) -> torch.Tensor:
+        """Ranges for both passes."""
+        return prune_ranges_shared(first.occupation, second.occupation, *self.batch.lengths, 5)
+
+    def lattice(self, index: int, ranges: torch.Tensor) -> Lattice:
+        """Lattice of one pass."""
+        args = (*self.layer, self.batch.targets, *self.batch.lengths)
+        return joint_lattice(*self.passes[index][2:], *args, ranges=ranges)
+
+
+def kl_pair() -> Pair:
+    """The losses of two passes, with and without the KL between them."""
+    dual = Dual()
+    ranges = dual.ranges(dual.occupation(0), dual.occupation(1))
+    leaves = (*dual.passes[0][2:], *dual.passes[1][2:], *dual.layer)
+
+    def losses() -> None:
+        teacher, student = (dual.lattice(index, ranges) for index in range(2))
+        torch.autograd.grad(teacher.loss() + student.loss(), leaves)
+
+    def losses_and_kl() -> None:
+        teacher, student = (dual.lattice(index, ranges) for index in range(2))
+        kl = three_way(student, teacher, 1)
+        torch.autograd.grad(teacher.loss() + student.loss() + kl.kl.sum() / kl.mask.sum(), leaves)
+
+    return Pair("3-way KL added to two pruned passes (16, 400, 60, 500)", "the two losses alone", losses_and_kl, losses)
+
+
+EVERY_CELL = (
+    "a loss alone gives no gradient to cells that no path visits, and backward leaves them out (about 45 % of these); "
+    "the KL gives one to every cell, so their matrix products return. Its own arithmetic is below 1 %."
+)
 
 
 def dual_rows(rounds: int) -> Iterator[Row]:
-    """Two passes over one batch."""
-    batch = Batch((16, 400, 60, 500))
-    passes = [(*batch.simple(), *batch.joint()) for _ in range(2)]
-    layer = (batch.weight, batch.bias)
-    leaves = (*passes[0], *passes[1], *layer)
+    """What a dual system adds to its two losses."""
+    pair = kl_pair()
+    yield compare(pair.name, pair.ours, pair.peer_name, pair.peer, rounds, 1.05, False, EVERY_CELL)
+    dual = Dual()
+    leaves = (*dual.passes[0], *dual.passes[1], *dual.layer)
 
-    def lattices(ranges: torch.Tensor) -> list[Lattice]:
-        return [joint_lattice(*p[2:], *layer, batch.targets, *batch.lengths, ranges=ranges) for p in passes]
-
-    simple = [rnnt_loss_simple(*p[:2], batch.targets, *batch.lengths, return_occupation=True) for p in passes]
-    fixed = prune_ranges_shared(simple[0].occupation, simple[1].occupation, *batch.lengths, 5)
-    joint_leaves = (*passes[0][2:], *passes[1][2:], *layer)
-
-    def losses() -> None:
-        teacher, student = lattices(fixed)
-        torch.autograd.grad(teacher.loss() + student.loss(), joint_leaves)
-
-    def losses_and_kl() -> None:
-        teacher, student = lattices(fixed)
+    def together() -> None:
+        first, second = dual.occupation(0), dual.occupation(1)
+        shared = dual.ranges(first, second)
+        teacher, student = (dual.lattice(index, shared) for index in range(2))
         kl = three_way(student, teacher, 1)
-        torch.autograd.grad(teacher.loss() + student.loss() + kl.kl.sum() / kl.mask.sum(), joint_leaves)
-
-    name = "3-way KL added to two pruned passes (16, 400, 60, 500)"
-    yield compare(name, losses_and_kl, "the two losses alone", losses, rounds, 1.05, False)
-    mine, theirs = peak_mebibytes(losses_and_kl), peak_mebibytes(losses)
-    yield Row(name, "the two losses alone", mine, theirs, "MiB", mine / theirs, 1.05, False)
-
-    def dual() -> None:
-        found = [
-            rnnt_loss_simple(*p[:2], batch.targets, *batch.lengths, lm_scale=0.25, return_occupation=True)
-            for p in passes
-        ]
-        shared = prune_ranges_shared(found[0].occupation, found[1].occupation, *batch.lengths, 5)
-        teacher, student = lattices(shared)
-        kl = three_way(student, teacher, 1)
-        loss = sum((0.5 * x.loss for x in found), teacher.loss() + student.loss() + kl.kl.sum() / kl.mask.sum())
+        loss = 0.5 * (first.loss + second.loss) + teacher.loss() + student.loss() + kl.kl.sum() / kl.mask.sum()
         torch.autograd.grad(loss, leaves)
 
     def separate() -> None:
-        for p in passes:
-            pruned_step(batch, *p)()
+        for tensors in dual.passes:
+            pruned_step(dual.batch, *tensors)()
 
-    yield compare(
-        "dual pass: both losses and KL on shared ranges", dual, "two models' losses", separate, rounds, 1.0, False
-    )
+    name = "dual pass: both losses and KL on shared ranges"
+    yield compare(name, together, "two models' losses", separate, rounds, 1.0, False, EVERY_CELL)
 
 
 def cuda_rows(rounds: int) -> Iterator[Row]:
     """Where there is a GPU."""
     yield from exact_rows(rounds, "cuda", 1.5)
     yield from joint_rows(rounds, "cuda")
+    pair = joint_pair("cuda")
+    mine, theirs = cuda_mebibytes(pair.ours), cuda_mebibytes(pair.peer)
+    yield Row(pair.name, pair.peer_name, mine, theirs, "MiB", mine / theirs, 0.1, False)
 
 
-def from_k2_environment(python: Path, rounds: int) -> list[Row]:
-    """The rows that k2 measures, or none where its environment is not installed."""
+def elsewhere(python: Path, group: str, rounds: int, environment: dict[str, str]) -> list[Row]:
+    """The rows of a group that another process measures, or none where its interpreter is missing."""
     if not python.exists():
-        print(f"left out: the rows with k2, since {python} is missing (tools/install_k2.sh makes it)", file=sys.stderr)
+        print(f"left out: {group}, since {python} is missing (tools/install_k2.sh makes it)", file=sys.stderr)
         return []
-    command = [str(python), __file__, "--k2-rows", "--rounds", str(rounds)]
-    lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-    return [Row(**fields) for fields in json.loads(lines[-1])]
+    command = [str(python), __file__, "--rows-of", group, "--rounds", str(rounds)]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return [Row(**fields) for fields in json.loads(done.stdout.splitlines()[-1])]
 
 
-def machine() -> str:
-    """What was measured on."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    processor = names[0].split(":")[1].strip() if names else platform.processor()
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    load = os.getloadavg()[0]
-    return (
-        f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {gpu}, torch {torch.__version__}; "
-        f"load before the run {load:.1f}."
-    )
-
-
-def table(rows: list[Row]) -> str:
-    """Markdown."""
-    lines = ["| work | peer | ours | peer's | ratio | target | |", "| --- | --- | --- | --- | --- | --- | --- |"]
-    for row in rows:
-        sign, kind = (">=", "faster by") if row.at_least else ("<=", "ours / peer's")
-        cells = [row.work, row.peer, f"{row.ours:.1f} {row.unit}", f"{row.theirs:.1f} {row.unit}"]
-        cells += [f"{kind} {row.ratio:.2f}", f"{sign} {row.target:g}", "met" if row.met else "**missed**"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def write(text: str) -> None:
-    """Put the text between the markers of README.md, which keeps whatever else is there."""
-    readme = HERE / "README.md"
-    begin, end = "<!-- transducer:begin -->", "<!-- transducer:end -->"
-    old = readme.read_text(encoding="utf-8") if readme.exists() else f"# Benchmarks\n\n{begin}\n{end}\n"
-    if begin not in old:
-        old = f"{old.rstrip()}\n\n{begin}\n{end}\n"
-    before, rest = old.split(begin, 1)
-    after = rest.split(end, 1)[1]
-    readme.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+# Large tensors then come from memory that the process has had before. Otherwise each first write waits for the kernel
+# (and on a virtual machine for its host), which hides what is measured. The same holds for every peer.
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 36), "MALLOC_ARENA_MAX": "1"}
 
 
 def main() -> int:
@@ -362,31 +310,37 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--k2-python", type=Path, default=ROOT / ".venv-k2/bin/python")
-    parser.add_argument("--only", default="", help="rows of one group: exact, k2, joint, dual, cuda")
-    parser.add_argument("--k2-rows", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--only", default="", help="rows of one group: exact, k2, dual, joint, memory, cuda")
+    parser.add_argument("--rows-of", choices=["k2", "memory"], help=argparse.SUPPRESS)
     parser.add_argument("--write", action="store_true", help="update tools/bench/README.md")
     options = parser.parse_args()
-    if options.k2_rows:
-        print(json.dumps([asdict(row) for row in k2_rows(options.rounds)]))
+    if options.rows_of:
+        measured = k2_rows(options.rounds) if options.rows_of == "k2" else memory_rows()
+        print(json.dumps([asdict(row) for row in measured]))
         return 0
+    plain = {name: value for name, value in os.environ.items() if name not in KEEP_MEMORY}
+    if os.environ.keys().isdisjoint(KEEP_MEMORY):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_MEMORY})
     description = machine()
-    groups: dict[str, Callable[[], object]] = {
+    groups: dict[str, Callable[[], list[Row]]] = {
         "exact": lambda: list(exact_rows(options.rounds)),
-        "k2": lambda: from_k2_environment(options.k2_python, options.rounds),
+        "k2": lambda: elsewhere(options.k2_python, "k2", options.rounds, dict(os.environ)),
         "dual": lambda: list(dual_rows(options.rounds)),
         "joint": lambda: list(joint_rows(options.rounds)),
+        "memory": lambda: elsewhere(Path(sys.executable), "memory", options.rounds, plain),
     }
     if torch.cuda.is_available():
         groups["cuda"] = lambda: list(cuda_rows(options.rounds))
     rows: list[Row] = []
     for name, group in groups.items():
         if options.only in ("", name):
-            rows += group()  # type: ignore[arg-type]
-            print(table(rows[-4:]), flush=True)
+            found = group()
+            print(table(found), flush=True)
+            rows += found
     text = f"{description} Medians of {options.rounds} rounds, in turns.\n\n{table(rows)}"
     print(f"\n{text}")
     if options.write:
-        write(text)
+        write(text, "transducer")
     return 0
 
 

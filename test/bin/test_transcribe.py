@@ -1,0 +1,165 @@
+"""`dualtk transcribe`: what it prints, in every mode, and what it says to bad audio."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from small_experiment import MELS, write_experiment
+from small_networks import speech
+
+from dualtk.bin import transcribe
+from dualtk.bin.decode import find_mode, load_experiment
+from dualtk.bin.display import CLEAR_LINE, TextDisplay, Transcript
+from dualtk.bin.dualtk import run
+from dualtk.data.bpe import Wordpieces
+from dualtk.data.fbank import fbank
+from dualtk.transducer.search import greedy
+
+
+@pytest.fixture(scope="module")
+def exp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_experiment(tmp_path_factory.mktemp("exp") / "tiny", "modes.streaming.left_context=8")
+
+
+@pytest.fixture(scope="module")
+def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("audio")
+    for index, size in enumerate((30000, 20011)):
+        soundfile.write(folder / f"{index}.wav", speech(size, index).numpy(), 16000, subtype="FLOAT")
+    return folder
+
+
+def expected_text(exp: Path, path: Path, mode_name: str) -> str:
+    """Whole-utterance decoding in a mode."""
+    wordpieces = Wordpieces(exp / "lang")
+    config, network = load_experiment(exp, wordpieces.vocab_size)
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    feats = fbank(torch.from_numpy(samples.mean(1)), rate, MELS).unsqueeze(0)
+    lengths = torch.tensor([feats.shape[1]])
+    with torch.inference_mode():
+        mode = find_mode(config, mode_name, exp)
+        encoded = network.encode(network.normalize(feats, lengths), lengths, mode)
+    return wordpieces.decode(greedy(network.predictor, network.joiner, encoded.frames, encoded.lengths)[0].tokens)
+
+
+def call(exp: Path, *arguments: object) -> int:
+    return run(transcribe.main, ["--exp", str(exp), *map(str, arguments)])
+
+
+@pytest.mark.parametrize("mode", ["streaming", "full"])
+def test_text_is_that_of_whole_utterance_decoding(exp, audio, capsys, mode: str) -> None:
+    files = [audio / "0.wav", audio / "1.wav"]
+    assert call(exp, "--mode", mode, *files) == 0
+    expected = [f"{path}: {expected_text(exp, path, mode)}" for path in files]
+    assert capsys.readouterr().out.splitlines() == expected
+    assert len(expected[0]) > len(str(files[0])) + 10, "a network that says nothing proves nothing"
+
+
+def test_two_passes_as_json(exp, audio, capsys) -> None:
+    path = audio / "0.wav"
+    assert call(exp, "--mode", "two-pass", "--json", path) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    *partial, first, second = lines
+    assert [line["type"] for line in partial] == ["partial"] * len(partial)
+    assert len(partial) > 2
+    assert [line["heard"] for line in partial] == sorted({line["heard"] for line in partial})
+    assert (first["type"], first["mode"], first["text"]) == (
+        "final",
+        "streaming",
+        expected_text(exp, path, "streaming"),
+    )
+    assert (second["type"], second["mode"], second["text"]) == ("final", "full", expected_text(exp, path, "full"))
+    assert [word["word"] for word in second["words"]] == second["text"].split()
+    for word in first["words"] + second["words"]:
+        assert 0 <= word["start"] < word["end"] <= 30000 / 16000 + 0.04
+        assert 0 < word["confidence"] <= 1
+
+
+def test_raw_samples_on_standard_input(exp, audio, capsys, monkeypatch, tmp_path) -> None:
+    samples = (speech(20000, 3).numpy() * 32767).astype("<i2")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(samples.tobytes() + b"\0")))
+    assert call(exp, "-") == 0
+    soundfile.write(tmp_path / "same.wav", samples, 16000)
+    assert capsys.readouterr().out.rstrip("\n") == expected_text(exp, tmp_path / "same.wav", "streaming")
+
+
+def test_other_formats_rates_and_channels(exp, capsys, tmp_path) -> None:
+    stereo = np.stack([speech(30000, 4).numpy(), speech(30000, 5).numpy()], axis=1)
+    for path, rate in ((tmp_path / "a.flac", 44100), (tmp_path / "b.ogg", 22050), (tmp_path / "c.wav", 8000)):
+        soundfile.write(path, stereo, rate)
+        assert call(exp, path) == 0
+        assert capsys.readouterr().out.rstrip("\n") == expected_text(exp, path, "streaming")
+
+
+@pytest.mark.parametrize("options", [("--chunk-ms", 320), ("--beam", 4), ("--precision", "int8")], ids=str)
+def test_options_change_how_not_whether(exp, audio, capsys, options) -> None:
+    assert call(exp, *options, audio / "0.wav") == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_audio_without_speech_is_an_empty_result(exp, capsys, tmp_path) -> None:
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
+    soundfile.write(tmp_path / "short.wav", np.zeros(100), 16000)
+    for mode in ("two-pass", "full", "streaming"):
+        assert call(exp, "--mode", mode, tmp_path / "empty.wav", tmp_path / "short.wav") == 0
+        assert {line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()} == {""}
+
+
+def test_bad_audio_is_said_and_the_rest_is_transcribed(exp, audio, capsys, tmp_path) -> None:
+    (tmp_path / "text.wav").write_text("no audio")
+    soundfile.write(tmp_path / "nan.wav", np.full(9000, np.nan, np.float32), 16000, subtype="FLOAT")
+    bad = [tmp_path / "missing.wav", tmp_path / "text.wav", tmp_path / "nan.wav", tmp_path]
+    assert call(exp, *bad, audio / "1.wav") == 2
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [f"{audio / '1.wav'}: {expected_text(exp, audio / '1.wav', 'streaming')}"]
+    lines = captured.err.splitlines()
+    assert [line.split(": ")[2] for line in lines] == [str(path) for path in bad]
+    for line, words in zip(lines, ("no such file", "cannot be decoded", "not numbers", "no such file"), strict=True):
+        assert words in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--mode", "fast"), "has no mode fast; its modes are"),
+        (("--chunk-ms", 50), "50 is no multiple of 40"),
+        (("--mode", "full", "--chunk-ms", 160), "mode full sees the whole utterance"),
+        (("--lm", "x.arpa"), "needs a --beam"),
+        (("--beam", "2", "--lm", "x.arpa"), "x.arpa: cannot be read"),
+        (("--bpe", "nowhere"), "nowhere"),
+    ],
+)
+def test_options_that_make_no_sense(exp, audio, capsys, arguments, words: str) -> None:
+    assert call(exp, *arguments, audio / "0.wav") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("dualtk: error: ")
+    assert words in line
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_line_is_rewritten_and_never_wraps(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    terminal = Terminal()
+    display = TextDisplay(terminal, with_names=False)
+    display.partial("a", "ONE", 0.1)
+    display.partial("a", "ONE " + "TWO " * 10 + "END", 0.2)
+    display.final(Transcript("a", "streaming", "ONE TWO END", 1.0, 0.04, []))
+    first, second, last = terminal.getvalue().removeprefix(CLEAR_LINE).split(CLEAR_LINE)
+    assert first == "ONE"
+    assert len(second) == 19
+    assert second.startswith("…")
+    assert second.endswith("TWO END")
+    assert last == "ONE TWO END\n"

@@ -1,0 +1,44 @@
+"""An experiment folder as training leaves it, with random weights that say something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from small_networks import speech
+from tiny import CONFIG, TINY, WORDS
+
+from dualtk import config as configuration
+from dualtk.build import build_network
+from dualtk.data.bpe import write_language
+from dualtk.data.fbank import FbankOptions, fbank, write_options
+from dualtk.modes import streaming
+from dualtk.train.checkpoint import save_network
+from dualtk.train.run import Experiment
+
+MELS = FbankOptions(num_mels=16)
+VOCABULARY = 24
+
+
+def write_experiment(folder: Path, *overrides: str) -> Path:
+    """Configuration, wordpieces, feature options and network."""
+    folder.mkdir(parents=True)
+    write_language(folder / "lang", [" ".join(WORDS)], VOCABULARY)
+    write_options(folder, MELS)
+    config = configuration.with_overrides(configuration.load(CONFIG), [*TINY, *overrides])
+    (folder / "config.yaml").write_text(configuration.dump(config), encoding="utf-8")
+    torch.manual_seed(1)
+    feats = fbank(speech(48000, 7), 16000, MELS)
+    network = build_network(config, VOCABULARY, feats.mean(0), 1 / feats.std(0)).eval()
+    with torch.no_grad():
+        batch = network.normalize(feats.unsqueeze(0), torch.tensor([len(feats)]))
+        joiner = network.joiner
+        frames = joiner.encoder(network.encode(batch, torch.tensor([len(feats)]), streaming()).frames[0])
+        scale = 2.0 / frames.std(0).clamp(min=1e-3)
+        joiner.encoder.weight.mul_(scale.unsqueeze(1))
+        joiner.encoder.bias.copy_((joiner.encoder.bias - frames.mean(0)) * scale)
+        assert joiner.output is not None
+        joiner.output.weight.mul_(8.0)
+        joiner.output.bias[0] += 3.0
+    save_network(Experiment(folder, writes=False).network_file, network.state_dict())
+    return folder
