@@ -36,12 +36,16 @@ class ConformerConfig(Section):
     feedforward_dim: int = 1024
     kernel: int = 31
     dropout: float = 0.1
-    subsampling_channels: int = 64
+    subsampling_channels: int | None = None
     subsampling: Literal["convolution", "stacking"] = "convolution"
     subsampling_factor: int = Field(default=4, ge=1)
     convolution_norm: Literal["batch", "layer"] = "batch"
     positions: Literal["relative", "rotary", "none"] = "relative"
     checkpoint: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """Without what the encoder may choose itself."""
+        return {key: value for key, value in super().arguments().items() if value is not None}
 
 
 class ContextNetConfig(Section):

@@ -22,7 +22,7 @@ from dualtk.train.optim import build_optimizer, build_schedule
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted(ROOT.glob("egs/*/*/conf/*.yaml"))
-STEPS = (0, 3, 50, 700, 5000, 60000)
+STEPS = (0, 3, 50, 700, 5000, 8000, 60000)
 
 
 def build(config: Config) -> Any:

@@ -121,7 +121,7 @@ def describe(
     ]
     return Decoded(
         utterance,
-        wordpieces.decode(hypothesis.tokens),
+        " ".join(wordpieces.decode(hypothesis.tokens).split()),
         [wordpieces.pieces[token] for token in hypothesis.tokens],
         hypothesis.frames,
         [round(float(time), 4) for time in emissions],
@@ -144,7 +144,7 @@ def ctm_lines(decoded: Decoded, subsampling: int) -> Iterator[str]:
 def nbest_line(decoded: Decoded, wordpieces: Wordpieces, size: int) -> str:
     """The best `size` hypotheses of an utterance as a line of JSON."""
     hypotheses = [
-        {"text": wordpieces.decode(one.tokens), "score": round(one.score, 4), "frames": one.frames}
+        {"text": " ".join(wordpieces.decode(one.tokens).split()), "score": round(one.score, 4), "frames": one.frames}
         for one in decoded.nbest[:size]
     ]
     return json.dumps({"utt": decoded.utterance, "hypotheses": hypotheses}, ensure_ascii=False) + "\n"
@@ -188,6 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     wordpieces = Wordpieces(language)
     config, network = load_experiment(options.exp, wordpieces.vocab_size)
     mode = find_mode(config, options.mode, options.exp)
+    search = build_search(options, network, wordpieces.pieces)
     key = digest(
         [
             experiment.network_file,
@@ -211,7 +212,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"the network of {options.exp} takes {config.features.num_mels}"
         )
     batches = BucketedBatches([entry.num_frames for entry in dataset.entries], options.max_frames, shuffle=False)
-    search = build_search(options, network, wordpieces.pieces)
     began = time.monotonic()
     found = decode_batches(network, mode, iter(batch_loader(dataset, batches)), device, search)
     progress = tqdm(found, total=len(dataset), unit="utt", disable=None, desc=f"{options.data.name} {mode.name}")

@@ -22,7 +22,7 @@ from dualtk.transducer.hypothesis import BLANK, Hypothesis, Limits
 from dualtk.transducer.joiner import Joiner
 from dualtk.transducer.language_model import Fusion
 from dualtk.transducer.predictor import Predictor, State
-from dualtk.transducer.search import DEFAULT_LIMITS, first_output, stack_states
+from dualtk.transducer.search import DEFAULT_LIMITS, first_output, predict, stack_states
 
 KEY_PRIME = 2**61 - 1
 
@@ -302,7 +302,7 @@ class BeamSearch:
         index = torch.tensor([candidate.row for candidate in candidates], device=device)
         tokens = [candidate.path.token for candidate in candidates if candidate.path is not None]
         state = {key: value[index] for key, value in rows.state.items()}
-        output, state = self.predictor.step(torch.tensor(tokens, device=device), state)
+        output, state = predict(self.predictor, torch.tensor(tokens, device=device), state)
         first = rows.append(self.joiner.predictor(output), state)
         for number, (candidate, token) in enumerate(zip(candidates, tokens)):
             candidate.row = first + number

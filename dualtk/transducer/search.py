@@ -53,8 +53,15 @@ def first_output(predictor: Predictor, joiner: Joiner) -> tuple[Tensor, State]:
     """Projected output (1, J) of the predictor before the first label, and its state."""
     state = predictor.init_state(1)
     device = next(iter(state.values())).device
-    output, state = predictor.step(torch.full((1,), -1, dtype=torch.int64, device=device), state)
+    output, state = predict(predictor, torch.full((1,), -1, dtype=torch.int64, device=device), state)
     return joiner.predictor(output), state
+
+
+def predict(predictor: Predictor, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+    """One step of the predictor. oneDNN packs an LSTM's weights anew in every call, which for one label takes several
+    times as long as the label, so it is left out."""
+    with torch.backends.mkldnn.flags(enabled=False):
+        return predictor.step(tokens, state)
 
 
 def stack_states(states: Sequence[State]) -> State:
@@ -123,7 +130,8 @@ class GreedySearch:
             if emitted:
                 index = torch.tensor([row.index for row in emitted], device=frames.device)
                 tokens = torch.tensor([row.token for row in emitted], device=frames.device)
-                new_output, new = self.predictor.step(tokens, {key: value[index] for key, value in memory.items()})
+                memory_of = {key: value[index] for key, value in memory.items()}
+                new_output, new = predict(self.predictor, tokens, memory_of)
                 output[index] = self.joiner.predictor(new_output)
                 for key, value in memory.items():
                     value[index] = new[key]

@@ -10,7 +10,7 @@ stop_stage=5   # last stage to run
 work_dir=      # where corpus/, data/ and exp/ go; the recipe's folder if empty
 corpus=        # folder of the corpus; work-dir/corpus if empty
 nj=2           # processes, of training too
-hours=1.5      # hours of training speech
+hours=3        # hours of training speech
 fragments=0.35 # share of it in utterances of one to three words
 dev=120        # utterances to choose checkpoints by
 test=300       # utterances to decode
@@ -34,4 +34,4 @@ if [ "$stage" -lt 0 ]; then stage=0; fi
 
 exec "$here/../../librispeech/asr1/run.sh" --stage "$stage" --stop-stage "$stop_stage" --work-dir "$work_dir" --nj "$nj" \
   --ncpu "$nj" --librispeech "$corpus" --train-sets train-synthetic --dev-sets dev-synthetic --test-sets test-synthetic \
-  --conf "$here/conf/dual_conformer.yaml" --nbpe 120 "${other_options[@]}"
+  --conf "$here/conf/dual_conformer_cpu.yaml" --nbpe 240 "${other_options[@]}"
