@@ -51,7 +51,7 @@ def test_a_decoding_is_consistent(exp, data, tmp_path) -> None:
         assert 0 <= float(line.split()[5]) <= 1
     for line in map(json.loads, (tmp_path / "out/nbest.jsonl").read_text(encoding="utf-8").splitlines()):
         assert 1 <= len(line["hypotheses"]) <= 3
-        assert line["hypotheses"][0]["text"] == texts[line["utt"]]
+        assert line["hypotheses"][0]["text"].strip() == texts[line["utt"]]
     facts = json.loads((tmp_path / "out/decode.json").read_text(encoding="utf-8"))
     assert facts["search"] == {
         "name": "beam",
