@@ -60,8 +60,12 @@ def first_output(predictor: Predictor, joiner: Joiner) -> tuple[Tensor, State]:
 def predict(predictor: Predictor, tokens: Tensor, state: State) -> tuple[Tensor, State]:
     """One step of the predictor. oneDNN packs an LSTM's weights anew in every call, which for one label takes several
     times as long as the label, so it is left out."""
-    with torch.backends.mkldnn.flags(enabled=False):
+    onednn: Any = torch.backends.mkldnn
+    before, onednn.enabled = onednn.enabled, False  # its context manager warns of settings that are not touched here
+    try:
         return predictor.step(tokens, state)
+    finally:
+        onednn.enabled = before
 
 
 def stack_states(states: Sequence[State]) -> State:
