@@ -23,7 +23,7 @@ from dualtk.config import (
     TanhJoinerConfig,
     TermConfig,
 )
-from dualtk.data.augment import SpecAugment
+from dualtk.data.augment import Augmentation
 from dualtk.distill.encoder_logits import EncoderLogits
 from dualtk.distill.full_kl import FullKL
 from dualtk.distill.heads import Heads, ask_for_heads
@@ -191,6 +191,6 @@ def build_objective(config: Config, network: Transducer) -> Objective:
         teacher=teacher,
         sampling=config.sampling,
         sampling_steps=config.sampling_steps,
-        augment=None if config.augment is None else SpecAugment(**config.augment.arguments()),
+        augment=None if config.augment is None else Augmentation(**config.augment.arguments()),
         seed=config.train.seed,
     )

@@ -56,7 +56,7 @@ class Objective(nn.Module):
         teacher: a second network, whose pass is called "teacher".
         sampling: probability of each mode; where given, one pass is drawn for a step (randomly sampled training).
         sampling_steps: steps after which all passes run (joint training); None: sampled to the end.
-        augment: on normalised feats (B, T, F) and lengths (B,), in training; one draw serves all passes.
+        augment: on normalised feats (B, T, F), lengths (B,) and the step, in training; one draw serves all passes.
         seed: of the draws of `sampling`.
     """
 
@@ -70,7 +70,7 @@ class Objective(nn.Module):
         teacher: Teacher | None = None,
         sampling: dict[str, float] | None = None,
         sampling_steps: int | None = None,
-        augment: Callable[[Tensor, Tensor], Tensor] | None = None,
+        augment: Callable[[Tensor, Tensor, int], Tensor] | None = None,
         seed: int = 1,
     ) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Objective(nn.Module):
         """Raw feats (B, T, F) and lengths (B,), targets (B, U) and lengths (B,), step -> the step's loss."""
         feats = self.network.normalize(feats, feat_lengths)
         if self.training and self.augment is not None:
-            feats = self.augment(feats, feat_lengths)
+            feats = self.augment(feats, feat_lengths, step)
         predicted = self.network.predict(targets)
 
         planned = self._planned(step)

@@ -81,7 +81,7 @@ def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, tree
 
 
-def changed(path: str, value: Any) -> list[str]:
+def changed(path: str, value: Any, config: Config) -> list[str]:
     """Overrides that change one leaf to another value that is valid in the shipped configurations."""
     last = path.rpartition(".")[2]
     other: dict[str, str] = {
@@ -102,7 +102,9 @@ def changed(path: str, value: Any) -> list[str]:
         "time_reduction_layer": "1",
     }
     if path.startswith("sampling."):
-        return ["sampling={full: 0.3, streaming: 0.7}"]
+        names = list(config.sampling or ())
+        rest = 0.9 / (len(names) - 1)
+        return [f"sampling={{{', '.join(f'{name}: {0.1 if path.endswith(name) else rest}' for name in names)}}}"]
     if value == "stacking":
         return [f"{path}=convolution", f"{path}_factor=4"]
     if last in other:
@@ -168,7 +170,7 @@ def test_every_field_matters(path: Path, tmp_path: Path) -> None:
         section, last = key.split(".")[0], key.rpartition(".")[2]
         if section in ("train", "batches") or last in NAMES or key.startswith("modes.full."):
             continue  # the loop's own values are covered below; names are covered by the tests of config
-        overrides = changed(key, value)
+        overrides = changed(key, value, config)
         if not overrides:
             assert value in (None, {}, []), f"{key}: the test does not know how to change {value!r}"
             continue

@@ -11,7 +11,7 @@ from dualtk.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted(ROOT.glob("egs/*/*/conf/*.yaml"))
-TEXT = (ROOT / "egs/synthetic/asr1/conf/dual_conformer.yaml").read_text(encoding="utf-8")
+TEXT = (ROOT / "test/conf/dual_conformer.yaml").read_text(encoding="utf-8")
 
 
 def refusal(text: str) -> str:

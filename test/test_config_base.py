@@ -9,7 +9,7 @@ import pytest
 from dualtk import config as configuration
 from dualtk.errors import InputError
 
-CONF = Path(__file__).resolve().parents[1] / "egs/synthetic/asr1/conf"
+CONF = Path(__file__).resolve().parents[1] / "test/conf"
 
 
 def write(folder: Path, **files: str) -> Path:

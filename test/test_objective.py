@@ -30,7 +30,7 @@ THREE_WAY = "terms=[{name: three_way, student: streaming, teacher: full, weight:
 
 def make(*overrides: str) -> Objective:
     torch.manual_seed(0)
-    config = configuration.load(ROOT / "egs/synthetic/asr1/conf/dual_conformer.yaml")
+    config = configuration.load(ROOT / "test/conf/dual_conformer.yaml")
     config = configuration.with_overrides(config, [*TINY, *overrides])
     return build_objective(config, build_network(config, 10, torch.zeros(80), torch.ones(80)))
 
@@ -99,7 +99,7 @@ def test_sampling_draws_one_pass_by_its_probability() -> None:
 def test_one_mask_serves_both_passes() -> None:
     seen: list[torch.Tensor] = []
 
-    def augment(feats: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def augment(feats: torch.Tensor, lengths: torch.Tensor, step: int) -> torch.Tensor:
         seen.append(feats * torch.rand(()))
         return seen[-1]
 

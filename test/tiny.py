@@ -10,7 +10,7 @@ import numpy as np
 from dualtk.data.arks import write_cmvn
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / "egs/synthetic/asr1/conf/dual_conformer.yaml"
+CONFIG = ROOT / "test/conf/dual_conformer.yaml"
 WORDS = ["ALPHA", "BRAVO", "CHARLIE", "DELTA", "ECHO", "FOXTROT", "GOLF", "HOTEL"]
 TINY = [
     "features.num_mels=16",

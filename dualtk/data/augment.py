@@ -1,4 +1,5 @@
-"""SpecAugment: blocks of mel bins and of time replaced by the mean (Park et al., SpecAugment, Interspeech 2019).
+"""What training does to features: another voice, then SpecAugment's blocks of mel bins and of time replaced by the mean
+(Park et al., SpecAugment, Interspeech 2019).
 
 B batch, T frames, F features, M masks.
 """
@@ -7,6 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from dualtk.data.perturbation import VoicePerturbation
 
 
 def _spans(counts: Tensor, widest: Tensor, extents: Tensor, num_masks: int, size: int) -> Tensor:
@@ -93,3 +96,34 @@ class SpecAugment(nn.Module):
         if not self.training:
             return feats
         return feats.masked_fill(self.mask(lengths, feats.shape[1], feats.shape[2]), 0.0)
+
+
+class Augmentation(nn.Module):
+    """Voice perturbation, then SpecAugment, from `start_step` on.
+
+    Alignments are found much sooner on features as they are (egs/synthetic/asr1/RESULTS.md), and need to be found once.
+
+    Args:
+        start_step: first training step with augmentation.
+        frequency_warp, channel: see `VoicePerturbation`.
+        masks: see `SpecAugment`.
+    """
+
+    def __init__(
+        self,
+        start_step: int = 0,
+        frequency_warp: float = 0.0,
+        channel: float = 0.0,
+        **masks: int | float | None,
+    ) -> None:
+        super().__init__()
+        self.start_step = start_step
+        self.voice = VoicePerturbation(frequency_warp, channel)
+        self.masks = SpecAugment(**masks)  # type: ignore[arg-type]
+
+    def forward(self, feats: Tensor, lengths: Tensor, step: int) -> Tensor:
+        """Normalised feats (B, T, F) and lengths (B,) at `step` -> (B, T, F)."""
+        if step < self.start_step:
+            return feats
+        augmented: Tensor = self.masks(self.voice(feats, lengths), lengths)
+        return augmented

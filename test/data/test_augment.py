@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dualtk.data.augment import SpecAugment
+from dualtk.data.augment import Augmentation, SpecAugment
 
 
 def runs(mask):
@@ -86,3 +86,15 @@ def test_nothing_to_mask():
 def test_refused(arguments):
     with pytest.raises(ValueError, match=r"masks|time_"):
         SpecAugment(**arguments)
+
+
+def test_augmentation_starts_at_its_step_with_the_voice_and_then_the_masks() -> None:
+    augmentation = Augmentation(3, frequency_warp=0.1, num_frequency_masks=1, frequency_width=5, num_time_masks=0)
+    feats, lengths = torch.randn(2, 30, 40), torch.tensor([30, 20])
+    assert torch.equal(augmentation(feats, lengths, 2), feats)
+    torch.manual_seed(5)
+    augmented = augmentation(feats, lengths, 3)
+    torch.manual_seed(5)
+    assert torch.equal(augmented, augmentation.masks(augmentation.voice(feats, lengths), lengths))
+    assert not torch.equal(augmented, feats)
+    assert torch.equal(augmentation.eval()(feats, lengths, 3), feats)

@@ -28,7 +28,7 @@ TINY = [
 @pytest.fixture
 def network() -> Transducer:
     torch.manual_seed(0)
-    config = configuration.load(ROOT / "egs/synthetic/asr1/conf/dual_conformer.yaml")
+    config = configuration.load(ROOT / "test/conf/dual_conformer.yaml")
     return build_network(configuration.with_overrides(config, TINY), 10, torch.zeros(80), torch.ones(80)).eval()
 
 

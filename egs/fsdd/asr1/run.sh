@@ -37,4 +37,4 @@ fi
 
 exec "$here/../../librispeech/asr1/run.sh" --stage "$stage" --stop-stage "$stop_stage" --work-dir "$work_dir" --nj "$nj" \
   --ncpu "$nj" --train-dir "$work_dir/data/train" --dev-dir "$work_dir/data/dev" --test-dirs "$work_dir/data/test" \
-  --conf "$here/conf/dual_conformer.yaml" --nbpe 24 "${other_options[@]}"
+  --conf "$here/conf/dual_conformer.yaml" --nbpe 28 "${other_options[@]}"
