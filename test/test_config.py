@@ -63,3 +63,29 @@ def test_overrides_are_checked_like_a_file() -> None:
     assert config.train.seed == 7
     with pytest.raises(InputError, match=r"train\.sed: unknown key"):
         configuration.with_overrides(config, ["train.sed=7"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.seed", "--set: train.seed: expected key.path=value"),
+        ("trains.seed=1", "--set: trains.seed: unknown key"),
+        ("passes.7.weight=1", "--set: passes.7.weight: unknown key"),
+        ("passes.x=1", "--set: passes.x: unknown key"),
+        ("train.seed.deep=1", "--set: train.seed.deep: unknown key"),
+        ("train.seed=[1", "--set: train.seed:1: not plain YAML"),
+        ("passes.1.weight=heavy", "--set: passes.1.weight: Input should be a valid number"),
+    ],
+)
+def test_an_override_at_fault_is_named(override: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        configuration.with_overrides(configuration.parse(TEXT, "x"), [override])
+    assert str(caught.value).startswith(message)
+
+
+def test_a_mode_may_be_called_like_a_block_and_is_still_named() -> None:
+    text = TEXT.replace("  full: {", "  hidden: {").replace("mode: full", "mode: hidden")
+    assert "full_context: true" in text
+    assert refusal(text.replace("full_context: true", "full_context: 7")).startswith(
+        "x.yaml: modes.hidden.full_context:"
+    )

@@ -1,0 +1,74 @@
+"""The whole configuration, and what its sections must agree on."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from dualtk.config.data import AugmentConfig, BatchesConfig, FeaturesConfig
+from dualtk.config.model import ModelConfig
+from dualtk.config.modes import ModeConfig, PassConfig
+from dualtk.config.objective import EncoderLogitsConfig, LossConfig, TermConfig
+from dualtk.config.section import Section
+from dualtk.config.teacher import TEACHER, FrozenTeacherConfig, TeacherConfig
+from dualtk.config.training import OptimizerConfig, ScheduleConfig, TrainConfig
+from dualtk.modes import Mode
+
+
+class Config(Section):
+    """Everything that a YAML of `egs/*/*/conf` says."""
+
+    model: ModelConfig
+    modes: dict[str, ModeConfig]
+    passes: list[PassConfig]
+    teacher: TeacherConfig | None = None
+    sampling: dict[str, float] | None = None
+    sampling_steps: int | None = None
+    terms: list[TermConfig] = Field(default_factory=list)
+    loss: LossConfig
+    features: FeaturesConfig = FeaturesConfig()
+    augment: AugmentConfig | None = None
+    batches: BatchesConfig = BatchesConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Config:
+        """Passes run in known modes; terms and sampling name passes."""
+        if self.teacher is not None and TEACHER in self.modes:
+            raise ValueError(f"modes.{TEACHER}: that name is taken by the pass of the second network")
+        runs = {one.mode for one in self.passes}
+        if len(runs) != len(self.passes):
+            raise ValueError("passes: two passes run in the same mode")
+        for index, one in enumerate(self.passes):
+            if one.mode not in self.modes:
+                raise ValueError(f"passes.{index}.mode: {one.mode} is not one of the modes {sorted(self.modes)}")
+        for index, term in enumerate(self.terms):
+            self._check_term(f"terms.{index}", term, runs)
+        if self.sampling is not None and (set(self.sampling) != runs or abs(sum(self.sampling.values()) - 1) > 1e-6):
+            raise ValueError("sampling: needs one probability for each pass, with sum 1")
+        if self.sampling is not None and self.sampling_steps is None and (self.terms or self.teacher):
+            section = "terms" if self.terms else "teacher"
+            raise ValueError(
+                f"{section}: with sampling one pass runs in a step, so there is nothing to compare it with"
+            )
+        return self
+
+    def _check_term(self, path: str, term: TermConfig, runs: set[str]) -> None:
+        """A term compares passes that there are, in ways that they can be compared."""
+        if term.student not in runs:
+            raise ValueError(f"{path}.student: no pass runs in mode {term.student}")
+        if term.teacher == TEACHER and self.teacher is None:
+            raise ValueError(f"{path}.teacher: there is no section `{TEACHER}`")
+        if term.teacher not in runs | {TEACHER}:
+            raise ValueError(f"{path}.teacher: no pass runs in mode {term.teacher}")
+        if isinstance(term, EncoderLogitsConfig) and self.model.joiner.name != "additive":
+            raise ValueError(f"{path}: encoder_logits needs the additive joiner, not {self.model.joiner.name}")
+        if term.teacher == TEACHER and isinstance(self.teacher, FrozenTeacherConfig):
+            for key in ("symmetric", "reach_teacher"):
+                if getattr(term, key, False):
+                    raise ValueError(f"{path}.{key}: a frozen teacher does not learn")
+
+    def mode_list(self) -> list[Mode]:
+        """The modes, in the order of the YAML."""
+        return [section.mode(name) for name, section in self.modes.items()]
