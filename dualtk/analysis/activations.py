@@ -88,7 +88,7 @@ def observe(network: Transducer, feats: Tensor, targets: Tensor, mode: Mode) -> 
     num_frames = int(encoded.lengths[0])
     joiner = network.joiner
     encoder = joiner.encoder(encoded.frames[:, :num_frames])
-    predictor = joiner.predictor(network.predict(targets.unsqueeze(0)))
+    predictor = network.predict(targets.unsqueeze(0)).through(joiner.predictor)
     output = joiner.output
     lattice = joint_lattice(
         encoder,

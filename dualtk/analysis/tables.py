@@ -12,7 +12,7 @@ from dualtk.analysis.experiment import Experiment, decoded_sets, labels
 from dualtk.analysis.page import Cell, table
 from dualtk.score.bootstrap import compare
 from dualtk.score.summary import SetScore
-from dualtk.score.table import context, parameters, percent
+from dualtk.score.table import context, parameters, percent, search
 
 Rows = list[list[Cell | str]]
 
@@ -56,6 +56,7 @@ def _result_row(label: str, one: SetScore) -> list[Cell | str]:
         one.name,
         Cell(label, wraps=True),
         context(facts),
+        search(facts),
         _rate(score["wer"]["rate"]),
         *(Cell(str(counts[kind]), counts[kind]) for kind in ("substitutions", "deletions", "insertions")),
         _rate(score["cer"]["rate"]),
@@ -67,7 +68,7 @@ def _result_row(label: str, one: SetScore) -> list[Cell | str]:
 
 def results_section(experiments: Sequence[Experiment]) -> str:
     """Every decoded set of every experiment, both modes."""
-    header = ["set", "system", "look-ahead / chunk", "WER %", "sub", "del", "ins", "CER %"]
+    header = ["set", "system", "look-ahead / chunk", "search", "WER %", "sub", "del", "ins", "CER %"]
     header += ["Latency@50", "Latency@90", "RTF", "params"]
     return RESULT_NOTE + table(
         header, [_result_row(label, one.score) for label, one in labels(experiments)], cards=True

@@ -59,7 +59,16 @@ def read_decoding(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: {error.strerror}") from None
     except ValueError as error:
         raise InputError(f"{path}: is not JSON ({error})") from None
-    wanted = ("mode", "full_context", "chunk", "look_ahead", "subsampling", "num_parameters", "real_time_factor")
+    wanted = (
+        "mode",
+        "full_context",
+        "chunk",
+        "look_ahead",
+        "subsampling",
+        "num_parameters",
+        "real_time_factor",
+        "search",
+    )
     for key in wanted:
         if key not in decoding:
             raise InputError(f"{path}: lacks the key {key}")

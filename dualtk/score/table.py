@@ -12,6 +12,7 @@ COLUMNS = (
     "set",
     "mode",
     "look-ahead / chunk",
+    "search",
     "WER %",
     "sub",
     "del",
@@ -56,6 +57,13 @@ def context(decoding: Mapping[str, Any]) -> str:
     return f"{10 * decoding['look_ahead']} ms / {frame * decoding['chunk']} ms"
 
 
+def search(decoding: Mapping[str, Any]) -> str:
+    """`greedy`, `beam 4`, `beam 4, lm 0.3`: how the set was searched."""
+    options = decoding["search"]
+    text: str = f"beam {options['beam']}" if options["name"] == "beam" else options["name"]
+    return f"{text}, lm {options['lm_weight']}" if options.get("lm") else text
+
+
 def latency_cell(latency: Mapping[str, Any] | None, rank: str) -> str:
     """`all / last word right` in milliseconds."""
     if latency is None or latency["all"] is None:
@@ -74,6 +82,7 @@ def row(one: SetScore) -> list[str]:
         one.name,
         one.mode,
         context(decoding),
+        search(decoding),
         percent(score["wer"]["rate"]),
         *(str(counts[kind]) for kind in ("substitutions", "deletions", "insertions")),
         percent(score["cer"]["rate"]),

@@ -139,7 +139,12 @@ def write_experiment(folder: Path, data: Path, texts: dict[str, list[str]], erro
     for mode in ("full", "streaming"):
         decode = folder / "decode" / f"test-{mode}"
         decode.mkdir(parents=True)
-        facts = {"mode": mode, "full_context": mode == "full", "chunk": 4 if mode == "streaming" else 1}
+        facts = {
+            "mode": mode,
+            "search": {"name": "greedy"},
+            "full_context": mode == "full",
+            "chunk": 4 if mode == "streaming" else 1,
+        }
         facts |= {"look_ahead": 0, "subsampling": 4, "num_parameters": 1_060_000, "real_time_factor": 0.01 + error}
         if mode == "streaming":
             facts["chunk_seconds"] = {"p50": 0.01, "p90": 0.02, "p99": 0.03}
@@ -248,15 +253,15 @@ def test_tables_sort(experiments: list[Path], tmp_path: Path, browser: Browser) 
     page = tmp_path / "two.html"
     report.main([*map(str, experiments), "--out", str(page)])
     browser.open(page, 1280, "light")
-    column = "[...document.querySelectorAll('#results tbody tr')].map(r => Number(r.cells[3].dataset.value))"
-    press = "document.querySelectorAll('#results th button')[3].click()"
+    column = "[...document.querySelectorAll('#results tbody tr')].map(r => Number(r.cells[4].dataset.value))"
+    press = "document.querySelectorAll('#results th button')[4].click()"
     browser.ask(press)
     rising = browser.ask(column)
     assert rising == sorted(rising)
     assert len(set(rising)) > 1
     browser.ask(press)
     assert browser.ask(column) == rising[::-1]
-    assert browser.ask("document.querySelectorAll('#results th')[3].ariaSort") == "descending"
+    assert browser.ask("document.querySelectorAll('#results th')[4].ariaSort") == "descending"
     browser.ask("document.querySelectorAll('#results th button')[1].click()")
     systems = browser.ask("[...document.querySelectorAll('#results tbody tr')].map(r => r.cells[1].textContent)")
     assert systems == sorted(systems)

@@ -173,15 +173,15 @@ def test_results_show_both_modes_side_by_side(
     printed = capsys.readouterr().out
     assert (experiment / "RESULTS.md").read_text() == f"# exp\n\n{printed}"
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines() if line.startswith("|")]
-    assert rows[0][:4] == ["set", "mode", "look-ahead / chunk", "WER %"]
-    assert rows[2][:7] == ["test", "full", "whole utterance", "0.00 [0.00, 0.00]", "0", "0", "0"]
+    assert rows[0][:5] == ["set", "mode", "look-ahead / chunk", "search", "WER %"]
+    assert rows[2][:8] == ["test", "full", "whole utterance", "greedy", "0.00 [0.00, 0.00]", "0", "0", "0"]
     assert rows[3][:3] == ["test", "streaming", "60 ms / 160 ms"]
     # in ms: -172.5, -72.5 and -52.5; the first has its last word wrong
-    at50, at90 = ([float(part) for part in cell.split("/")] for cell in rows[3][8:10])
+    at50, at90 = ([float(part) for part in cell.split("/")] for cell in rows[3][9:11])
     assert at50 == pytest.approx([-72.5, -62.5], abs=0.51)
     assert at90 == pytest.approx([-56.5, -54.5], abs=0.51)
-    assert rows[2][8:10] == ["-", "-"]
-    assert rows[3][10:] == ["0.012", "1.06 M"]
+    assert rows[2][9:11] == ["-", "-"]
+    assert rows[3][11:] == ["0.012", "1.06 M"]
 
 
 def test_results_of_an_experiment_that_was_not_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

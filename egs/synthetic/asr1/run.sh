@@ -34,4 +34,4 @@ if [ "$stage" -lt 0 ]; then stage=0; fi
 
 exec "$here/../../librispeech/asr1/run.sh" --stage "$stage" --stop-stage "$stop_stage" --work-dir "$work_dir" --nj "$nj" \
   --ncpu "$nj" --librispeech "$corpus" --train-sets train-synthetic --dev-sets dev-synthetic --test-sets test-synthetic \
-  --conf "$here/conf/dual_conformer.yaml" --nbpe 240 "${other_options[@]}"
+  --conf "$here/conf/dual_conformer.yaml" --decode-conf "$here/conf/decode.conf" --nbpe 240 "${other_options[@]}"
