@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from dualtk import config as configuration
 from dualtk.config import (
@@ -26,8 +27,9 @@ from dualtk.config import (
 from dualtk.data.augment import Augmentation
 from dualtk.distill.encoder_logits import EncoderLogits
 from dualtk.distill.full_kl import FullKL
-from dualtk.distill.heads import Heads, ask_for_heads
+from dualtk.distill.heads import Heads
 from dualtk.distill.hidden import HiddenVectors
+from dualtk.distill.output_cache import OutputCache
 from dualtk.distill.teacher import TEACHER, CoLearnedTeacher, FrozenTeacher, Teacher
 from dualtk.distill.terms import Term, WeightedTerm
 from dualtk.distill.three_way import ThreeWay
@@ -37,7 +39,12 @@ from dualtk.encoders.contextnet import ContextNetEncoder
 from dualtk.encoders.lstm import LSTMEncoder
 from dualtk.encoders.transformer import TransformerEncoder
 from dualtk.errors import InputError
+from dualtk.files import digest
 from dualtk.objective import Objective, PlannedPass
+from dualtk.pruning.masks import add_masks
+from dualtk.pruning.patterns import parse_pattern
+from dualtk.pruning.pruner import Pruner
+from dualtk.pruning.schedule import SparsitySchedule
 from dualtk.transducer.criterion import Criterion, ExactLoss, PrunedLoss
 from dualtk.transducer.joiner import AdditiveJoiner, Joiner, TanhJoiner
 from dualtk.transducer.model import Transducer
@@ -78,8 +85,11 @@ def build_joiner(section: JoinerConfig, encoder_dim: int, predictor_dim: int, vo
 
 
 def build_network(config: Config, vocab_size: int, feature_mean: Tensor, feature_istd: Tensor) -> Transducer:
-    """The transducer of `config`, for wordpieces 0 (blank) to `vocab_size` - 1."""
-    return _transducer(config.model, list(config.modes), vocab_size, feature_mean, feature_istd)
+    """The transducer of `config`, for wordpieces 0 (blank) to `vocab_size` - 1, with the masks of its sparse modes."""
+    network = _transducer(config.model, list(config.modes), vocab_size, feature_mean, feature_istd)
+    if config.pruning is not None:
+        add_masks(network, config.mode_list(), straight_through=not config.pruning.update_only_kept)
+    return network
 
 
 def _transducer(model: ModelConfig, mode_names: list[str], vocab_size: int, mean: Tensor, istd: Tensor) -> Transducer:
@@ -111,8 +121,10 @@ def build_shared_decoder_teacher(
     return Transducer(encoder, network.predictor, joiner, network.feature_mean, network.feature_istd)
 
 
-def build_frozen_teacher(section: FrozenTeacherConfig, network: Transducer) -> FrozenTeacher:
-    """The trained network of an experiment folder, with its own configuration.
+def build_frozen_teacher(
+    section: FrozenTeacherConfig, student: Config, network: Transducer, outputs: Path | None
+) -> FrozenTeacher:
+    """The trained network of an experiment folder, with its own configuration; its outputs may be kept in `outputs`.
 
     Raises:
         InputError: it is not an experiment that finished an evaluation, or it does not fit the student.
@@ -137,11 +149,39 @@ def build_frozen_teacher(section: FrozenTeacherConfig, network: Transducer) -> F
     except RuntimeError as error:
         raise InputError(f"{path}: made with another configuration: {str(error).splitlines()[-1].strip()}") from error
     mode = config.modes[section.mode].mode(section.mode)
-    return FrozenTeacher(teacher, mode, network.feature_mean, network.feature_istd)
+    return FrozenTeacher(
+        teacher,
+        mode,
+        network.feature_mean,
+        network.feature_istd,
+        return_heads=reads(student, "heads"),
+        cache=build_output_cache(section, student, teacher, outputs) if section.cache else None,
+    )
 
 
-def build_teacher(config: Config, network: Transducer) -> Teacher | None:
-    """The second network, where `config` asks for one.
+def build_output_cache(
+    section: FrozenTeacherConfig, student: Config, teacher: Transducer, outputs: Path | None
+) -> OutputCache:
+    """A folder below `outputs` for this teacher and what is kept of it; another checkpoint gets another folder.
+
+    Raises:
+        InputError: there is no folder for outputs here.
+    """
+    if outputs is None:
+        raise InputError("teacher.cache: only a training run has a folder for the teacher's outputs")
+    kept = {term: reads(student, term) for term in ("hidden", "heads")}
+    options = {"mode": section.mode, "precision": student.train.precision, **kept}
+    key = digest([section.exp / "config.yaml", section.exp / "model.safetensors"], options)
+    return OutputCache(outputs / key[:16], teacher.encoder.subsampling, keep_hidden=kept["hidden"])
+
+
+def reads(config: Config, term: str) -> bool:
+    """Whether a term of this name is computed."""
+    return any(section.name == term for section in config.terms)
+
+
+def build_teacher(config: Config, network: Transducer, outputs: Path | None) -> Teacher | None:
+    """The second network, where `config` asks for one; `outputs` as in `build_objective`.
 
     Raises:
         InputError: its frames are not those of the student.
@@ -151,7 +191,7 @@ def build_teacher(config: Config, network: Transducer) -> Teacher | None:
         return None
     teacher: Teacher
     if isinstance(section, FrozenTeacherConfig):
-        teacher = build_frozen_teacher(section, network)
+        teacher = build_frozen_teacher(section, config, network, outputs)
     else:
         if isinstance(section, SharedDecoderTeacherConfig):
             taught = build_shared_decoder_teacher(section, config, network)
@@ -159,7 +199,11 @@ def build_teacher(config: Config, network: Transducer) -> Teacher | None:
             model, vocab_size = section.model or config.model, network.joiner.vocab_size
             taught = _transducer(model, [TEACHER], vocab_size, network.feature_mean, network.feature_istd)
         teacher = CoLearnedTeacher(
-            taught, build_criterion(config.loss, taught), section.mode.mode(TEACHER), section.weight
+            taught,
+            build_criterion(config.loss, taught),
+            section.mode.mode(TEACHER),
+            section.weight,
+            return_heads=reads(config, "heads"),
         )
     theirs, ours = teacher.network.encoder.subsampling, network.encoder.subsampling
     if theirs != ours:
@@ -175,22 +219,51 @@ def build_term(section: TermConfig) -> WeightedTerm:
     )
 
 
-def build_objective(config: Config, network: Transducer) -> Objective:
-    """The passes and terms of `config` over `network`, and its teacher."""
+def build_pruner(config: Config, network: Transducer) -> Pruner | None:
+    """What draws the masks of sparse modes, where there are any.
+
+    Raises:
+        InputError: a sparse mode without masks, masks without a sparse mode, or a sandwich without a filling.
+    """
+    section, modes = config.pruning, {mode.name: mode for mode in config.mode_list()}
+    if section is None:
+        for mode in modes.values():
+            if mode.sparsity > 0:
+                raise InputError(f"modes.{mode.name}.sparsity: there is no section `pruning`")
+        return None
+    runs = [modes[one.mode] for one in config.passes]
+    if section.sandwich and (config.sampling is not None or sum(not mode.full_context for mode in runs) < 4):
+        raise InputError("pruning.sandwich: needs at least four streaming passes, and no sampling")
+    return Pruner(
+        network,
+        list(modes.values()),
+        parse_pattern(section.pattern),
+        section.scope,
+        SparsitySchedule(**section.schedule.arguments()),
+        section.regrow,
+    )
+
+
+def build_objective(config: Config, network: Transducer, outputs: Path | None = None) -> Objective:
+    """The passes and terms of `config` over `network`, and its teacher.
+
+    Args:
+        config: of the system.
+        network: what is trained.
+        outputs: folder in which a frozen teacher's outputs may be kept.
+    """
     modes = {mode.name: mode for mode in config.mode_list()}
-    teacher = build_teacher(config, network)
-    if any(section.name == "heads" for section in config.terms):
-        for one in (network, teacher.network if teacher else network):
-            assert isinstance(one.encoder, nn.Module)
-            ask_for_heads(one.encoder)
     return Objective(
         network,
         build_criterion(config.loss, network),
         [PlannedPass(modes[one.mode], one.weight) for one in config.passes],
         [build_term(section) for section in config.terms],
-        teacher=teacher,
+        teacher=build_teacher(config, network, outputs),
         sampling=config.sampling,
         sampling_steps=config.sampling_steps,
+        pruner=build_pruner(config, network),
+        sandwich=config.pruning is not None and config.pruning.sandwich,
+        return_heads=reads(config, "heads"),
         augment=None if config.augment is None else Augmentation(**config.augment.arguments()),
         seed=config.train.seed,
     )

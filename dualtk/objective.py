@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from dualtk.distill.teacher import TEACHER, Teacher
 from dualtk.distill.terms import Outcome, WeightedTerm
 from dualtk.modes import Mode
+from dualtk.pruning.pruner import Pruner
+from dualtk.pruning.sandwich import sandwich
 from dualtk.transducer.criterion import Criterion, PassLoss
 from dualtk.transducer.model import Pass, Transducer
 
@@ -56,8 +58,11 @@ class Objective(nn.Module):
         teacher: a second network, whose pass is called "teacher".
         sampling: probability of each mode; where given, one pass is drawn for a step (randomly sampled training).
         sampling_steps: steps after which all passes run (joint training); None: sampled to the end.
+        pruner: draws the masks of sparse modes.
+        sandwich: of the streaming passes, the smallest, the largest and one other run in a step.
+        return_heads: keep the attention heads of each block, for a term that compares them.
         augment: on normalised feats (B, T, F), lengths (B,) and the step, in training; one draw serves all passes.
-        seed: of the draws of `sampling`.
+        seed: of the draws of `sampling` and `sandwich`.
     """
 
     def __init__(
@@ -70,6 +75,9 @@ class Objective(nn.Module):
         teacher: Teacher | None = None,
         sampling: dict[str, float] | None = None,
         sampling_steps: int | None = None,
+        pruner: Pruner | None = None,
+        sandwich: bool = False,
+        return_heads: bool = False,
         augment: Callable[[Tensor, Tensor, int], Tensor] | None = None,
         seed: int = 1,
     ) -> None:
@@ -81,8 +89,26 @@ class Objective(nn.Module):
         self.teacher = teacher
         self.sampling = sampling
         self.sampling_steps = sampling_steps
+        self.pruner = pruner
+        self.sandwich = sandwich
+        self.return_heads = return_heads
         self.augment = augment
         self.seed = seed
+
+    @property
+    def draws_passes(self) -> bool:
+        """Whether some steps leave out some passes."""
+        return self.sampling is not None or self.sandwich
+
+    @property
+    def settled_step(self) -> int:
+        """The last step that changes the size of a network; networks up to it are not kept with those after it."""
+        return -1 if self.pruner is None else self.pruner.settled_step
+
+    def before_step(self, step: int) -> None:
+        """What changes between steps: masks."""
+        if self.pruner is not None:
+            self.pruner.update(step)
 
     def forward(
         self, feats: Tensor, feat_lengths: Tensor, targets: Tensor, target_lengths: Tensor, step: int
@@ -97,7 +123,7 @@ class Objective(nn.Module):
         runs = []
         for plan in planned:
             with self.network.mode(plan.mode):
-                runs.append(self.network(feats, feat_lengths, predicted))
+                runs.append(self.network(feats, feat_lengths, predicted, return_heads=self.return_heads))
         losses = self.criterion(runs, targets, target_lengths, step)
 
         utterance_losses = torch.stack([plan.weight * one.loss for plan, one in zip(planned, losses)]).sum(0)
@@ -118,11 +144,18 @@ class Objective(nn.Module):
             value = weighted.term(outcomes[weighted.student], outcomes[weighted.teacher])
             total = total + weight * value
             parts[f"{weighted.student}/{weighted.term.name}"] = value.detach()
+        if self.pruner is not None:
+            parts |= {f"{name}/sparsity": torch.tensor(value) for name, value in self.pruner.sparsities().items()}
         return StepLoss(total, utterance_losses.detach(), parts)
 
     def _planned(self, step: int) -> list[PlannedPass]:
-        """All passes; with sampling, the one drawn for `step` (the same on every process)."""
-        if self.sampling is None or not self.training:
+        """All passes; with sampling, the one drawn for `step` (the same on every process); or those of the sandwich."""
+        if not self.training:
+            return self.passes
+        if self.sandwich:
+            chosen = sandwich([plan.mode for plan in self.passes], self.seed, step)
+            return [plan for plan in self.passes if plan.mode in chosen]
+        if self.sampling is None:
             return self.passes
         if self.sampling_steps is not None and step >= self.sampling_steps:
             return self.passes

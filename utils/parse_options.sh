@@ -4,7 +4,8 @@
 # The recipe declares its options below a line that begins with "# Options", up to the next empty line, as
 #     name_of_option=default   # what it means
 # and then says `. parse_options.sh`. The user writes --name-of-option VALUE, --name_of_option VALUE or
-# --name-of-option=VALUE; `--help` prints the declarations. Where the default is a whole number, so must be the value.
+# --name-of-option=VALUE; `--help` prints the declarations. Where the default is a whole number, such as 3, so must be the
+# value; where it has a decimal point, such as 3.0, any number will do.
 # An unknown option ends the recipe with status 2, unless the recipe has declared the array other_options=(), which then
 # collects it with its value.
 
@@ -51,6 +52,8 @@ while [ $# -gt 0 ]; do
       if grep -q "^$_name=" <<<"$_declared"; then
         if [[ ${!_name} =~ ^-?[0-9]+$ && ! $_value =~ ^-?[0-9]+$ ]]; then
           _fail "option $_option needs a whole number, not '$_value'"
+        elif [[ ${!_name} =~ ^-?[0-9]+\.[0-9]+$ && ! $_value =~ ^-?([0-9]+\.?[0-9]*|\.[0-9]+)$ ]]; then
+          _fail "option $_option needs a number, not '$_value'"
         fi
         printf -v "$_name" %s "$_value"
       elif $_collect; then

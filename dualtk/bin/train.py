@@ -22,8 +22,10 @@ from dualtk.data.sampler import BucketedBatches
 from dualtk.errors import InputError
 from dualtk.train.distributed import World, world
 from dualtk.train.loop import Trainer
+from dualtk.train.meter import Meter
 from dualtk.train.optim import build_optimizer, build_schedule
 from dualtk.train.run import Experiment
+from dualtk.train.stepping import Stepper
 from dualtk.transducer.backends import choose
 
 logger = logging.getLogger("dualtk")
@@ -87,7 +89,7 @@ def trainer(options: argparse.Namespace, config: Config, experiment: Experiment,
     mean, istd = read_cmvn(options.train_dir / "cmvn.ark")
     torch.manual_seed(config.train.seed)
     network = build_network(config, wordpieces.vocab_size, mean, istd)
-    objective = build_objective(config, network).to(here.device)
+    objective = build_objective(config, network, outputs=experiment.teacher.folder).to(here.device)
     train_set = _dataset(options.train_dir, config, wordpieces, network.encoder.subsampling, limit=True)
     valid_set = _dataset(options.dev_dir, config, wordpieces, network.encoder.subsampling, limit=False)
     section = config.batches
@@ -112,16 +114,21 @@ def trainer(options: argparse.Namespace, config: Config, experiment: Experiment,
     if here.is_main:
         logger.info("%d parameters, %d wordpieces", network.num_parameters(), wordpieces.vocab_size)
         logger.info("%d batches in an epoch of %d utterances", len(train_batches), len(train_set))
-    return Trainer(
+    stepper = Stepper(
         objective,
         build_optimizer(config.optimizer, objective.named_parameters()),
         build_schedule(config.schedule, config.train.max_steps),
+        config.train,
+        here,
+        Meter(),
+    )
+    return Trainer(
+        stepper,
         config.train,
         batch_loader(train_set, train_batches, workers, pin),
         train_batches,
         batch_loader(valid_set, valid_batches, 0, pin),
         experiment,
-        here,
     )
 
 

@@ -32,6 +32,7 @@ from dualtk.config.objective import (
     TermSection,
     ThreeWayConfig,
 )
+from dualtk.config.pruning import PruningConfig, SparsityScheduleConfig
 from dualtk.config.reading import dump, load, parse, with_overrides
 from dualtk.config.section import Section
 from dualtk.config.system import Config
@@ -79,10 +80,12 @@ __all__ = [
     "PassConfig",
     "PredictorConfig",
     "PrunedLossConfig",
+    "PruningConfig",
     "ScheduleConfig",
     "Section",
     "SeparateTeacherConfig",
     "SharedDecoderTeacherConfig",
+    "SparsityScheduleConfig",
     "StatelessPredictorConfig",
     "TanhJoinerConfig",
     "TeacherConfig",

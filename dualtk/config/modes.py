@@ -13,6 +13,7 @@ class ModeConfig(Section):
     left_context: int | None = None
     chunk: int = 1
     look_ahead: int = 0
+    sparsity: float = 0.0
 
     def mode(self, name: str) -> Mode:
         """The mode called `name`."""

@@ -8,8 +8,9 @@ from dualtk.config.data import AugmentConfig, BatchesConfig, FeaturesConfig
 from dualtk.config.model import ModelConfig
 from dualtk.config.modes import ModeConfig, PassConfig
 from dualtk.config.objective import EncoderLogitsConfig, LossConfig, TermConfig
+from dualtk.config.pruning import PruningConfig
 from dualtk.config.section import Section
-from dualtk.config.teacher import TEACHER, FrozenTeacherConfig, TeacherConfig
+from dualtk.config.teacher import TEACHER, FrozenTeacherConfig, SharedDecoderTeacherConfig, TeacherConfig
 from dualtk.config.training import OptimizerConfig, ScheduleConfig, TrainConfig
 from dualtk.modes import Mode
 
@@ -23,6 +24,7 @@ class Config(Section):
     teacher: TeacherConfig | None = None
     sampling: dict[str, float] | None = None
     sampling_steps: int | None = None
+    pruning: PruningConfig | None = None
     terms: list[TermConfig] = Field(default_factory=list)
     loss: LossConfig
     features: FeaturesConfig = FeaturesConfig()
@@ -45,6 +47,8 @@ class Config(Section):
                 raise ValueError(f"passes.{index}.mode: {one.mode} is not one of the modes {sorted(self.modes)}")
         for index, term in enumerate(self.terms):
             self._check_term(f"terms.{index}", term, runs)
+        if isinstance(self.teacher, FrozenTeacherConfig) and self.teacher.cache and self.augment is not None:
+            raise ValueError("teacher.cache: under augmentation no utterance is heard twice alike; set augment: null")
         if self.sampling is not None and (set(self.sampling) != runs or abs(sum(self.sampling.values()) - 1) > 1e-6):
             raise ValueError("sampling: needs one probability for each pass, with sum 1")
         if self.sampling is not None and self.sampling_steps is None and (self.terms or self.teacher):
@@ -52,6 +56,8 @@ class Config(Section):
             raise ValueError(
                 f"{section}: with sampling one pass runs in a step, so there is nothing to compare it with"
             )
+        if self.pruning is not None and self.pruning.schedule.settled_step >= self.train.max_steps:
+            raise ValueError("pruning.schedule: masks are not complete before train.max_steps")
         return self
 
     def _check_term(self, path: str, term: TermConfig, runs: set[str]) -> None:
@@ -68,6 +74,18 @@ class Config(Section):
             for key in ("symmetric", "reach_teacher"):
                 if getattr(term, key, False):
                     raise ValueError(f"{path}.{key}: a frozen teacher does not learn")
+
+    def teacher_alone(self) -> Config | None:
+        """A teacher that learns beside the student, as a system of its own with the one mode "teacher"."""
+        section = self.teacher
+        if section is None or isinstance(section, FrozenTeacherConfig):
+            return None
+        if isinstance(section, SharedDecoderTeacherConfig):
+            model = self.model.model_copy(update={"encoder": section.encoder})
+        else:
+            model = section.model or self.model
+        alone = {"model": model, "modes": {TEACHER: section.mode}, "passes": [PassConfig(mode=TEACHER)]}
+        return self.model_copy(update={**alone, "terms": [], "teacher": None, "sampling": None})
 
     def mode_list(self) -> list[Mode]:
         """The modes, in the order of the YAML."""

@@ -33,11 +33,16 @@ class SeparateTeacherConfig(Section):
 
 
 class FrozenTeacherConfig(Section):
-    """The trained network of the experiment folder `exp`, in one of its modes."""
+    """The trained network of the experiment folder `exp`, in one of its modes.
+
+    `cache` keeps its outputs on disk from one epoch to the next: float32 frames, and hidden vectors and heads of every
+    block where a term reads them.
+    """
 
     name: Literal["frozen"]
     exp: Path
     mode: str
+    cache: bool = False
 
 
 TeacherConfig = Annotated[

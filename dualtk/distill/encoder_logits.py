@@ -40,7 +40,7 @@ DISTANCES = {"l2": squared_distance, "cross_entropy": cross_entropy, "cosine": c
 
 def encoder_logits(run: Pass) -> Tensor:
     """(B, T, V): what the additive joint adds for a frame, in at least float32."""
-    logits: Tensor = run.joiner.encoder(run.encoded.frames)
+    logits = run.projected
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dualtk.distill.joint import joint_inputs
 from dualtk.distill.reduction import Reduction, reduce_valid
 from dualtk.distill.terms import Outcome
 from dualtk.transducer.joint_kl import Softening, joint_kl
@@ -32,8 +31,8 @@ class FullKL:
         """See `Term`."""
         lattice = student.lattice()
         kl = joint_kl(
-            joint_inputs(student.run),
-            joint_inputs(teacher.run),
+            student.run.joint(),
+            teacher.run.joint(),
             lattice.logit_lengths,
             lattice.target_lengths,
             ranges=lattice.ranges,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor, nn
+from torch import Tensor
 
 from dualtk.distill.reduction import Reduction
 from dualtk.distill.terms import Outcome
@@ -27,14 +25,3 @@ class Heads:
         """See `Term`."""
         ours, theirs = student.run.encoded, teacher.run.encoded
         return layer_distances(self.name, ours.heads, theirs.heads, ours, self.reduction)
-
-
-def _ask(
-    encoder: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return inputs, {**options, "return_heads": True}
-
-
-def ask_for_heads(encoder: nn.Module) -> None:
-    """Make every call of `encoder` return its heads, which it otherwise does not keep."""
-    encoder.register_forward_pre_hook(_ask, with_kwargs=True)

@@ -12,12 +12,13 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from dualtk.distill.joint import lattice_on
+from dualtk.distill.output_cache import OutputCache
 from dualtk.distill.terms import Outcome
 from dualtk.modes import Mode
 from dualtk.transducer.criterion import Criterion
 from dualtk.transducer.lattice import Lattice
-from dualtk.transducer.model import Transducer
+from dualtk.transducer.model import Pass, Transducer
+from dualtk.transducer.predicted import Predicted
 
 TEACHER = "teacher"  # names the pass of the second network, and its mode where it learns too
 
@@ -60,14 +61,18 @@ class CoLearnedTeacher(nn.Module):
         criterion: from its pass to its loss.
         mode: the mode that it runs in.
         weight: of its loss.
+        return_heads: keep the attention heads of each block, for a term that compares them.
     """
 
-    def __init__(self, network: Transducer, criterion: Criterion, mode: Mode, weight: float) -> None:
+    def __init__(
+        self, network: Transducer, criterion: Criterion, mode: Mode, weight: float, *, return_heads: bool = False
+    ) -> None:
         super().__init__()
         self.network = network
         self.criterion = criterion
         self.mode = mode
         self.weight = weight
+        self.return_heads = return_heads
 
     def forward(
         self, feats: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor, step: int, student: Outcome
@@ -76,7 +81,7 @@ class CoLearnedTeacher(nn.Module):
         shares_decoder = self.network.joiner.predictor is student.run.joiner.predictor
         predicted = student.run.predicted if shares_decoder else self.network.predict(targets)
         with self.network.mode(self.mode):
-            run = self.network(feats, lengths, predicted)
+            run = self.network(feats, lengths, predicted, return_heads=self.return_heads)
         (loss,) = self.criterion([run], targets, target_lengths, step)
         return Lesson(Outcome(run, lambda: loss.lattice), self.weight * loss.loss, loss.parts)
 
@@ -88,15 +93,28 @@ class FrozenTeacher(nn.Module):
         network: the trained network.
         mode: the mode that it runs in.
         student_mean, student_istd: (F,) by which the features it is given were normalised; it has its own.
+        return_heads: keep the attention heads of each block, for a term that compares them.
+        cache: where its encoder's outputs are kept from one epoch to the next; only without augmentation.
     """
 
     scale: Tensor
     offset: Tensor
 
-    def __init__(self, network: Transducer, mode: Mode, student_mean: Tensor, student_istd: Tensor) -> None:
+    def __init__(
+        self,
+        network: Transducer,
+        mode: Mode,
+        student_mean: Tensor,
+        student_istd: Tensor,
+        *,
+        return_heads: bool = False,
+        cache: OutputCache | None = None,
+    ) -> None:
         super().__init__()
         self.network = network.requires_grad_(False)
         self.mode = mode
+        self.return_heads = return_heads
+        self.cache = cache
         self.register_buffer("scale", network.feature_istd / student_istd)
         self.register_buffer("offset", (student_mean - network.feature_mean) * network.feature_istd)
         self.train(False)
@@ -110,12 +128,23 @@ class FrozenTeacher(nn.Module):
         self, feats: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor, step: int, student: Outcome
     ) -> Lesson:
         """See `Teacher`."""
-        with self.network.mode(self.mode):
-            run = self.network(feats * self.scale + self.offset, lengths, self.network.predict(targets))
+        run = self._run(feats * self.scale + self.offset, lengths, self.network.predict(targets))
 
         @functools.cache
         @torch.no_grad()
         def lattice() -> Lattice:
-            return lattice_on(run, targets, target_lengths, student.lattice().ranges)
+            return run.lattice(targets, target_lengths, student.lattice().ranges)
 
         return Lesson(Outcome(run, lattice), feats.new_zeros(feats.shape[0]), {})
+
+    def _run(self, feats: Tensor, lengths: Tensor, predicted: Predicted) -> Pass:
+        """Its pass over feats (B, T, F) as it hears them, with its predictor outputs (B, U+1, D)."""
+
+        def fresh() -> Pass:
+            with self.network.mode(self.mode):
+                run: Pass = self.network(feats, lengths, predicted, return_heads=self.return_heads)
+            return run
+
+        if self.cache is None:
+            return fresh()
+        return Pass(self.cache(feats, lengths, lambda: fresh().encoded), predicted, self.network.joiner)

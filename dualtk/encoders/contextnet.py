@@ -16,7 +16,8 @@ from dualtk.encoders.base import EncoderOutput, pad_features, require_streaming,
 from dualtk.errors import InputError
 from dualtk.modes import Mode
 from dualtk.nn.dropout import Dropout
-from dualtk.nn.dual import DualConv1d, DualNorm, DualPool, MaskedLinear
+from dualtk.nn.dual import DualConv1d, DualNorm, DualPool
+from dualtk.nn.masked import MaskedLinear
 from dualtk.nn.masks import padding_mask
 from dualtk.nn.state import Spec, State, nest, nest_state, split_state
 

@@ -15,7 +15,8 @@ from dualtk.errors import InputError
 from dualtk.modes import Mode
 from dualtk.nn.attention import Positions, attend, relative_scores, rotate
 from dualtk.nn.dropout import Dropout
-from dualtk.nn.dual import DualConv1d, DualNorm, MaskedLinear, NormKind
+from dualtk.nn.dual import DualConv1d, DualNorm, NormKind
+from dualtk.nn.masked import MaskedLinear
 from dualtk.nn.state import Spec, State
 
 Activation = Callable[[Tensor], Tensor]

@@ -6,8 +6,8 @@ Axes: B batch, T frames, D width.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -107,47 +107,3 @@ class DualPool(nn.Module):
         counts = count + torch.arange(1, x.shape[1] + 1, device=x.device, dtype=x.dtype).view(1, -1, 1)
         forget = (self.MAX_COUNT / counts[:, -1:]).clamp(max=1.0)
         return totals / counts, totals[:, -1:] * forget, counts[:, -1:] * forget
-
-
-class MaskedLinear(nn.Module):
-    """A linear layer whose weight is masked in sparse modes (supernet); dense wherever no mask has been set.
-
-    Masks are buffers here, one per mode name, because a mask put on from outside is lost when activation
-    checkpointing computes the layer again. A checkpoint that holds masks brings them along when it is loaded.
-    """
-
-    PREFIX = "mask_"
-
-    def __init__(self, input_dim: int, output_dim: int, bias: bool = True) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(output_dim, input_dim))
-        self.bias = nn.Parameter(torch.empty(output_dim)) if bias else None
-        bound = 1.0 / math.sqrt(input_dim)
-        nn.init.uniform_(self.weight, -bound, bound)
-        if self.bias is not None:
-            nn.init.uniform_(self.bias, -bound, bound)
-
-    def mask(self, mode_name: str) -> Tensor | None:
-        """The (output, input) bool mask of a mode, True on the weights that are kept; None where it is dense."""
-        return self._buffers.get(self.PREFIX + mode_name)
-
-    def set_mask(self, mode_name: str, mask: Tensor | None) -> None:
-        """Replace the mask of a mode; None makes the mode dense again."""
-        if mask is None:
-            self._buffers.pop(self.PREFIX + mode_name, None)
-            return
-        if mask.shape != self.weight.shape or mask.dtype != torch.bool:
-            raise ValueError(f"a mask is a bool tensor of shape {tuple(self.weight.shape)}")
-        self.register_buffer(self.PREFIX + mode_name, mask.to(self.weight.device))
-
-    def forward(self, x: Tensor, mode: Mode) -> Tensor:
-        """(..., input) -> (..., output)."""
-        mask = self.mask(mode.name) if mode.sparsity > 0 else None
-        return F.linear(x, self.weight if mask is None else self.weight * mask, self.bias)
-
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
-        start = prefix + self.PREFIX
-        for name, value in state_dict.items():
-            if name.startswith(start):
-                self.set_mask(name[len(start) :], value)
-        super()._load_from_state_dict(state_dict, prefix, *rest)

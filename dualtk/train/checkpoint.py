@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dualtk.errors import InputError
 from dualtk.files import atomic_path
+from dualtk.pruning.packing import unpack
 
 Tensors = dict[str, Tensor]
 
@@ -35,21 +36,23 @@ def load_training(path: Path, device: torch.device) -> dict[str, Any]:
     return state
 
 
-def save_network(path: Path, tensors: Tensors) -> None:
+def save_network(path: Path, tensors: Tensors, metadata: dict[str, str] | None = None) -> None:
     """Write a network's state dict as safetensors, whole or not at all."""
     with atomic_path(path) as temporary:
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary)
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary, metadata)
 
 
 def read_tensors(path: Path) -> Tensors:
-    """The tensors of a safetensors file."""
+    """The tensors of a safetensors file; those of a compact one (`dualtk extract`) are made dense."""
     try:
-        tensors: Tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            tensors: Tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            metadata = file.metadata() or {}
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; has training finished an evaluation?") from error
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a safetensors file: {error}") from error
-    return tensors
+    return unpack(tensors, metadata, str(path))
 
 
 def load_network(path: Path, network: nn.Module) -> None:

@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import dualtk
 from dualtk import config as configuration
-from dualtk.config import Config
+from dualtk.config import TEACHER, Config
 from dualtk.errors import InputError
 from dualtk.files import atomic_path, digest, write_text
 
@@ -64,6 +64,11 @@ class Experiment:
         """The network that decoding uses: the average of the best checkpoints."""
         return self.folder / "model.safetensors"
 
+    @property
+    def teacher(self) -> Experiment:
+        """A folder of its own for a teacher that learns beside the student; a frozen one's outputs may lie there."""
+        return Experiment(self.folder / TEACHER, self.writes)
+
     def start(
         self, config: Config, inputs: dict[str, Path], backend: str, override: bool, assets: dict[str, Path]
     ) -> None:
@@ -91,11 +96,10 @@ class Experiment:
             self._refuse_changes(text, facts)
         if not self.writes:
             return
-        write_text(self.config_file, text)
-        for name, source in assets.items():
-            if source.exists():
-                with atomic_path(self.folder / name) as temporary:
-                    shutil.copyfile(source, temporary)
+        self._describe(config, assets)
+        alone = config.teacher_alone()
+        if alone is not None:
+            self.teacher._describe(alone, assets)
         write_text(self.folder / "versions.json", json.dumps(facts, indent=2) + "\n")
         with (self.folder / "command").open("a", encoding="utf-8") as stream:
             stream.write(" ".join(sys.argv) + "\n")
@@ -104,6 +108,14 @@ class Experiment:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
         self._board = SummaryWriter(str(self.folder / "tensorboard"))
+
+    def _describe(self, config: Config, assets: dict[str, Path]) -> None:
+        """Write what decoding needs beside the network."""
+        write_text(self.config_file, configuration.dump(config))
+        for name, source in assets.items():
+            if source.exists():
+                with atomic_path(self.folder / name) as temporary:
+                    shutil.copyfile(source, temporary)
 
     def _refuse_changes(self, text: str, facts: dict[str, Any]) -> None:
         """Raise InputError when this folder holds a run of another configuration or data."""

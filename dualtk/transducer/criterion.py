@@ -13,7 +13,6 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from dualtk.transducer.joint import joint_lattice
 from dualtk.transducer.lattice import Lattice
 from dualtk.transducer.loss import rnnt_loss_simple
 from dualtk.transducer.model import Pass
@@ -43,22 +42,6 @@ class Criterion(Protocol):
         ...
 
 
-def _lattice(one: Pass, targets: Tensor, target_lengths: Tensor, ranges: Tensor | None = None) -> Lattice:
-    """The lattice of one pass, whole or on `ranges` (B, T, S)."""
-    output = one.joiner.output
-    return joint_lattice(
-        one.joiner.encoder(one.encoded.frames),
-        one.joiner.predictor(one.predicted),
-        None if output is None else output.weight,
-        None if output is None else output.bias,
-        targets,
-        one.encoded.lengths,
-        target_lengths,
-        ranges=ranges,
-        activation=one.joiner.activation,
-    )
-
-
 class ExactLoss(nn.Module):
     """The transducer loss over the whole lattice (Graves 2012).
 
@@ -76,7 +59,7 @@ class ExactLoss(nn.Module):
         """See `Criterion`."""
         losses = []
         for one in passes:
-            lattice = _lattice(one, targets, target_lengths)
+            lattice = one.lattice(targets, target_lengths)
             loss = lattice.loss("none", fastemit_lambda=self.fastemit_lambda, delay_penalty=self.delay_penalty)
             losses.append(PassLoss(lattice, loss, {"rnnt": loss}))
         return losses
@@ -133,7 +116,7 @@ class PrunedLoss(nn.Module):
         for one in passes:
             simple_loss, occupation = rnnt_loss_simple(
                 self.simple_encoder(one.encoded.frames),
-                self.simple_predictor(one.predicted),
+                one.predicted.through(self.simple_predictor),
                 targets,
                 one.encoded.lengths,
                 target_lengths,
@@ -151,7 +134,7 @@ class PrunedLoss(nn.Module):
         simple_weight, pruned_weight = self.weights(step)
         losses = []
         for one, simple_loss in zip(passes, simple_losses):
-            lattice = _lattice(one, targets, target_lengths, ranges)
+            lattice = one.lattice(targets, target_lengths, ranges)
             pruned = lattice.loss("none", fastemit_lambda=self.fastemit_lambda, delay_penalty=self.delay_penalty)
             loss = simple_weight * simple_loss + pruned_weight * pruned
             losses.append(PassLoss(lattice, loss, {"rnnt": pruned, "simple": simple_loss}))

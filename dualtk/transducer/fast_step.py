@@ -21,7 +21,7 @@ from dualtk.encoders.base import Encoder, State
 from dualtk.errors import InputError
 from dualtk.modes import Mode
 from dualtk.nn.blocks import SelfAttention
-from dualtk.nn.dual import MaskedLinear
+from dualtk.nn.masked import MaskedLinear
 
 Precision = Literal["float32", "int8"]
 

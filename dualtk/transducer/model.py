@@ -1,6 +1,6 @@
 """The network: an encoder that runs in several modes, one predictor, one joiner (Dual-mode ASR, section 3).
 
-Shapes: B batch, T frames, U labels, D width, F features, V vocabulary.
+Shapes: B batch, T frames, U labels, D width, J joiner width, F features, V vocabulary, S prune range.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,6 +17,9 @@ from dualtk.encoders.base import Encoder, EncoderOutput
 from dualtk.modes import Mode
 from dualtk.nn.masks import padding_mask
 from dualtk.transducer.joiner import Joiner
+from dualtk.transducer.joint import JointInputs, joint_lattice
+from dualtk.transducer.lattice import Lattice
+from dualtk.transducer.predicted import Predicted
 from dualtk.transducer.predictor import Predictor
 
 
@@ -25,13 +29,45 @@ class Pass:
 
     Attributes:
         encoded: frames (B, T, D), their lengths and the hidden vectors.
-        predicted: predictor outputs (B, U+1, D).
+        predicted: predictor outputs (B, U+1, D), shared with the other passes of the step.
         joiner: the joiner that these two meet in.
     """
 
     encoded: EncoderOutput
-    predicted: Tensor
+    predicted: Predicted
     joiner: Joiner
+
+    @cached_property
+    def projected(self) -> Tensor:
+        """(B, T, J): the frames as the joiner reads them."""
+        projected: Tensor = self.joiner.encoder(self.encoded.frames)
+        return projected
+
+    def joint(self) -> JointInputs:
+        """All that the joiner reads."""
+        output = self.joiner.output
+        return JointInputs(
+            self.projected,
+            self.predicted.through(self.joiner.predictor),
+            None if output is None else output.weight,
+            None if output is None else output.bias,
+            self.joiner.activation,
+        )
+
+    def lattice(self, targets: Tensor, target_lengths: Tensor, ranges: Tensor | None = None) -> Lattice:
+        """The lattice over targets (B, U), whole or on `ranges` (B, T, S)."""
+        inputs = self.joint()
+        return joint_lattice(
+            inputs.encoder,
+            inputs.predictor,
+            inputs.weight,
+            inputs.bias,
+            targets,
+            self.encoded.lengths,
+            target_lengths,
+            ranges=ranges,
+            activation=inputs.activation,
+        )
 
 
 class Transducer(nn.Module):
@@ -77,33 +113,41 @@ class Transducer(nn.Module):
         finally:
             self._open_mode = None
 
-    def forward(self, feats: Tensor, lengths: Tensor, predicted: Tensor, mode: Mode | None = None) -> Pass:
+    def forward(
+        self,
+        feats: Tensor,
+        lengths: Tensor,
+        predicted: Predicted,
+        mode: Mode | None = None,
+        *,
+        return_heads: bool = False,
+    ) -> Pass:
         """Normalised feats (B, T, F), lengths (B,) and predictor outputs (B, U+1, D) -> one pass.
 
-        `mode` may be left out inside `with network.mode(...)`.
+        `mode` may be left out inside `with network.mode(...)`; `return_heads` keeps the attention heads of each block.
         """
         mode = mode or self._open_mode
         if mode is None:
             raise RuntimeError("no mode: open one with network.mode(...) or pass it")
-        return Pass(self.encode(feats, lengths, mode), predicted, self.joiner)
+        return Pass(self.encode(feats, lengths, mode, return_heads=return_heads), predicted, self.joiner)
 
     def normalize(self, feats: Tensor, lengths: Tensor) -> Tensor:
         """Raw log-mel (B, T, F) to zero mean and unit variance; frames beyond `lengths` become zero."""
         valid = padding_mask(lengths, feats.size(1)).unsqueeze(-1)
         return ((feats - self.feature_mean) * self.feature_istd).masked_fill(~valid, 0.0)
 
-    def encode(self, feats: Tensor, lengths: Tensor, mode: Mode) -> EncoderOutput:
+    def encode(self, feats: Tensor, lengths: Tensor, mode: Mode, *, return_heads: bool = False) -> EncoderOutput:
         """Normalised feats (B, T, F), lengths (B,) -> encoder frames, in `mode`.
 
         Look-ahead is a shift: the input runs ahead by `mode.look_ahead` frames, zeros follow its end.
         """
         if mode.look_ahead:
             feats = functional.pad(feats[:, mode.look_ahead :], (0, 0, 0, min(mode.look_ahead, feats.size(1))))
-        return self.encoder(feats, lengths, mode)
+        return self.encoder(feats, lengths, mode, return_heads)
 
-    def predict(self, targets: Tensor) -> Tensor:
+    def predict(self, targets: Tensor) -> Predicted:
         """Labels (B, U) -> predictor outputs (B, U+1, D); the same for every mode, so computed once a step."""
-        return self.predictor(targets)
+        return Predicted(self.predictor(targets))
 
     def num_parameters(self) -> int:
         """Trainable parameters, all modes together."""

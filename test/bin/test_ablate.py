@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,9 @@ import torch
 from tiny import TINY, WORDS, write_set
 
 from dualtk.bin import ablate
+from dualtk.bin.comparison import COLUMNS, Row, Spread, against, cells
 from dualtk.bin.dualtk import run
+from dualtk.bin.suite import load_suite
 from dualtk.data.bpe import write_language
 from dualtk.errors import InputError
 from dualtk.score.bootstrap import compare
@@ -51,11 +57,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def call(corpus: Path, *more: str) -> int:
-    torch.set_num_threads(1)
-    options = [str(corpus / "suite.yaml"), "--runs", str(corpus / "runs"), "--bpe", str(corpus / "lang")]
+def arguments(corpus: Path, *more: str, runs: str = "runs") -> list[str]:
+    options = [str(corpus / "suite.yaml"), "--runs", str(corpus / runs), "--bpe", str(corpus / "lang")]
     options += ["--train-dir", str(corpus / "train"), "--dev-dir", str(corpus / "dev")]
-    return ablate.main([*options, "--test-dirs", str(corpus / "test"), "--device", "cpu", *more])
+    return [*options, "--test-dirs", str(corpus / "test"), "--device", "cpu", *more]
+
+
+def call(corpus: Path, *more: str, runs: str = "runs") -> int:
+    torch.set_num_threads(1)
+    return ablate.main(arguments(corpus, *more, runs=runs))
 
 
 def test_a_suite_becomes_one_table_and_is_continued(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,15 +101,56 @@ def test_a_suite_becomes_one_table_and_is_continued(corpus: Path, capsys: pytest
     assert {path: path.stat().st_mtime_ns for path in weights} == weights
 
 
+def test_a_killed_suite_ends_in_the_same_table(corpus: Path) -> None:
+    """Killed in its second system: the first is left alone, the second goes on, the table is that of a whole run."""
+    one = ["--seeds", "1"]
+    assert call(corpus, *one) == 0
+    command = [sys.executable, "-m", "dualtk.bin.ablate", *arguments(corpus, *one, runs="killed")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if (corpus / "killed/codert-1/train.log").exists():
+            break
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    killed = corpus / "killed"
+    assert not (killed / "ablation.md").exists()
+    finished = (killed / "dual-1/model.safetensors").stat().st_mtime_ns
+    assert call(corpus, *one, runs="killed") == 0
+    assert (killed / "dual-1/model.safetensors").stat().st_mtime_ns == finished
+    for name in ("dual-1", "codert-1", "codert-1/teacher"):
+        assert (killed / name / "model.safetensors").read_bytes() == (
+            corpus / "runs" / name / "model.safetensors"
+        ).read_bytes()
+    assert (killed / "ablation.md").read_text() == (corpus / "runs/ablation.md").read_text()
+
+
+def test_a_row_is_written_as_it_is_read() -> None:
+    difference = compare([3, 0], [1, 1], [6, 4])
+    row = Row("test", "streaming", "b", Spread(0.0421, 0.001), difference, Spread(-0.05, 0.0), None, 30_712_345)
+    value = difference.difference
+    against_first = f"-10.00 [{100 * value.low:+.2f}, {100 * value.high:+.2f}]"
+    assert cells(row) == ["test", "streaming", "b", "4.21 ± 0.10", against_first, "-50 ± 0", "-", "30.71 M"]
+    assert len(cells(row)) == len(COLUMNS)
+
+
+def test_a_teacher_is_only_asked_for_where_one_learns(corpus: Path, tmp_path: Path) -> None:
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(SUITE.replace("{name: dual,", "{name: dual, teacher: true,"))
+    with pytest.raises(InputError, match=r"suite\.yaml: dual: no teacher is trained beside it"):
+        ablate.main([str(suite), *arguments(corpus, "--seeds", "1")[1:]])
+
+
 def test_pairs_are_utterances_with_their_errors_under_every_seed() -> None:
     first = {"a": (2, 6), "b": (0, 4)}
     other = {"b": (1, 4), "a": (1, 6)}
-    assert ablate.against(first, other) == compare([2, 0], [1, 1], [6, 4])
+    assert against(first, other) == compare([2, 0], [1, 1], [6, 4])
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: f"{path.parts[-5]}-{path.stem}")
 def test_shipped_suites_name_systems_that_exist(path: Path) -> None:
-    suite = ablate.load_suite(path)
+    suite = load_suite(path)
     assert len(suite.systems) > 1
 
 
@@ -115,7 +166,7 @@ def test_mistakes_show_before_the_first_run(tmp_path: Path, capsys: pytest.Captu
     ):
         suite.write_text(text)
         with pytest.raises(InputError, match=line):
-            ablate.load_suite(suite)
+            load_suite(suite)
     needed = ["--runs", "r", "--train-dir", "t", "--dev-dir", "d", "--test-dirs", "e", "--bpe", "b"]
     assert run(ablate.main, [str(tmp_path / "none.yaml"), *needed]) == 2
     assert capsys.readouterr().err.startswith("dualtk: error:")

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dualtk.distill.joint import lattice_on
 from dualtk.distill.terms import Outcome
 from dualtk.encoders.base import EncoderOutput, split_heads
 from dualtk.transducer.joiner import AdditiveJoiner, Joiner, TanhJoiner
 from dualtk.transducer.model import Pass
+from dualtk.transducer.predicted import Predicted
 
 BATCH, FRAMES, LABELS, DIM, VOCABULARY, HEADS = 2, 5, 3, 4, 6, 2
 LENGTHS, TARGET_LENGTHS = torch.tensor([5, 3]), torch.tensor([2, 3])
@@ -33,8 +33,8 @@ class Side:
     def outcome(self, ranges: Tensor | None = None) -> Outcome:
         heads = [split_heads(layer, HEADS) for layer in self.layers]
         encoded = EncoderOutput(self.frames, LENGTHS, self.layers, heads)
-        run = Pass(encoded, self.predicted, self.joiner)
-        return Outcome(run, lambda: lattice_on(run, TARGETS, TARGET_LENGTHS, ranges))
+        run = Pass(encoded, Predicted(self.predicted), self.joiner)
+        return Outcome(run, lambda: run.lattice(TARGETS, TARGET_LENGTHS, ranges))
 
     def inputs(self) -> list[Tensor]:
         assert isinstance(self.joiner, nn.Module)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from dualtk.encoders.conformer import ConformerBlock, ConformerEncoder
 from dualtk.modes import FULL_CONTEXT, streaming
-from dualtk.nn.dual import DualNorm, MaskedLinear
+from dualtk.nn.dual import DualNorm
+from dualtk.nn.masked import MaskedLinear
 
 DIM, HEADS, FEEDFORWARD, LAYERS, KERNEL = 16, 2, 24, 3, 7
 

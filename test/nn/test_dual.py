@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from dualtk.errors import InputError
 from dualtk.modes import FULL_CONTEXT, streaming
-from dualtk.nn.dual import DualConv1d, DualNorm, DualPool, MaskedLinear
+from dualtk.nn.dual import DualConv1d, DualNorm, DualPool
 
 STREAMING = streaming()
 
@@ -97,33 +96,3 @@ def test_batch_norm_ignores_a_batch_without_frames() -> None:
     assert torch.isfinite(norm(torch.randn(2, 3, 5), FULL_CONTEXT, torch.zeros(2, 3, dtype=torch.bool))).all()
     assert (norm.norms["full"].running_mean == 0).all()
     assert (norm.norms["full"].running_var == 1).all()
-
-
-def test_masked_linear_masks_the_sparse_mode_only() -> None:
-    torch.manual_seed(0)
-    layer = MaskedLinear(4, 3)
-    sparse = streaming(sparsity=0.5)
-    x = torch.randn(2, 4)
-    dense = F.linear(x, layer.weight, layer.bias)
-    torch.testing.assert_close(layer(x, sparse), dense)  # no mask yet
-    mask = torch.rand(3, 4) > 0.5
-    layer.set_mask("streaming", mask)
-    torch.testing.assert_close(layer(x, sparse), F.linear(x, layer.weight * mask, layer.bias))
-    for mode in (FULL_CONTEXT, STREAMING):
-        torch.testing.assert_close(layer(x, mode), dense)
-    # Recomputed after the mask would be gone if it were not a buffer; a masked weight has no gradient.
-    checkpoint(layer, x, sparse, use_reentrant=False).square().sum().backward()
-    assert layer.weight.grad is not None
-    assert (layer.weight.grad[~mask] == 0).all()
-    layer.set_mask("streaming", None)
-    torch.testing.assert_close(layer(x, sparse), dense)
-    with pytest.raises(ValueError, match="bool"):
-        layer.set_mask("streaming", mask.float())
-
-
-def test_masks_travel_with_a_checkpoint() -> None:
-    source, target = MaskedLinear(4, 3), nn.Sequential(MaskedLinear(4, 3))
-    source.set_mask("streaming", torch.rand(3, 4) > 0.5)
-    target.load_state_dict({f"0.{name}": value for name, value in source.state_dict().items()})
-    x, sparse = torch.randn(2, 4), streaming(sparsity=0.5)
-    torch.testing.assert_close(target[0](x, sparse), source(x, sparse))

@@ -12,10 +12,13 @@ import kaldiio
 import numpy as np
 import pytest
 from safetensors.torch import load_file
-from tiny import train_arguments, write_set
+from tiny import ROOT, train_arguments, write_set
 
+from dualtk import config as configuration
 from dualtk.bin.train import main
+from dualtk.build import build_network
 from dualtk.errors import InputError
+from dualtk.train.checkpoint import load_network
 
 
 def metrics(exp: Path, kind: str) -> list[dict[str, float]]:
@@ -97,3 +100,55 @@ def test_two_processes_equal_one(corpus: Path, tmp_path: Path) -> None:
     tensors = [load_file(exp / "model.safetensors") for exp in (one, two)]
     for key, value in tensors[0].items():
         np.testing.assert_allclose(tensors[1][key].numpy(), value.numpy(), atol=2e-5, err_msg=key)
+
+
+LSTM = "{name: lstm, dim: 12, num_layers: 1, dropout: 0.0, stacking: 4, time_reduction: 1}"
+
+
+def test_a_teacher_that_learns_is_chosen_and_averaged_like_the_student(corpus: Path, tmp_path: Path) -> None:
+    exp, conf = tmp_path / "exp", tmp_path / "codert.yaml"
+    conf.write_text(
+        f"base: {ROOT / 'test/conf/dual_conformer.yaml'}\n"
+        "modes: {full: null, streaming: {chunk: 1}}\npasses: [{mode: streaming}]\n"
+        f"teacher: {{name: shared_decoder, encoder: {LSTM}, mode: {{}}}}\n"
+        "terms: [{name: three_way, student: streaming, teacher: teacher, weight: 2.0}]\n"
+    )
+    assert main(train_arguments(corpus, exp, "train.average_best=2", config=conf)) == 0
+    valid = metrics(exp, "valid")
+    assert [line["choice"] for line in valid] == [line["streaming/rnnt"] for line in valid]
+    assert any(line["loss"] != line["choice"] for line in valid)
+    kept = sorted((line["choice"], int(line["step"])) for line in valid)[:2]
+    for folder in (exp, exp / "teacher"):
+        files = [folder / f"checkpoints/step-{step}.safetensors" for _, step in kept]
+        first, second = map(load_file, files)
+        for key, value in load_file(folder / "model.safetensors").items():
+            expected = (first[key].double() + second[key].double()) / 2
+            np.testing.assert_allclose(value.double().numpy(), expected.numpy(), atol=1e-6, err_msg=key)
+    ours, theirs = load_file(exp / "model.safetensors"), load_file(exp / "teacher/model.safetensors")
+    assert all(np.array_equal(ours[key], theirs[key]) for key in ours if key.startswith("predictor."))
+    alone = configuration.load(exp / "teacher/config.yaml")
+    assert list(alone.modes) == ["teacher"]
+    network = build_network(alone, 26, theirs["feature_mean"], theirs["feature_istd"])
+    load_network(exp / "teacher/model.safetensors", network)
+    assert (exp / "teacher/lang/bpe.model").exists()
+
+
+def test_a_cached_teacher_trains_the_same_student(corpus: Path, tmp_path: Path) -> None:
+    """Without dropout and masks; utterances come back in other batches, so up to rounding."""
+    assert main(train_arguments(corpus, tmp_path / "tt", "train.max_steps=2", "train.validate_every=2")) == 0
+    conf = tmp_path / "student.yaml"
+    conf.write_text(
+        f"base: {ROOT / 'test/conf/dual_conformer.yaml'}\n"
+        "modes: {full: null}\npasses: [{mode: streaming}]\naugment: null\n"
+        f"teacher: {{name: frozen, exp: {tmp_path / 'tt'}, mode: full}}\n"
+        "terms: [{name: hidden, student: streaming, teacher: teacher, weight: 0.1}]\n"
+    )
+    plain = ["batches.max_frames=300", "optimizer.eps=0.001"]
+    for name, cache in (("computed", "false"), ("cached", "true")):
+        arguments = train_arguments(corpus, tmp_path / name, *plain, f"teacher.cache={cache}", config=conf)
+        assert main(arguments) == 0
+    assert len(list((tmp_path / "cached/teacher").rglob("*.safetensors"))) == 24 + 6
+    assert not (tmp_path / "computed/teacher").exists()
+    expected = load_file(tmp_path / "computed/model.safetensors")
+    for key, value in load_file(tmp_path / "cached/model.safetensors").items():
+        np.testing.assert_allclose(value.float().numpy(), expected[key].float().numpy(), atol=1e-4, err_msg=key)

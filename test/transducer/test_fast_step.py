@@ -9,7 +9,7 @@ from small_networks import ENCODERS, MELS, RATE, small_transducer, speech
 from dualtk.data.stream import FbankStream
 from dualtk.errors import InputError
 from dualtk.modes import streaming
-from dualtk.nn.dual import MaskedLinear
+from dualtk.nn.masked import MaskedLinear
 from dualtk.transducer.fast_step import compile_step
 from dualtk.transducer.search import GreedySearch
 from dualtk.transducer.session import Recognizer

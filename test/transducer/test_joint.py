@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -68,6 +70,77 @@ def test_pruned_lattice(make_batch, backend, activation):
     logits = full_logits(inputs, activation, ranges)
     expected = rnnt_loss_pruned(logits, batch.targets, ranges, *batch.args[1:], backend="torch")
     compare(lattice.loss(backend=backend), expected, inputs, 1e-5)
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("size", [(2, 1, 4), (3, 6, 0), (2, 1, 0), (3, 3, 7)])
+def test_one_frame_no_label_and_more_labels_than_frames(make_batch, backend, size):
+    batch = make_batch(*size)
+    inputs = random_inputs(batch)
+    lattice = joint_lattice(*inputs, *batch.args, backend=backend)
+    expected = rnnt_loss(full_logits(inputs, "tanh"), *batch.args, backend="torch")
+    compare(lattice.loss(backend=backend), expected, inputs, 1e-5)
+    ranges = prune_ranges(lattice.occupation(backend), *batch.args[1:], 2)
+    pruned = joint_lattice(*inputs, *batch.args, ranges=ranges, backend=backend).loss(backend=backend)
+    logits = full_logits(inputs, "tanh", ranges)
+    expected = rnnt_loss_pruned(logits, batch.targets, ranges, *batch.args[1:], backend="torch")
+    compare(pruned, expected, inputs, 1e-5)
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_huge_logits(make_batch, backend):
+    batch = make_batch()
+    inputs = [x.detach().sign() for x in random_inputs(batch)]
+    inputs[2] *= 1250.0  # eight of them, all of one sign in some cells
+    loss = joint_lattice(*inputs, *batch.args, activation="identity", backend=backend).loss("none", backend=backend)
+    logits = full_logits([x.double() for x in inputs], "identity")
+    assert logits.abs().max() >= 1e4
+    torch.testing.assert_close(loss.double(), rnnt_loss(logits, *batch.args, reduction="none", backend="torch"))
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_non_contiguous_inputs(make_batch, backend):
+    batch = make_batch()
+    inputs = random_inputs(batch)
+    strided = [x.detach().t().contiguous().t() if x.dim() == 2 else x.detach() for x in inputs]
+    strided[:2] = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in strided[:2]]  # (B, T, J) -> (B, J, T) -> ..
+    strided[3] = strided[3].repeat_interleave(2)[::2]
+    strided = [x.requires_grad_() for x in strided]
+    assert not any(x.is_contiguous() for x in strided)
+    results = []
+    for tensors in (inputs, strided):
+        loss = joint_lattice(*tensors, *batch.args, backend=backend).loss(backend=backend)
+        results.append((loss.detach(), torch.autograd.grad(loss, tensors)))
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_nan_of_one_utterance_reaches_no_other(make_batch, backend):
+    batch = make_batch()
+    inputs = random_inputs(batch)
+    costs = joint_lattice(*inputs, *batch.args, backend=backend).loss("none", backend=backend)
+    broken = [x.detach().clone().requires_grad_() for x in inputs]
+    with torch.no_grad():
+        broken[0][1, 0, 0] = float("nan")
+    found = joint_lattice(*broken, *batch.args, backend=backend).loss("none", backend=backend)
+    assert found.isnan().tolist() == [False, True, False]
+    sides = [torch.autograd.grad(x.sum(), y[:2]) for x, y in ((costs, inputs), (found, broken))]
+    for healthy, side in zip(*sides, strict=True):
+        torch.testing.assert_close(side[[0, 2]], healthy[[0, 2]])
+
+
+def test_python_threads_do_not_disturb_each_other(make_batch):
+    batches = [make_batch(3, 30, 12, 40, seed=seed) for seed in range(3)]
+    inputs = [random_inputs(batch, 16, 40, seed=k) for k, batch in enumerate(batches)]
+
+    def gradients(k):
+        return torch.autograd.grad(joint_lattice(*inputs[k], *batches[k].args, chunk=64).loss(), inputs[k])
+
+    expected = [gradients(k) for k in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(gradients, [0, 1, 2] * 8))
+    for k, one in enumerate(found):
+        assert all(torch.equal(x, y) for x, y in zip(one, expected[k % 3], strict=True))
 
 
 def test_gradient_by_finite_differences(make_batch):

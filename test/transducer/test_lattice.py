@@ -163,6 +163,48 @@ def test_empty_batch(backend):
     assert prune_ranges(lattice.occupation(backend), lengths, lengths, 2).shape == (0, 5, 2)
 
 
+@pytest.mark.parametrize("pruned", [False, True])
+def test_probabilities_far_below_the_smallest_float64(pruned):
+    """Every path is some e^-100000, and in each row of the recursion some are e^-10000 of others."""
+    generator = torch.Generator().manual_seed(0)
+    blank, label = (-1e4 * torch.rand(2, 40, 8, generator=generator, dtype=torch.float64) for _ in range(2))
+    lengths = torch.tensor([40, 31]), torch.tensor([7, 5])
+    lattice = Lattice(blank, label, *lengths)
+    if pruned:
+        ranges = prune_ranges(lattice.occupation("torch"), *lengths, 4)
+        lattice = Lattice(blank.gather(2, ranges), label.gather(2, ranges), *lengths, ranges)
+    expected, found = (lattice.score("none", backend=backend) for backend in ("torch", "numba"))
+    assert (expected.loss > 3e4).all()
+    torch.testing.assert_close(found.loss, expected.loss)
+    torch.testing.assert_close(found.occupation, expected.occupation)
+
+
+def test_a_long_utterance_keeps_its_digits():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(1, 1500, 101, 2, generator=generator).log_softmax(3) - 5.0
+    lengths = torch.tensor([1500]), torch.tensor([100])
+    expected, found = (
+        Lattice(x[..., 0], x[..., 1], *lengths).score("none", backend=backend)
+        for x, backend in ((scores.double(), "torch"), (scores, "numba"))
+    )
+    torch.testing.assert_close(found.loss.double(), expected.loss, rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.occupation.label.double(), expected.occupation.label, rtol=1e-5, atol=1e-8)
+
+
+def test_a_long_silence_keeps_its_digits():
+    """Thousands of frames in which nothing but blank happens, as probabilities that all round to one side."""
+    frames = 6000
+    blank = torch.full((2, frames, 2), 0.71).log()
+    label = torch.full((2, frames, 2), 0.01).log()
+    ranges = torch.arange(2).expand(2, frames, -1).contiguous()
+    lengths = torch.tensor([frames, frames]), torch.tensor([1, 0])
+    for ours in (Lattice(blank, label, *lengths), Lattice(blank, label, *lengths, ranges)):
+        loss = ours.loss("none", backend="numba").double()
+        step = -frames * torch.tensor(0.71, dtype=torch.float64).log()
+        torch.testing.assert_close(loss, step - torch.tensor([frames * 0.01, 1.0]).double().log(), rtol=1e-6, atol=0)
+        assert ours.occupation("numba").blank.sum(2).allclose(torch.ones(2, frames))
+
+
 def test_unknown_reduction_is_refused(make_batch):
     with pytest.raises(ValueError, match="average"):
         lattice_of(make_batch()).loss("average")

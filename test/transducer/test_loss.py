@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torchaudio.functional import rnnt_loss as torchaudio_loss
 
 from dualtk.errors import InputError
-from dualtk.transducer import rnnt_loss, rnnt_loss_pruned, rnnt_loss_simple, simple_lattice
+from dualtk.transducer import prune_ranges, rnnt_loss, rnnt_loss_pruned, rnnt_loss_simple, simple_lattice
 
 BACKENDS = ["torch", "numba", "torchaudio"]
 
@@ -107,6 +107,38 @@ def test_empty_batch():
     assert logits.grad.shape == logits.shape
 
 
+def test_simple_loss_of_an_empty_batch():
+    am, lm = torch.zeros(0, 5, 6, requires_grad=True), torch.zeros(0, 4, 6, requires_grad=True)
+    lengths = torch.zeros(0, dtype=torch.int64)
+    found = rnnt_loss_simple(am, lm, torch.zeros(0, 3, dtype=torch.int64), lengths, lengths, return_occupation=True)
+    found.loss.backward()
+    assert found.loss.item() == 0.0
+    assert prune_ranges(found.occupation, lengths, lengths, 2).shape == (0, 5, 2)
+
+
+def test_simple_loss_of_half_precision_and_of_non_contiguous_inputs(make_batch):
+    batch = make_batch(blank=3)
+    am, lm = batch.logits[:, :, 0].bfloat16(), batch.logits[:, 0].bfloat16()
+    options = {"blank": 3, "lm_scale": 0.25, "reduction": "none"}
+    expected = rnnt_loss_simple(am.float(), lm.float(), *batch.args, **options)
+    assert torch.equal(rnnt_loss_simple(am, lm, *batch.args, **options), expected)
+    strided = [x.float().transpose(1, 2).contiguous().transpose(1, 2) for x in (am, lm)]  # (B, T, V) -> (B, V, T) -> ..
+    torch.testing.assert_close(rnnt_loss_simple(*strided, *batch.args, **options), expected)
+
+
+def test_nan_in_the_simple_loss_reaches_no_other_utterance(make_batch):
+    batch = make_batch()
+    am, lm = batch.logits[:, :, 0].clone(), batch.logits[:, 0].clone()
+    results = []
+    for value in (0.5, float("nan")):
+        am[1, 0, 2] = lm[1, 0, 2] = value
+        leaves = [x.detach().clone().requires_grad_() for x in (am, lm)]
+        costs = rnnt_loss_simple(*leaves, *batch.args, lm_scale=0.25, reduction="none")
+        results.append((costs.detach()[[0, 2]], *(x[[0, 2]] for x in torch.autograd.grad(costs.sum(), leaves))))
+    assert costs.isnan().tolist() == [False, True, False]
+    torch.testing.assert_close(*results)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -127,6 +159,8 @@ def test_bad_targets_and_lengths_are_named(make_batch, change, message):
     change(batch)
     with pytest.raises(InputError, match=message):
         rnnt_loss(batch.logits, *batch.args)
+    with pytest.raises(InputError, match=message):
+        rnnt_loss_simple(batch.logits[:, :, 0], batch.logits[:, 0], *batch.args)
 
 
 def test_labels_beyond_the_target_length_are_not_read(make_batch):

@@ -28,7 +28,7 @@ class NumbaBackend:
 
     def recursion(self, cells: Cells) -> Recursion:
         """Results in the dtype of the cells."""
-        from dualtk.transducer.backends import kernels
+        from dualtk.transducer.backends import recursion_kernels
 
         dtype = torch.promote_types(cells.blank.dtype, torch.float32)
         blank, label = cells.blank.to(dtype), cells.label.to(dtype)
@@ -41,12 +41,12 @@ class NumbaBackend:
         if cells.starts is None:
 
             def run(start: int, stop: int) -> None:
-                kernels.full_recursion(*scores, *lengths, *found, start, stop)
+                recursion_kernels.full_recursion(*scores, *lengths, *found, start, stop)
         else:
             starts = cells.starts.long().numpy()
 
             def run(start: int, stop: int) -> None:
-                kernels.pruned_recursion(*scores, starts, *lengths, *found, start, stop)
+                recursion_kernels.pruned_recursion(*scores, starts, *lengths, *found, start, stop)
 
         map_ranges(run, batch, parts=batch)
         return cast(Recursion(log_likelihood, Occupation(by_blank, by_label)), cells.blank.dtype)

@@ -7,6 +7,7 @@ Axes: B batch, T frames, U labels, J joiner width, V vocabulary, N cells of the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ class Workspace:
         self._hidden = empty((chunk, width))
         self._grad_hidden = empty((chunk, width))
         self._logits = self._hidden if self.weight is None else empty((chunk, self.weight.shape[0]))
+        self._grad_logits = empty(tuple(self._logits.shape))
 
     def hidden(self, start: int, stop: int) -> Tensor:
         """Activations of cells start..stop - 1."""
@@ -62,6 +64,14 @@ class Workspace:
         if self.bias is None:
             return torch.mm(hidden, self.weight.t(), out=out)
         return torch.addmm(self.bias, hidden, self.weight.t(), out=out)
+
+    def grad_logits(self, logits: Tensor, start: int, stop: int, blank: int, scores: Sequence[kernels.Array]) -> Tensor:
+        """Gradient of the same logits, given the normalisers of all cells and the gradients of their two scores."""
+        out = self._grad_logits[: stop - start]
+        label = self.cells.label[start:stop].numpy()
+        given = (x[start:stop] for x in scores)
+        kernels.gradient_rows(logits.numpy(), label, blank, *given, out.numpy(), 0, stop - start)
+        return out
 
     def grad_hidden(self, grad_logits: Tensor) -> Tensor:
         """Gradient of the activations."""
@@ -140,14 +150,13 @@ class NumbaEngine:
     ) -> None:
         cells = work.cells
         hidden = work.hidden(part.start, part.stop)
-        logits = work.logits(hidden.clone() if work.weight is None else hidden)
-        kernels.gradient_in_place(logits.numpy(), cells.label[part].numpy(), blank, *(x[part] for x in scores))
+        grad = work.grad_logits(work.logits(hidden), part.start, part.stop, blank, scores)
         if sums.weight is not None:
-            sums.weight.addmm_(logits.t(), hidden)
+            sums.weight.addmm_(grad.t(), hidden)
         if sums.bias is not None:
-            sums.bias.add_(logits.sum(0))
+            sums.bias.add_(grad.sum(0))
         kernels.scatter_hidden(
-            work.grad_hidden(logits).numpy(),
+            work.grad_hidden(grad).numpy(),
             hidden.numpy(),
             cells.frame[part].numpy(),
             cells.position[part].numpy(),

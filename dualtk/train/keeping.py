@@ -1,0 +1,74 @@
+"""The networks that a run keeps: the best by validation, and their average, which decoding uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from dualtk.train.checkpoint import average, save_network
+
+
+class KeptNetwork:
+    """One network of a run: a candidate for every kept step, and the average of the candidates.
+
+    Args:
+        network: which.
+        candidates: folder of the candidates, `step-N.safetensors`.
+        averaged: file of the average.
+    """
+
+    def __init__(self, network: nn.Module, candidates: Path, averaged: Path) -> None:
+        self.network = network
+        self.candidates = candidates
+        self.averaged = averaged
+
+    def keep(self, step: int) -> None:
+        """Write the network as it is now."""
+        save_network(self._candidate(step), self.network.state_dict())
+
+    def average(self, steps: list[int]) -> None:
+        """Write the mean of the candidates of `steps`."""
+        save_network(self.averaged, average([self._candidate(step) for step in steps]))
+
+    def drop_others(self, steps: list[int]) -> None:
+        """Remove the candidates that are not of `steps`."""
+        kept = {self._candidate(step) for step in steps}
+        for path in set(self.candidates.glob("step-*.safetensors")) - kept:
+            path.unlink(missing_ok=True)
+
+    def _candidate(self, step: int) -> Path:
+        return self.candidates / f"step-{step}.safetensors"
+
+
+class BestNetworks:
+    """Keeps the best steps of a run; the student and a teacher that learns beside it are kept and averaged alike.
+
+    Args:
+        networks: by the file that the average goes to; candidates lie in `checkpoints` beside it.
+        count: steps kept.
+        writes: whether this process writes (rank 0).
+    """
+
+    def __init__(self, networks: Mapping[Path, nn.Module], count: int, writes: bool) -> None:
+        self.networks = [KeptNetwork(one, path.parent / "checkpoints", path) for path, one in networks.items()]
+        self.count = count
+        self.writes = writes
+
+    def offer(self, loss: float, step: int, best: list[tuple[float, int]]) -> list[tuple[float, int]]:
+        """`best` (loss, step; the lowest first) with this step while it is among the best; the average follows."""
+        renewed = sorted([*best, (loss, step)])[: self.count]
+        if not self.writes or (loss, step) not in renewed:
+            return renewed
+        for network in self.networks:
+            network.keep(step)
+            network.average([kept for _, kept in renewed])
+        return renewed
+
+    def tidy(self, best: list[tuple[float, int]]) -> None:
+        """Remove what is no longer among the best, once the training state says so too: until then, a run that is
+        killed goes back to a state that may still name it."""
+        if self.writes:
+            for network in self.networks:
+                network.drop_others([step for _, step in best])

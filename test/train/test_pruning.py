@@ -1,0 +1,147 @@
+"""Masks in training: what the log says, resuming, and many processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import train_arguments
+
+from dualtk.bin.train import main
+from dualtk.errors import InputError
+from dualtk.pruning.schedule import SparsitySchedule
+
+SCHEDULE = SparsitySchedule("linear", start_step=2, end_step=8, interval=2)
+SUPERNET = [
+    "modes.streaming.sparsity=0.7",
+    "pruning={pattern: unstructured, scope: layer, schedule: {shape: linear, start_step: 2, end_step: 8, interval: 2}}",
+    "sampling=null",
+    "sampling_steps=null",
+]
+
+WORKER = """
+import sys
+import torch
+from small_networks import conformer, INPUT_DIM, MODE_NAMES
+from torch import nn
+from dualtk.encoders.conformer import ConformerEncoder
+from dualtk.modes import FULL_CONTEXT, streaming
+from dualtk.pruning.masks import add_masks
+from dualtk.pruning.patterns import Blocks
+from dualtk.pruning.pruner import Pruner
+from dualtk.pruning.schedule import SparsitySchedule
+from dualtk.train.distributed import world
+
+class Both(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = conformer()
+    def forward(self, feats, lengths):
+        modes = (FULL_CONTEXT, SPARSE)
+        return sum(self.encoder(feats, lengths, mode).frames.square().mean() for mode in modes)
+
+SPARSE = streaming(chunk=2, left_context=4, sparsity=0.7)
+with world("cpu") as here:
+    torch.manual_seed(here.rank)  # other weights and other data on every process
+    own = Both()
+    add_masks(own, [SPARSE])
+    pruner = Pruner(own, [SPARSE], Blocks(), "global", SparsitySchedule("linear", 1, 5))
+    wrapped = here.wrap(own, find_unused=False)
+    optimizer = torch.optim.Adam(own.parameters(), 0.01)
+    for step in range(7):
+        pruner.update(step)
+        optimizer.zero_grad()
+        wrapped(torch.randn(2, 24, INPUT_DIM), torch.tensor([24, 20])).backward()
+        optimizer.step()
+    pruner.draw()
+    torch.save(own.state_dict(), f"{sys.argv[1]}/{here.rank}.pt")
+"""
+
+
+def metrics(exp: Path, kind: str) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (exp / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def test_the_log_follows_the_schedule_and_the_kept_network_is_sparse(corpus: Path, tmp_path: Path) -> None:
+    assert main(train_arguments(corpus, tmp_path / "exp", *SUPERNET)) == 0
+    for line in metrics(tmp_path / "exp", "train"):
+        expected = 0.7 * SCHEDULE.fraction(int(line["step"]) - 1)  # the step that led there
+        assert line["streaming/sparsity"] == pytest.approx(expected, abs=0.01)
+    tensors = load_file(tmp_path / "exp/model.safetensors")
+    masks = {key: value for key, value in tensors.items() if key.endswith("mask_streaming")}
+    assert masks
+    for mask in masks.values():
+        assert int((~mask).sum()) == round(0.7 * mask.numel())
+    # Of the evaluations at steps 4, 8 and 12 only the last has complete masks, whatever its loss.
+    assert [path.stem for path in (tmp_path / "exp/checkpoints").glob("step-*")] == ["step-12"]
+
+
+def test_a_resumed_run_has_the_same_masks(corpus: Path, tmp_path: Path) -> None:
+    fixed = [*SUPERNET, "schedule={name: transformer, peak: 0.003, warmup_steps: 4}"]
+    assert main(train_arguments(corpus, tmp_path / "whole", *fixed)) == 0
+    # Stopped after 5 and 10 steps: between two updates, and when masks are complete.
+    late = "pruning.schedule={shape: linear, start_step: 2, end_step: 8, interval: 2}"
+    assert main(train_arguments(corpus, tmp_path / "parts", *fixed, late, "train.max_steps=9")) == 0
+    again = train_arguments(corpus, tmp_path / "parts", *fixed)
+    assert main([*again, "--override"]) == 0
+    states = [torch.load(tmp_path / exp / "checkpoints/last.pt", weights_only=True) for exp in ("whole", "parts")]
+    for key, value in states[0]["objective"].items():
+        assert torch.equal(value, states[1]["objective"][key]), key
+    assert any(key.endswith("mask_streaming") for key in states[0]["objective"])
+
+
+def test_two_processes_have_equal_masks(tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(WORKER, encoding="utf-8")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29631"]
+    paths = os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    command += [str(tmp_path / "worker.py"), str(tmp_path)]
+    subprocess.run(command, check=True, env=environment, capture_output=True, timeout=120)
+    states = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    masks = 0
+    for key, value in states[0].items():
+        if "running" in key:  # each process has seen batches of its own
+            continue
+        masks += key.endswith("mask_streaming")
+        assert torch.equal(value, states[1][key]), key
+    assert masks > 10
+
+
+def test_a_supernet_of_many_sizes_trains_three_in_a_step(corpus: Path, tmp_path: Path) -> None:
+    sizes = {"a": 0.0, "b": 0.5, "c": 0.7, "d": 0.9}
+    modes = ", ".join(f"{name}: {{chunk: 2, left_context: 8, sparsity: {size}}}" for name, size in sizes.items())
+    passes = ", ".join(f"{{mode: {name}}}" for name in ("full", *sizes))
+    omni = [f"modes={{full: {{full_context: true}}, {modes}}}", f"passes=[{passes}]", *SUPERNET[1:]]
+    omni += ["pruning.sandwich=true", "train.accumulate=1"]
+    assert main(train_arguments(corpus, tmp_path / "exp", *omni)) == 0
+    seen = set()
+    for line in metrics(tmp_path / "exp", "train"):
+        ran = {key.partition("/")[0] for key in line if key.endswith("/rnnt")}
+        assert len(ran) == 4
+        assert {"full", "a", "d"} <= ran
+        seen |= ran
+    assert seen == {"full", *sizes}
+    assert {f"{name}/rnnt" for name in sizes} <= metrics(tmp_path / "exp", "valid")[-1].keys()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["modes.streaming.sparsity=0.5"], r"modes\.streaming\.sparsity: there is no section `pruning`"),
+        ([SUPERNET[1]], "pruning: no mode is sparse"),
+        ([*SUPERNET, "pruning.pattern='2:4'"], r"modes\.streaming\.sparsity: 2:4 removes 0\.5 at most"),
+        ([*SUPERNET, "pruning.schedule.end_step=12"], "masks are not complete before"),
+        ([*SUPERNET, "pruning.schedule.end_step=2"], "end_step: 2 is not after start_step, 2"),
+        ([*SUPERNET, "pruning.sandwich=true"], r"pruning\.sandwich: needs at least four streaming passes"),
+    ],
+)
+def test_faults_are_named(corpus: Path, tmp_path: Path, overrides: list[str], line: str) -> None:
+    with pytest.raises(InputError, match=line):
+        main(train_arguments(corpus, tmp_path / "exp", *overrides))
