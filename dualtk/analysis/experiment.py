@@ -50,7 +50,7 @@ class Experiment:
     """All that the report shows of one experiment folder.
 
     `settings` are the flattened configuration, `metrics` the lines of metrics.jsonl, `drawings` what
-    `dualtk analyse` left.
+    `dualtk analyse` left, `extracted` the facts of `dualtk extract` where it made the folder.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Experiment:
     metrics: Sequence[Mapping[str, Any]]
     decoded: Sequence[Decoded]
     drawings: Sequence[Drawing]
+    extracted: Mapping[str, Any] | None = None
 
 
 def labels(experiments: Sequence[Experiment]) -> list[tuple[str, Decoded]]:

@@ -8,6 +8,7 @@ from html import escape
 from urllib.parse import quote
 
 from dualtk.analysis import tables
+from dualtk.analysis.compact import compact_section
 from dualtk.analysis.curves import compare_runs, training_pictures
 from dualtk.analysis.delays import latency_curves, word_delay_histogram
 from dualtk.analysis.errors import errors_by_length
@@ -93,6 +94,7 @@ def report(experiments: Sequence[Experiment], sound_of: SoundOf, longest: int = 
         Section("results", "Results", tables.results_section(experiments)),
         Section("comparison", "Comparison", tables.comparison_section(experiments)),
         Section("latency", "Emission latency (ms)", tables.latency_section(experiments)),
+        Section("compact", "Compact networks", compact_section(experiments)),
         Section("sessions", "Streaming sessions", tables.session_section(experiments)),
         Section("figures", "Figures", figures_section(experiments)),
         Section("errors", "Most frequent errors", tables.errors_section(experiments)),

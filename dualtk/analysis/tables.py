@@ -147,9 +147,7 @@ def comparison_section(experiments: Sequence[Experiment]) -> str:
     if not rows:
         return ""
     header = ["set", "mode", "experiment", f"WER minus that of {experiments[0].name}", "chance to be better %"]
-    return "<p>Paired bootstrap: both systems resampled by the same draws of utterances.</p>" + table(
-        header, rows, True
-    )
+    return COMPARISON_NOTE + table(header, rows, cards=True)
 
 
 def errors_section(experiments: Sequence[Experiment]) -> str:

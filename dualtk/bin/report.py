@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -77,7 +78,7 @@ def load(folder: Path, name: str) -> Experiment:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such experiment folder")
     decoded = [Decoded(score, read_utterances(score.folder / UTTERANCE_FILE)) for score in read_scores(folder)]
-    config, metrics = folder / "config.yaml", folder / "metrics.jsonl"
+    config, metrics, extracted = (folder / name for name in ("config.yaml", "metrics.jsonl", "extract.json"))
     drawings = [
         Drawing(path.stem, path.read_text(encoding="utf-8"), path.with_suffix(".tsv").read_text(encoding="utf-8"))
         for path in sorted((folder / DRAWINGS).glob("*.svg"))
@@ -89,6 +90,7 @@ def load(folder: Path, name: str) -> Experiment:
         read_metrics(metrics) if metrics.is_file() else [],
         decoded,
         drawings,
+        json.loads(extracted.read_text(encoding="utf-8")) if extracted.is_file() else None,
     )
 
 

@@ -204,6 +204,20 @@ def test_several_experiments_side_by_side(experiments: list[Path], tmp_path: Pat
     assert page.count('<div class="utterance">') == 2
 
 
+def test_an_extracted_network_has_its_size_and_speed(experiments: list[Path], tmp_path: Path) -> None:
+    facts = {"mode": "streaming", "pattern": "2:4", "trained": True, "int8": False, "sparsity": 0.5}
+    facts |= {"kept_parameters": 500_000, "parameters": 1_000_000, "size": 2_150_000, "full_size": 4_000_000}
+    extracted = tmp_path / "compact"
+    shutil.copytree(experiments[1], extracted)
+    (extracted / "extract.json").write_text(json.dumps({**facts, "speed": {"float32": 0.1234}}))
+    assert report.main([str(experiments[0]), "--out", str(tmp_path / "without.html")]) == 0
+    assert "Compact networks" not in (tmp_path / "without.html").read_text()
+    assert report.main([str(experiments[0]), str(extracted), "--out", str(tmp_path / "with.html")]) == 0
+    page = (tmp_path / "with.html").read_text()
+    section = page[page.index('<section id="compact">') :].split("</section>")[0]
+    assert all(f"<span>{text}</span>" in section for text in ("compact", "2:4", "500 k", "2.15", "4.00", "0.1234"))
+
+
 def test_reports_the_same_twice(experiments: list[Path], tmp_path: Path) -> None:
     for name in ("a", "b"):
         report.main([str(experiments[0]), "--out", str(tmp_path / name)])
