@@ -95,10 +95,13 @@ class Objective(nn.Module):
         self.augment = augment
         self.seed = seed
 
-    @property
-    def draws_passes(self) -> bool:
-        """Whether some steps leave out some passes."""
-        return self.sampling is not None or self.sandwich
+    def draws_passes(self, step: int) -> bool:
+        """Whether steps such as `step` leave out some passes."""
+        return self.sandwich or self._samples(step)
+
+    def _samples(self, step: int) -> bool:
+        """Whether `step` runs one pass that is drawn."""
+        return self.sampling is not None and (self.sampling_steps is None or step < self.sampling_steps)
 
     @property
     def settled_step(self) -> int:
@@ -155,9 +158,7 @@ class Objective(nn.Module):
         if self.sandwich:
             chosen = sandwich([plan.mode for plan in self.passes], self.seed, step)
             return [plan for plan in self.passes if plan.mode in chosen]
-        if self.sampling is None:
-            return self.passes
-        if self.sampling_steps is not None and step >= self.sampling_steps:
+        if self.sampling is None or not self._samples(step):
             return self.passes
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         weights = torch.tensor([self.sampling[plan.mode.name] for plan in self.passes])

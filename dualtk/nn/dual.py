@@ -77,11 +77,13 @@ class DualConv1d(nn.Module):
         return self._convolve(window, mode), window[:, window.shape[1] - self.left_frames :]
 
     def _convolve(self, x: Tensor, mode: Mode) -> Tensor:
-        weight = self.weight if mode.full_context else self.weight[:, :, : (self.kernel + 1) // 2]
+        taps = self.kernel if mode.full_context else (self.kernel + 1) // 2
+        # Two views, not one: the gradient then has the strides of the parameter, as DDP's buckets want it.
+        weight = self.weight.view(self.channels, self.kernel)[:, :taps].unsqueeze(1).unsqueeze(1)
         # As a picture one frame high, (B, T, D) already lies in memory as a channels-last convolution wants it:
         # no copy either way, and three times as fast on a CPU as conv1d.
         picture = x.transpose(1, 2).unsqueeze(2)  # (B, T, D) -> (B, D, 1, T)
-        output = F.conv2d(picture, weight.unsqueeze(2), self.bias, stride=(1, self.stride), groups=self.channels)
+        output = F.conv2d(picture, weight, self.bias, stride=(1, self.stride), groups=self.channels)
         return output.squeeze(2).transpose(1, 2)  # (B, D, 1, T) -> (B, T, D)
 
 

@@ -44,7 +44,8 @@ class Stepper:
         meter: Meter,
     ) -> None:
         self.objective = objective
-        self.wrapped: nn.Module = world.wrap(objective, find_unused=objective.draws_passes)
+        self._wrapped: nn.Module | None = None
+        self._drawing = False
         self.optimizer = optimizer
         self.schedule = schedule
         self.section = section
@@ -61,12 +62,12 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        self.wrapped.train()
+        wrapped = self._wrap(position.step).train()
         # Norm statistics move in the forward pass, before it is known whether the step counts.
         buffers = {name: buffer.clone() for name, buffer in self.objective.named_buffers()}
         for index, batch in enumerate(batches):
-            with self._sync(last=index == len(batches) - 1):
-                loss = self._forward(batch, position.step)
+            with _sync(wrapped, last=index == len(batches) - 1):
+                loss = self._forward(wrapped, batch, position.step)
                 if self.world.any(not bool(torch.isfinite(loss.total))):
                     return self._skip(batch, loss, buffers, position)
                 torch.autograd.backward(self.scaler.scale(loss.total / len(batches)))
@@ -82,17 +83,19 @@ class Stepper:
         self.meter.add({"gradient_norm": norm})
         return True
 
-    def _sync(self, last: bool) -> contextlib.AbstractContextManager[None]:
-        """Gradients travel between processes with the last batch of a step only."""
-        if last or not isinstance(self.wrapped, DistributedDataParallel):
-            return contextlib.nullcontext()
-        return self.wrapped.no_sync()
+    def _wrap(self, step: int) -> nn.Module:
+        """The objective, under DDP with several processes; anew where steps begin or cease to draw passes."""
+        drawing = self.objective.draws_passes(step)
+        if self._wrapped is None or drawing != self._drawing:
+            self._wrapped = None  # an old DDP would go on gathering gradients
+            self._wrapped, self._drawing = self.world.wrap(self.objective, find_unused=drawing), drawing
+        return self._wrapped
 
-    def _forward(self, batch: Batch, step: int) -> StepLoss:
+    def _forward(self, wrapped: nn.Module, batch: Batch, step: int) -> StepLoss:
         batch = batch.to(self.world.device)
         kind = torch.float16 if self.section.precision == "float16" else torch.bfloat16
         with torch.autocast(self.world.device.type, dtype=kind, enabled=self.section.precision != "float32"):
-            loss: StepLoss = self.wrapped(batch.feats, batch.feat_lengths, batch.targets, batch.target_lengths, step)
+            loss: StepLoss = wrapped(batch.feats, batch.feat_lengths, batch.targets, batch.target_lengths, step)
         return loss
 
     def _skip(self, batch: Batch, loss: StepLoss, buffers: dict[str, Tensor], position: Position) -> bool:
@@ -110,3 +113,10 @@ class Stepper:
         if position.bad_steps >= self.section.max_bad_steps:
             raise InputError(f"{position.bad_steps} steps in a row without a finite loss; {line}")
         return False
+
+
+def _sync(wrapped: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
+    """Gradients travel between processes with the last batch of a step only."""
+    if last or not isinstance(wrapped, DistributedDataParallel):
+        return contextlib.nullcontext()
+    return wrapped.no_sync()
