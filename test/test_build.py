@@ -22,7 +22,7 @@ from dualtk.train.optim import build_optimizer, build_schedule
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted(ROOT.glob("egs/*/*/conf/*.yaml"))
-STEPS = (0, 3, 50, 700, 3000, 5000, 8000, 60000)
+STEPS = (3, 50, *range(0, 12_000, 500), 60_000)
 
 
 def build(config: Config) -> Any:
