@@ -49,7 +49,8 @@ class Limits:
 
     Attributes:
         symbols_per_frame: labels that one encoder frame may emit.
-        symbols_per_utterance: labels in all; None for no limit but the one per frame.
+        symbols_per_utterance: labels in all; None for no limit but the one per frame. A hypothesis that has them takes
+            blank in every frame that is left.
     """
 
     symbols_per_frame: int = 5

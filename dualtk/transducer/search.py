@@ -152,9 +152,13 @@ class GreedySearch:
         times = (start.unsqueeze(1) + torch.arange(block, device=projected.device)).clamp(max=projected.size(1) - 1)
         logits = self.joiner(projected[index.unsqueeze(1), times], output[index].unsqueeze(1))  # (R, K, V)
         best, tokens = logits.max(-1)
-        log_probs = best - logits.logsumexp(-1)
-        for row, row_tokens, row_log_probs in zip(rows, tokens.tolist(), log_probs.tolist()):
-            row.move(row_tokens, row_log_probs, self.limits)
+        total = logits.logsumexp(-1)
+        log_probs, blanks = best - total, logits[..., BLANK] - total
+        for number, (row, row_tokens, row_log_probs) in enumerate(zip(rows, tokens.tolist(), log_probs.tolist())):
+            if self.limits.is_full(len(row.stream.hypothesis.tokens)):
+                row.pass_by(blanks[number].tolist())
+            else:
+                row.move(row_tokens, row_log_probs, self.limits)
 
 
 @dataclass
@@ -172,8 +176,6 @@ class _Row:
         """Past the blanks that come first in the best `tokens` of the frames from `position` on, and the label then."""
         hypothesis = self.stream.hypothesis
         self.token = BLANK
-        if limits.is_full(len(hypothesis.tokens)):
-            self.position = self.length
         for token, log_prob in zip(tokens[: self.length - self.position], log_probs):
             hypothesis.score += log_prob
             if token == BLANK:
@@ -187,6 +189,14 @@ class _Row:
                 self.position += 1
                 self.num_symbols = 0
             return
+
+    def pass_by(self, blanks: list[float]) -> None:
+        """Past frames with the log-probabilities `blanks`, which may emit nothing more but must be paid for."""
+        passed = blanks[: self.length - self.position]
+        self.stream.hypothesis.score += sum(passed)
+        self.position += len(passed)
+        self.token = BLANK
+        self.num_symbols = 0
 
 
 def greedy(

@@ -63,6 +63,16 @@ def test_a_decoding_is_consistent(exp, data, tmp_path) -> None:
     }
 
 
+@pytest.mark.parametrize("limits", [(), ("--max-length", 30)], ids=["free", "limited"])
+def test_a_beam_scores_no_less_than_greedy_search(exp, data, tmp_path, limits) -> None:
+    for name, beam in (("greedy", 1), ("beam", 4)):
+        assert call(exp, data, tmp_path / name, "--mode", "full", "--beam", beam, *limits) == 0
+    greedy, beam = scores(tmp_path / "greedy"), scores(tmp_path / "beam")
+    assert len(greedy) == 7
+    assert all(beam[utterance] >= score - 1e-3 for utterance, score in greedy.items())
+    assert sum(beam.values()) > sum(greedy.values()) + 0.1
+
+
 def test_a_language_model_is_consulted_and_its_change_noticed(exp, data, tmp_path) -> None:
     pieces = Wordpieces(exp / "lang").pieces
     path, out = tmp_path / "lm.arpa", tmp_path / "out"

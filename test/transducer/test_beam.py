@@ -16,7 +16,7 @@ from dualtk.data.stream import FbankStream
 from dualtk.modes import streaming
 from dualtk.transducer.beam import BeamSearch, beam_search
 from dualtk.transducer.hypothesis import Hypothesis, Limits
-from dualtk.transducer.search import GreedySearch, greedy
+from dualtk.transducer.search import GreedySearch
 from dualtk.transducer.session import Recognizer
 
 ADAPTER = Path(__file__).resolve().parents[2] / "tools/bench/torchaudio_rnnt.py"
@@ -32,9 +32,12 @@ def networks():
 
 def test_a_beam_of_one_is_greedy() -> None:
     for parts, (frames, lengths) in networks():
-        for limit in (1, 3):
-            found = beam_search(BeamSearch(*parts, 1, Limits(limit)), frames, lengths)
-            for (one,), expected in zip(found, greedy(*parts, frames, lengths, limit), strict=True):
+        for limits in (Limits(1), Limits(3), Limits(3, 4)):
+            found = beam_search(BeamSearch(*parts, 1, limits), frames, lengths)
+            search = GreedySearch(*parts, limits)
+            streams = search.start(len(frames))
+            search.advance(frames, lengths, streams)
+            for (one,), expected in zip(found, (stream.hypothesis for stream in streams), strict=True):
                 assert (one.tokens, one.frames) == (expected.tokens, expected.frames)
                 assert one.score == pytest.approx(expected.score, abs=1e-4)
                 assert one.log_probs == pytest.approx(expected.log_probs, abs=1e-4)

@@ -15,14 +15,19 @@ from dualtk.transducer.search import GreedySearch, greedy
 
 
 @torch.no_grad()
-def one_at_a_time(predictor, joiner: TanhJoiner, frames: Tensor, length: int, max_symbols: int) -> Hypothesis:
+def one_at_a_time(
+    predictor, joiner: TanhJoiner, frames: Tensor, length: int, max_symbols: int, max_length: int = 10**9
+) -> Hypothesis:
     """Greedy search of one utterance (T, D) as its definition reads."""
     found = Hypothesis()
     output, state = predictor.step(torch.tensor([-1]), predictor.init_state(1))
     for t in range(length):
         for _ in range(max_symbols):
             logits = joiner(joiner.encoder(frames[t : t + 1]), joiner.predictor(output))
-            log_prob, token = logits.log_softmax(-1).max(-1)
+            log_probs = logits.log_softmax(-1)
+            log_prob, token = (
+                log_probs.max(-1) if len(found.tokens) < max_length else (log_probs[:, 0], torch.tensor([0]))
+            )
             found.score += float(log_prob)
             if int(token) == 0:
                 break
@@ -47,6 +52,19 @@ def test_a_batch_equals_one_frame_at_a_time(seed: int, predictor: str, max_symbo
     assert sum(len(one.tokens) for one in found) > 5
     for row, one in enumerate(found):
         assert_same(one, one_at_a_time(*parts, frames[row], int(lengths[row]), max_symbols))
+
+
+@pytest.mark.parametrize("max_length", [0, 3, 9])
+def test_a_full_hypothesis_takes_blank_in_all_other_frames(max_length: int) -> None:
+    parts = search_parts(seed=1)
+    frames, lengths = random_frames(seed=1)
+    search = GreedySearch(*parts, Limits(2, max_length))
+    streams = search.start(len(frames))
+    search.advance(frames, lengths, streams)
+    found = [search.nbest(stream)[0] for stream in streams]
+    assert max(len(one.tokens) for one in found) == max_length
+    for row, one in enumerate(found):
+        assert_same(one, one_at_a_time(*parts, frames[row], int(lengths[row]), 2, max_length))
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 40])
