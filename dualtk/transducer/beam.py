@@ -254,9 +254,8 @@ class BeamSearch:
         scored = self._score(projected, rows, parents, where)
         position = 0
         for beam, frame in zip(beams, frames):
-            extended: list[Candidate] = []
+            extended = self._children(beam.searching, frame, scored, position)
             for candidate in beam.searching:
-                extended += self._children(candidate, frame, scored, position)
                 beam.finish(candidate, candidate.score + scored.blank[position])
                 position += 1
             beam.prune(extended)
@@ -275,17 +274,26 @@ class BeamSearch:
         own = labels.gather(1, tokens)
         return _Scored(log_probs[:, BLANK].tolist(), (tokens + BLANK + 1).tolist(), best.tolist(), own.tolist())
 
-    def _children(self, parent: Candidate, frame: int, scored: _Scored, position: int) -> list[Candidate]:
-        """`parent` with one more label; their rows are those of the parent until they are predicted."""
-        if self.limits.is_full(parent.num_tokens):
-            return []
+    def _children(self, parents: list[Candidate], frame: int, scored: _Scored, first: int) -> list[Candidate]:
+        """The best of `parents` with one more label; their rows are those of the parents until they are predicted.
+
+        `first` is the place of the first parent in `scored`.
+        """
+        found = (
+            (parent.score + fused, -number, -rank)
+            for number, parent in enumerate(parents)
+            if not self.limits.is_full(parent.num_tokens)
+            for rank, fused in enumerate(scored.fused[first + number])
+        )
         children = []
-        for token, fused, own in zip(scored.tokens[position], scored.fused[position], scored.own[position]):
+        for score, number, rank in nlargest(self.beam, found):
+            parent, position = parents[-number], first - number
+            token, fused = scored.tokens[position][-rank], scored.fused[position][-rank]
             children.append(
                 Candidate(
-                    score=parent.score + fused,
+                    score=score,
                     key=(parent.key * 1_000_003 + token + 1) % KEY_PRIME,
-                    path=Emission(parent.path, token, frame, own),
+                    path=Emission(parent.path, token, frame, scored.own[position][-rank]),
                     best=parent.best + fused,
                     num_tokens=parent.num_tokens + 1,
                     row=parent.row,

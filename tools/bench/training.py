@@ -42,6 +42,8 @@ TERMS = {
     "hidden vectors": "name: hidden, student: streaming, teacher: full",
     "heads": "name: heads, student: streaming, teacher: full",
 }
+SHARED = """What a joint step computes once (features, augmentation, the predictor with its half of the joiner) is small
+here beside two encoders and two joiners, and the KL comes on top."""
 CODERT_TERM = "name: encoder_logits, student: streaming, teacher: teacher"
 
 Step = Callable[[], None]
@@ -216,11 +218,12 @@ def main() -> int:
         options.rounds,
         torch.device(options.device),
     )
-    joint = configuration.load(options.config)
+    joint = configuration.with_overrides(configuration.load(options.config), ["sampling=null", "sampling_steps=null"])
     lines = ["| | joint | single | ratio | target |", "| --- | --- | --- | --- | --- |", *joint_rows(joint, setting)]
     lines += ["", "| term | extra time of the joint step | extra peak memory |", "| --- | --- | --- |"]
     lines += term_rows(joint, TERMS, setting)
     lines += term_rows(configuration.load(options.codert), {"encoder logits (CoDERT)": CODERT_TERM}, setting)
+    lines += ["", SHARED]
     text = describe(options.config, setting) + "\n".join(lines) + "\n"
     print(text)
     if options.write:
