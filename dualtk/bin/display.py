@@ -56,15 +56,18 @@ class TextDisplay:
     Args:
         output: where to.
         with_names: whether lines begin with the name of the recording.
+        with_modes: whether the line of a pass says its mode.
     """
 
-    def __init__(self, output: TextIO, with_names: bool) -> None:
+    def __init__(self, output: TextIO, with_names: bool, with_modes: bool = False) -> None:
         self.output = output
         self.with_names = with_names
+        self.with_modes = with_modes
         self.rewrites = output.isatty()
 
-    def _line(self, name: str, text: str) -> str:
-        return f"{name}: {text}" if self.with_names else text
+    def _line(self, name: str, text: str, mode: str = "") -> str:
+        source = " ".join(([name] if self.with_names else []) + ([mode] if self.with_modes and mode else []))
+        return f"{source}: {text}" if source else text
 
     def partial(self, name: str, text: str, heard: float) -> None:
         """See `Display.partial`."""
@@ -77,7 +80,7 @@ class TextDisplay:
     def final(self, transcript: Transcript) -> None:
         """See `Display.final`."""
         self.clear()
-        self._write(self._line(transcript.name, transcript.text) + "\n")
+        self._write(self._line(transcript.name, transcript.text, transcript.mode) + "\n")
 
     def clear(self) -> None:
         """See `Display.clear`."""

@@ -202,7 +202,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     transcriber = load(options)
-    display: Display = JsonDisplay(sys.stdout) if options.json else TextDisplay(sys.stdout, len(options.files) > 1)
+    in_words = TextDisplay(sys.stdout, len(options.files) > 1, options.mode == TWO_PASS)
+    display: Display = JsonDisplay(sys.stdout) if options.json else in_words
     status = 0
     for name in options.files:
         pieces = raw_pieces(sys.stdin.buffer, PIECE_SECONDS) if name == "-" else file_pieces(Path(name), PIECE_SECONDS)

@@ -62,6 +62,15 @@ def test_text_is_that_of_whole_utterance_decoding(exp, audio, capsys, mode: str)
     assert len(expected[0]) > len(str(files[0])) + 10, "a network that says nothing proves nothing"
 
 
+def test_two_passes_say_their_modes(exp, audio, capsys) -> None:
+    path = audio / "0.wav"
+    assert call(exp, "--mode", "two-pass", path) == 0
+    texts = [f"{mode}: {expected_text(exp, path, mode)}" for mode in ("streaming", "full")]
+    assert capsys.readouterr().out.splitlines() == texts
+    assert call(exp, "--mode", "two-pass", path, path) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{path} {text}" for text in texts] * 2
+
+
 def test_two_passes_as_json(exp, audio, capsys) -> None:
     path = audio / "0.wav"
     assert call(exp, "--mode", "two-pass", "--json", path) == 0
