@@ -221,12 +221,22 @@ def finish_gradients(sums: JointGradients, inputs: JointInputs) -> JointGradient
 
 def choose_engine(backend: str, inputs: JointInputs, chunk: int | None) -> JointEngine:
     """Return the engine for these inputs: compiled for float32 on the CPU unless plain torch is asked for."""
+    if can_compile(backend, inputs):
+        from dualtk.transducer.backends.numba_joint import NumbaEngine
+
+        return NumbaEngine(chunk or compiled_chunk(inputs.vocabulary))
+    return TorchEngine.sized(inputs.encoder.device.type, inputs.vocabulary, chunk)
+
+
+def can_compile(backend: str, inputs: JointInputs) -> bool:
+    """Whether the compiled kernels may read these inputs: float32, on the CPU, and plain torch was not asked for."""
     device, dtype = inputs.encoder.device.type, torch.promote_types(inputs.encoder.dtype, torch.float32)
     tensors = (inputs.encoder, inputs.predictor, inputs.weight, inputs.bias)
     all_float32 = all(x is None or x.dtype == torch.float32 for x in tensors)
-    compiled = choose(backend, device, dtype).name != "torch" and not NumbaBackend().unusable()
-    if compiled and device == "cpu" and all_float32:
-        from dualtk.transducer.backends.numba_joint import NumbaEngine
+    wanted = choose(backend, device, dtype).name != "torch"
+    return wanted and device == "cpu" and all_float32 and not NumbaBackend().unusable()
 
-        return NumbaEngine(chunk or max(256, (1 << 19) // inputs.vocabulary))
-    return TorchEngine.sized(device, inputs.vocabulary, chunk)
+
+def compiled_chunk(vocabulary: int) -> int:
+    """Cells whose logits fill half a megabyte, a share of one core's cache; fewer than 256 starve matrix products."""
+    return max(256, (1 << 17) // vocabulary)

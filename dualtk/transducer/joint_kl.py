@@ -11,14 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from dualtk.transducer.cell_list import CellList, make_cell_list
 from dualtk.transducer.joint import JointInputs
-from dualtk.transducer.joint_engine import TorchEngine, add_gradients, chunks, finish_gradients, start_gradients
+from dualtk.transducer.joint_engine import (
+    JointGradients,
+    TorchEngine,
+    add_gradients,
+    can_compile,
+    chunks,
+    compiled_chunk,
+    finish_gradients,
+    start_gradients,
+)
 from dualtk.transducer.precision import without_autocast
 
 
@@ -51,6 +60,7 @@ def joint_kl(
     ranges: Tensor | None = None,
     softening: Softening | None = None,
     chunk: int | None = None,
+    backend: str = "auto",
 ) -> Tensor:
     """KL(teacher || student) of each cell, (B, T, S), zero beyond an utterance; the gradient stops at the teacher.
 
@@ -62,6 +72,7 @@ def joint_kl(
         ranges: (B, T, S) label positions to compare; None: all.
         softening: temperature and top-k; None: neither.
         chunk: number of cells whose logits exist at the same time; None: chosen for the device.
+        backend: a name from `backends()`; "torch" keeps to plain torch.
     """
     if student.vocabulary != teacher.vocabulary:
         raise ValueError(f"vocabularies differ: student {student.vocabulary}, teacher {teacher.vocabulary}")
@@ -71,10 +82,62 @@ def joint_kl(
     batch, num_positions = student.predictor.shape[:2]
     labels = torch.zeros(batch, num_positions - 1, dtype=torch.int64, device=student.encoder.device)
     cells = make_cell_list(labels, logit_lengths, target_lengths, student.encoder.shape[1], ranges)
-    engine = TorchEngine.sized(student.encoder.device.type, student.vocabulary, chunk)
-    fixed = _Fixed(teacher.detach(), cells, softening or Softening(), engine.chunk, student.activation)
-    kl: Tensor = _joint_kl(student.encoder, student.predictor, student.weight, student.bias, fixed)
+    engine = _choose_engine(backend, student, teacher, softening or Softening(), chunk)
+    kl: Tensor = _joint_kl(
+        student.encoder,
+        student.predictor,
+        student.weight,
+        student.bias,
+        _Fixed(teacher.detach(), cells, engine, student.activation),
+    )
     return kl
+
+
+class KLEngine(Protocol):
+    """Computes the divergence of cells and its gradient."""
+
+    def forward(self, student: JointInputs, teacher: JointInputs, cells: CellList) -> Tensor:
+        """KL (N,) of all cells, in at least float32."""
+
+    def backward(self, student: JointInputs, teacher: JointInputs, cells: CellList, weight: Tensor) -> JointGradients:
+        """Gradients of the student's inputs, given those of each cell's KL, `weight` (N,)."""
+
+
+def _choose_engine(
+    backend: str, student: JointInputs, teacher: JointInputs, softening: Softening, chunk: int | None
+) -> KLEngine:
+    every_class = softening.top_k is None or softening.top_k >= student.vocabulary
+    if every_class and can_compile(backend, student) and can_compile(backend, teacher):
+        from dualtk.transducer.backends.numba_kl import NumbaKL
+
+        return NumbaKL(softening.temperature, chunk or compiled_chunk(student.vocabulary))
+    engine = TorchEngine.sized(student.encoder.device.type, student.vocabulary, chunk)
+    return TorchKL(softening, engine.chunk)
+
+
+@dataclass(frozen=True)
+class TorchKL:
+    """Plain torch, for every device, dtype and softening."""
+
+    softening: Softening
+    chunk: int
+
+    def forward(self, student: JointInputs, teacher: JointInputs, cells: CellList) -> Tensor:
+        """See `KLEngine`."""
+        dtype = torch.promote_types(student.encoder.dtype, torch.float32)
+        parts = [torch.zeros(0, dtype=dtype, device=student.encoder.device)]
+        for ours, theirs in zip(chunks(student, cells, self.chunk), chunks(teacher, cells, self.chunk)):
+            parts.append(_compare(ours.logits, theirs.logits, self.softening).kl)
+        return torch.cat(parts)
+
+    def backward(self, student: JointInputs, teacher: JointInputs, cells: CellList, weight: Tensor) -> JointGradients:
+        """See `KLEngine`."""
+        sums = start_gradients(student, torch.promote_types(student.encoder.dtype, torch.float32))
+        for ours, theirs in zip(chunks(student, cells, self.chunk), chunks(teacher, cells, self.chunk)):
+            grad = _compare(ours.logits, theirs.logits, self.softening).pull
+            grad = grad * (weight[ours.cells] / self.softening.temperature).unsqueeze(1)
+            add_gradients(sums, student, ours, grad)
+        return finish_gradients(sums, student)
 
 
 @dataclass(frozen=True)
@@ -83,8 +146,7 @@ class _Fixed:
 
     teacher: JointInputs
     cells: CellList
-    softening: Softening
-    chunk: int
+    engine: KLEngine
     activation: str
 
 
@@ -97,24 +159,14 @@ class _JointKL(torch.autograd.Function):
         student = JointInputs(encoder, predictor, weight, bias, fixed.activation)
         ctx.save_for_backward(encoder, predictor, weight, bias)
         ctx.fixed = fixed
-        parts = [torch.zeros(0, dtype=torch.promote_types(encoder.dtype, torch.float32), device=encoder.device)]
-        pairs = zip(chunks(student, fixed.cells, fixed.chunk), chunks(fixed.teacher, fixed.cells, fixed.chunk))
-        for ours, theirs in pairs:
-            parts.append(_compare(ours.logits, theirs.logits, fixed.softening).kl)
-        return fixed.cells.dense(torch.cat(parts), 0.0)
+        return fixed.cells.dense(fixed.engine.forward(student, fixed.teacher, fixed.cells), 0.0)
 
     @staticmethod
     def backward(ctx: Any, grad_kl: Tensor) -> Any:
         fixed: _Fixed = ctx.fixed
         encoder, predictor, weight, bias = ctx.saved_tensors
         student = JointInputs(encoder, predictor, weight, bias, fixed.activation)
-        weight_of_cell = fixed.cells.flat(grad_kl) / fixed.softening.temperature
-        sums = start_gradients(student, torch.promote_types(student.encoder.dtype, torch.float32))
-        pairs = zip(chunks(student, fixed.cells, fixed.chunk), chunks(fixed.teacher, fixed.cells, fixed.chunk))
-        for ours, theirs in pairs:
-            grad = _compare(ours.logits, theirs.logits, fixed.softening).pull
-            add_gradients(sums, student, ours, grad * weight_of_cell[ours.cells].unsqueeze(1))
-        found = finish_gradients(sums, student)
+        found = fixed.engine.backward(student, fixed.teacher, fixed.cells, fixed.cells.flat(grad_kl))
         return found.encoder, found.predictor, found.weight, found.bias, None
 
 

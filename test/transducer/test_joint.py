@@ -189,8 +189,14 @@ def test_equal_inputs_give_equal_results_with_two_threads(make_batch):
     inputs = random_inputs(batch, 16, 40)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
+    teacher = JointInputs(*random_inputs(batch, 16, 40, seed=1))
+
+    def gradients():
+        loss = joint_lattice(*inputs, *batch.args, chunk=64).loss()
+        return torch.autograd.grad(loss + joint_kl(JointInputs(*inputs), teacher, *batch.args[1:]).sum(), inputs)
+
     try:
-        runs = [torch.autograd.grad(joint_lattice(*inputs, *batch.args, chunk=64).loss(), inputs) for _ in range(3)]
+        runs = [gradients() for _ in range(3)]
     finally:
         torch.set_num_threads(threads)
     for run in runs[1:]:
@@ -271,3 +277,63 @@ def test_kl_gradient_by_finite_differences(make_batch, top_k):
     kl(*inputs).sum().backward()
     assert teacher.weight is not None
     assert teacher.weight.grad is None
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+@pytest.mark.parametrize("layers", [(True, True), (False, False), (False, True)])
+@pytest.mark.parametrize("chunk", [4, None])
+def test_compiled_kl_is_that_of_torch(make_batch, temperature, activation, layers, chunk):
+    batch = make_batch()
+    sides = [random_inputs(batch, 5 if layer else 6, seed=k, layer=layer) for k, layer in enumerate(layers)]
+    cell_weight = torch.rand(3, 7, 5)
+    cell_weight[0, 2] = 0.0  # as where a cell is not compared
+
+    def kl(dtype, backend):
+        student, teacher = ([None if x is None else x.detach().to(dtype) for x in side] for side in sides)
+        leaves = [x.requires_grad_() for x in student if x is not None]
+        inputs = (JointInputs(*side, activation=activation) for side in (student, teacher))
+        softening = Softening(temperature)
+        found = joint_kl(*inputs, *batch.args[1:], softening=softening, chunk=chunk, backend=backend)
+        return found, *torch.autograd.grad((found * cell_weight).sum(), leaves)
+
+    for ours, expected in zip(kl(torch.float32, "numba"), kl(torch.float64, "torch"), strict=True):
+        torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=2e-6)
+
+
+def test_compiled_kl_of_certain_networks_is_finite(make_batch):
+    batch = make_batch()
+    student, teacher = ([1e4 * x.detach() for x in random_inputs(batch, 6, seed=k, layer=False)[:2]] for k in (0, 1))
+    leaves = [x.requires_grad_() for x in student]
+    inputs = (JointInputs(*side, activation="identity") for side in (student, teacher))
+    found = joint_kl(*inputs, *batch.args[1:], backend="numba")
+    assert found.isfinite().all()
+    assert all(grad.isfinite().all() for grad in torch.autograd.grad(found.sum(), leaves))
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_nan_of_one_utterance_reaches_no_other_divergence(make_batch, backend):
+    batch = make_batch()
+    healthy, teacher = (random_inputs(batch, seed=k) for k in (0, 1))
+    broken = [x.detach().clone().requires_grad_() for x in healthy]
+    with torch.no_grad():
+        broken[0][1, 0, 0] = float("nan")
+
+    def kl(student):
+        inputs = (JointInputs(*side) for side in (student, teacher))
+        found = joint_kl(*inputs, *batch.args[1:], backend=backend)
+        return found, *torch.autograd.grad(found.sum(), student[:2])
+
+    for ours, expected in zip(kl(broken), kl(healthy), strict=True):
+        assert ours[1].isnan().any()
+        torch.testing.assert_close(ours[[0, 2]], expected[[0, 2]])
+
+
+def test_kl_of_an_empty_batch():
+    encoder, predictor, weight = torch.zeros(0, 5, 4, requires_grad=True), torch.zeros(0, 3, 4), torch.zeros(6, 4)
+    lengths = torch.zeros(0, dtype=torch.int64)
+    inputs = JointInputs(encoder, predictor, weight)
+    found = joint_kl(inputs, inputs, lengths, lengths)
+    found.sum().backward()
+    assert found.shape == (0, 5, 3)
+    assert encoder.grad.shape == (0, 5, 4)

@@ -233,3 +233,22 @@ def test_pruned_loss_counts_the_paths_inside_its_ranges(make_batch, list_paths, 
         label = label.masked_fill(~(kept[:, :labels] & kept[:, 1 : labels + 1]), float("-inf"))
         paths = list_paths(blank, label, frames, labels)
         torch.testing.assert_close(costs[b], -torch.stack(list(paths.values())).logsumexp(0))
+
+
+def test_equal_inputs_give_equal_results_with_two_threads(make_batch):
+    batch = make_batch(5, 60, 20, 50)
+    am, lm = batch.logits[:, :, 0].clone().requires_grad_(), batch.logits[:, 0].clone().requires_grad_()
+    logits = batch.logits.clone().requires_grad_()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+
+    def gradients():
+        loss = rnnt_loss(logits, *batch.args) + rnnt_loss_simple(am, lm, *batch.args, lm_scale=0.25)
+        return loss, *torch.autograd.grad(loss, (logits, am, lm))
+
+    try:
+        first, *others = [gradients() for _ in range(4)]
+    finally:
+        torch.set_num_threads(threads)
+    for other in others:
+        assert all(torch.equal(x, y) for x, y in zip(first, other, strict=True))

@@ -162,3 +162,44 @@ def scatter_hidden(
             left[j] += row[j]
         for j in range(row.shape[0]):
             right[j] += row[j]
+
+
+@kernel
+def normalise_row(row: Array, scale: np.float32) -> None:
+    """Replace a row by its log-probabilities after multiplication by `scale`."""
+    if scale != np.float32(1.0):
+        for j in range(row.shape[0]):
+            row[j] *= scale
+    high = row_max(row)
+    low = np.log(sum_exp(row, high))
+    for j in range(row.shape[0]):
+        row[j] = (row[j] - high) - low
+
+
+@summing_kernel
+def divergence(ours: Array, theirs: Array) -> np.float32:
+    """Sum of exp(theirs) * (theirs - ours)."""
+    total = np.float32(0.0)
+    for j in range(ours.shape[0]):
+        total += exp32(theirs[j]) * (theirs[j] - ours[j])
+    return total
+
+
+@kernel
+def divergence_rows(ours: Array, theirs: Array, scale: float, out: Array) -> None:
+    """KL(theirs || ours) of each row of logits (R, V), both multiplied by `scale`; overwrites the logits."""
+    for r in range(out.shape[0]):
+        normalise_row(ours[r], np.float32(scale))
+        normalise_row(theirs[r], np.float32(scale))
+        out[r] = divergence(ours[r], theirs[r])
+
+
+@kernel
+def divergence_gradient_rows(ours: Array, theirs: Array, scale: float, weight: Array) -> None:
+    """Replace our logits (R, V) by weight times the gradient of KL(theirs || ours) with respect to scaled logits."""
+    for r in range(weight.shape[0]):
+        normalise_row(ours[r], np.float32(scale))
+        normalise_row(theirs[r], np.float32(scale))
+        left, right = ours[r], theirs[r]
+        for j in range(left.shape[0]):
+            left[j] = weight[r] * (exp32(left[j]) - exp32(right[j]))

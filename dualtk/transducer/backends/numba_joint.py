@@ -7,7 +7,7 @@ Axes: B batch, T frames, U labels, J joiner width, V vocabulary, N cells of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,10 @@ _ACTIVATION = {"identity": 0, "tanh": 1, "relu": 2}
 
 
 class Workspace:
-    """The buffers of one thread: hidden (C, J), logits (C, V) and their gradients, used again for every chunk."""
+    """The buffers of one thread, used again for every chunk: hidden (C, J), its gradient, and logits (C, V).
+
+    The gradient of the logits takes their place, which spares the cache.
+    """
 
     def __init__(self, inputs: JointInputs, cells: CellList, chunk: int) -> None:
         self.encoder = inputs.encoder.detach().flatten(0, 1).contiguous()
@@ -41,7 +44,6 @@ class Workspace:
         self._hidden = empty((chunk, width))
         self._grad_hidden = empty((chunk, width))
         self._logits = self._hidden if self.weight is None else empty((chunk, self.weight.shape[0]))
-        self._grad_logits = empty(tuple(self._logits.shape))
 
     def hidden(self, start: int, stop: int) -> Tensor:
         """Activations of cells start..stop - 1."""
@@ -67,17 +69,30 @@ class Workspace:
 
     def grad_logits(self, logits: Tensor, start: int, stop: int, blank: int, scores: Sequence[kernels.Array]) -> Tensor:
         """Gradient of the same logits, given the normalisers of all cells and the gradients of their two scores."""
-        out = self._grad_logits[: stop - start]
+        out = self._grad_hidden[: stop - start] if self.weight is None else logits
         label = self.cells.label[start:stop].numpy()
         given = (x[start:stop] for x in scores)
         kernels.gradient_rows(logits.numpy(), label, blank, *given, out.numpy(), 0, stop - start)
         return out
 
-    def grad_hidden(self, grad_logits: Tensor) -> Tensor:
-        """Gradient of the activations."""
-        if self.weight is None:
-            return grad_logits
-        return torch.mm(grad_logits, self.weight, out=self._grad_hidden[: grad_logits.shape[0]])
+    def add_gradients(self, sums: JointGradients, hidden: Tensor, grad: Tensor, start: int, stop: int) -> None:
+        """Carry the gradient (C, V) of the logits of cells start..stop - 1 back to the inputs and add it to `sums`."""
+        grad_hidden = grad
+        if self.weight is not None:
+            assert sums.weight is not None
+            sums.weight.addmm_(grad.t(), hidden)
+            grad_hidden = torch.mm(grad, self.weight, out=self._grad_hidden[: stop - start])
+        if sums.bias is not None:
+            sums.bias.add_(grad.sum(0))
+        kernels.scatter_hidden(
+            grad_hidden.numpy(),
+            hidden.numpy(),
+            self.cells.frame[start:stop].numpy(),
+            self.cells.position[start:stop].numpy(),
+            self.activation,
+            sums.encoder.numpy(),
+            sums.predictor.numpy(),
+        )
 
 
 @dataclass(frozen=True)
@@ -121,46 +136,43 @@ class NumbaEngine:
         """
         kept = (~negligible(grad_blank, grad_label)).nonzero().flatten()
         cells = cells.select(kept)
-        frames = cells.frame.numpy()
         scores = [x[kept].numpy() for x in (normaliser, grad_blank, grad_label)]
-        total = start_gradients(inputs, torch.float32)
 
-        def run(first: int, last: int) -> JointGradients:
-            first, last = (int(np.searchsorted(frames, frames[x])) if x < len(frames) else x for x in (first, last))
-            sums = start_gradients(inputs, torch.float32)
-            sums = JointGradients(total.encoder, sums.predictor, sums.weight, sums.bias)  # frames are not shared
-            if first < last:
-                work = Workspace(inputs, cells, min(self.chunk, last - first))
-                with torch.no_grad():
-                    for start in range(first, last, self.chunk):
-                        self._add_chunk(work, sums, blank, scores, slice(start, min(start + self.chunk, last)))
-            return sums
+        def run(first: int, last: int, sums: JointGradients) -> None:
+            work = Workspace(inputs, cells, min(self.chunk, last - first))
+            for start in range(first, last, self.chunk):
+                stop = min(start + self.chunk, last)
+                hidden = work.hidden(start, stop)
+                grad = work.grad_logits(work.logits(hidden), start, stop, blank, scores)
+                work.add_gradients(sums, hidden, grad, start, stop)
 
-        if len(frames):
-            for sums in map_ranges(run, len(frames), parts=torch.get_num_threads()):
-                total.predictor.add_(sums.predictor)
-                if total.weight is not None and sums.weight is not None:
-                    total.weight.add_(sums.weight)
-                if total.bias is not None and sums.bias is not None:
-                    total.bias.add_(sums.bias)
-        return finish_gradients(total, inputs)
+        return sum_over_threads(inputs, cells, run)
 
-    def _add_chunk(
-        self, work: Workspace, sums: JointGradients, blank: int, scores: list[kernels.Array], part: slice
-    ) -> None:
-        cells = work.cells
-        hidden = work.hidden(part.start, part.stop)
-        grad = work.grad_logits(work.logits(hidden), part.start, part.stop, blank, scores)
-        if sums.weight is not None:
-            sums.weight.addmm_(grad.t(), hidden)
-        if sums.bias is not None:
-            sums.bias.add_(grad.sum(0))
-        kernels.scatter_hidden(
-            work.grad_hidden(grad).numpy(),
-            hidden.numpy(),
-            cells.frame[part].numpy(),
-            cells.position[part].numpy(),
-            work.activation,
-            sums.encoder.numpy(),
-            sums.predictor.numpy(),
-        )
+
+def sum_over_threads(
+    inputs: JointInputs, cells: CellList, run: Callable[[int, int, JointGradients], None]
+) -> JointGradients:
+    """Let `run(first, last, sums)` add the gradients of a share of the cells to its own sums, and add these in order.
+
+    A share begins and ends between frames, so that the gradient of the encoder side needs no second copy.
+    """
+    frames = cells.frame.numpy()
+    total = start_gradients(inputs, torch.float32)
+
+    def share(first: int, last: int) -> JointGradients:
+        first, last = (int(np.searchsorted(frames, frames[x])) if x < len(frames) else x for x in (first, last))
+        sums = start_gradients(inputs, torch.float32)
+        sums = JointGradients(total.encoder, sums.predictor, sums.weight, sums.bias)
+        if first < last:
+            with torch.no_grad():
+                run(first, last, sums)
+        return sums
+
+    if len(frames):
+        for sums in map_ranges(share, len(frames), parts=torch.get_num_threads()):
+            total.predictor.add_(sums.predictor)
+            if total.weight is not None and sums.weight is not None:
+                total.weight.add_(sums.weight)
+            if total.bias is not None and sums.bias is not None:
+                total.bias.add_(sums.bias)
+    return finish_gradients(total, inputs)
