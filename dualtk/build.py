@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from dualtk import config as configuration
 from dualtk.config import (
@@ -20,6 +20,7 @@ from dualtk.config import (
     LSTMPredictorConfig,
     ModelConfig,
     PredictorConfig,
+    RunConfig,
     SharedDecoderTeacherConfig,
     TanhJoinerConfig,
     TermConfig,
@@ -38,6 +39,7 @@ from dualtk.encoders.conformer import ConformerEncoder
 from dualtk.encoders.contextnet import ContextNetEncoder
 from dualtk.encoders.lstm import LSTMEncoder
 from dualtk.encoders.transformer import TransformerEncoder
+from dualtk.encoders.wav2vec import Wav2VecEncoder
 from dualtk.errors import InputError
 from dualtk.files import digest
 from dualtk.objective import Objective, PlannedPass
@@ -55,6 +57,7 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
     "contextnet": ContextNetEncoder,
     "transformer": TransformerEncoder,
     "lstm": LSTMEncoder,
+    "wav2vec": Wav2VecEncoder,
 }
 TERMS: dict[str, Callable[..., Term]] = {
     "three_way": ThreeWay,
@@ -137,6 +140,10 @@ def build_frozen_teacher(
         raise InputError(f"teacher.exp: {path}: not a trained network: {error}") from error
     if section.mode not in config.modes:
         raise InputError(f"teacher.mode: {section.exp} has no mode {section.mode}; its modes are {list(config.modes)}")
+    if config.features.kind != student.features.kind:
+        raise InputError(
+            f"teacher.exp: {section.exp} hears {config.features.kind}, the student {student.features.kind}"
+        )
     vocab_size, ours = tensors["predictor.embedding.weight"].shape[0], network.joiner.vocab_size
     if vocab_size != ours:
         raise InputError(f"teacher.exp: {section.exp} has {vocab_size} wordpieces, the student {ours}")
@@ -219,7 +226,7 @@ def build_term(section: TermConfig) -> WeightedTerm:
     )
 
 
-def build_pruner(config: Config, network: Transducer) -> Pruner | None:
+def build_pruner(config: RunConfig, network: nn.Module) -> Pruner | None:
     """What draws the masks of sparse modes, where there are any.
 
     Raises:
@@ -232,7 +239,8 @@ def build_pruner(config: Config, network: Transducer) -> Pruner | None:
                 raise InputError(f"modes.{mode.name}.sparsity: there is no section `pruning`")
         return None
     runs = [modes[one.mode] for one in config.passes]
-    if section.sandwich and (config.sampling is not None or sum(not mode.full_context for mode in runs) < 4):
+    sampled = isinstance(config, Config) and config.sampling is not None
+    if section.sandwich and (sampled or sum(not mode.full_context for mode in runs) < 4):
         raise InputError("pruning.sandwich: needs at least four streaming passes, and no sampling")
     return Pruner(
         network,
@@ -244,6 +252,12 @@ def build_pruner(config: Config, network: Transducer) -> Pruner | None:
     )
 
 
+def build_passes(config: RunConfig) -> list[PlannedPass]:
+    """The runs of the network in each step."""
+    modes = {mode.name: mode for mode in config.mode_list()}
+    return [PlannedPass(modes[one.mode], one.weight) for one in config.passes]
+
+
 def build_objective(config: Config, network: Transducer, outputs: Path | None = None) -> Objective:
     """The passes and terms of `config` over `network`, and its teacher.
 
@@ -252,11 +266,10 @@ def build_objective(config: Config, network: Transducer, outputs: Path | None = 
         network: what is trained.
         outputs: folder in which a frozen teacher's outputs may be kept.
     """
-    modes = {mode.name: mode for mode in config.mode_list()}
     return Objective(
         network,
         build_criterion(config.loss, network),
-        [PlannedPass(modes[one.mode], one.weight) for one in config.passes],
+        build_passes(config),
         [build_term(section) for section in config.terms],
         teacher=build_teacher(config, network, outputs),
         sampling=config.sampling,

@@ -11,7 +11,8 @@ from tiny import CONFIG, TINY, WORDS
 from dualtk import config as configuration
 from dualtk.build import build_network
 from dualtk.data.bpe import write_language
-from dualtk.data.fbank import FbankOptions, fbank, write_options
+from dualtk.data.fbank import FbankOptions, fbank
+from dualtk.data.kinds import write_options
 from dualtk.modes import streaming
 from dualtk.train.checkpoint import save_network
 from dualtk.train.run import Experiment

@@ -40,7 +40,7 @@ def load(name: str, *overrides: str) -> Config:
 
 def make(config: Config, vocab_size: int = VOCABULARY, outputs: Path | None = None) -> Objective:
     torch.manual_seed(0)
-    num_mels = config.features.num_mels
+    num_mels = config.features.dim
     network = build_network(config, vocab_size, torch.zeros(num_mels), torch.ones(num_mels))
     return build_objective(config, network, outputs)
 
@@ -60,7 +60,7 @@ def write_experiment(
     folder.mkdir()
     (folder / "config.yaml").write_text(configuration.dump(config))
     torch.manual_seed(seed)
-    num_mels = config.features.num_mels
+    num_mels = config.features.dim
     network = build_network(config, vocab_size, torch.full((num_mels,), mean), torch.full((num_mels,), 2.0))
     save_network(folder / "model.safetensors", network.state_dict())
     return folder

@@ -22,9 +22,11 @@ def refusal(text: str) -> str:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
-def test_shipped_files_round_trip(path: Path) -> None:
-    config = configuration.load(path)
-    assert configuration.parse(configuration.dump(config), "again") == config
+def test_shipped_files_round_trip(path: Path, tmp_path: Path) -> None:
+    config = configuration.load_any(path)
+    again = tmp_path / "again.yaml"
+    again.write_text(configuration.dump(config))
+    assert configuration.load_any(again) == config
 
 
 def test_unknown_key_is_named_by_its_path() -> None:

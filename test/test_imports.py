@@ -9,8 +9,17 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "dualtk"
 
-LAYERS = ("errors files modes", "nn", "encoders", "transducer", "distill pruning", "objective", "config data score")
-LAYERS += ("build", "train", "analysis", "bin")
+LAYERS = (
+    "errors files modes",
+    "nn",
+    "encoders",
+    "transducer",
+    "distill pruning",
+    "objective",
+    "ssl",
+    "config data score",
+)
+LAYERS += ("build", "build_pretraining", "train", "analysis", "bin")
 ALLOWED = {part: set(" ".join(LAYERS[: i + 1]).split()) for i, layer in enumerate(LAYERS) for part in layer.split()}
 ALLOWED["config"] = {"errors", "files", "modes"}
 ALLOWED["data"] = ALLOWED["score"] = {"errors", "files", "config"}

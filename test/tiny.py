@@ -30,18 +30,19 @@ TINY = [
 ]
 
 
-def write_set(directory: Path, num_utterances: int, seed: int) -> None:
-    """A data directory with features, from noise; utterances and frames are the same for the same seed."""
+def write_set(directory: Path, num_utterances: int, seed: int, dim: int = 16, spoken: bool = True) -> None:
+    """A data directory with features, from noise; the same for the same seed. `spoken`: with transcripts."""
     directory.mkdir(parents=True)
     random = np.random.default_rng(seed)
     names = [f"spk-{seed}-{index:03d}" for index in range(num_utterances)]
-    feats = {name: random.normal(size=(random.integers(24, 60), 16)).astype(np.float32) for name in names}
+    feats = {name: random.normal(size=(random.integers(24, 60), dim)).astype(np.float32) for name in names}
     kaldiio.save_ark(str(directory / "feats.ark"), feats, scp=str(directory / "feats.scp"))
-    texts = {name: " ".join(random.choice(WORDS, size=random.integers(1, 4))) for name in names}
-    (directory / "text").write_text("".join(f"{name} {text}\n" for name, text in texts.items()))
+    if spoken:
+        texts = {name: " ".join(random.choice(WORDS, size=random.integers(1, 4))) for name in names}
+        (directory / "text").write_text("".join(f"{name} {text}\n" for name, text in texts.items()))
     (directory / "utt2num_frames").write_text("".join(f"{name} {len(feats[name])}\n" for name in names))
     stacked = np.concatenate(list(feats.values())).astype(np.float64)
-    stats = np.zeros((2, 17))
+    stats = np.zeros((2, dim + 1))
     stats[0, :-1], stats[0, -1], stats[1, :-1] = stacked.sum(0), len(stacked), (stacked**2).sum(0)
     write_cmvn(directory / "cmvn.ark", stats)
 

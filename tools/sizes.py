@@ -71,7 +71,7 @@ def count(size: Published, modes: tuple[str, ...] | None = None) -> float:
     """Millions of parameters with the published modes, or with `modes`; nothing is allocated."""
     config = configured(size, size.modes if modes is None else modes)
     with torch.device("meta"):
-        network = build_network(config, size.vocab_size, *torch.zeros(2, config.features.num_mels))
+        network = build_network(config, size.vocab_size, *torch.zeros(2, config.features.dim))
     modules = [network.encoder, network.joiner.encoder] if size.encoder_only else [network]
     return sum(parameter.numel() for module in modules for parameter in module.parameters()) / 1e6
 

@@ -15,6 +15,8 @@ STYLES: dict[str, dict[str, Any]] = {
     "valid": {"linestyle": "--", "marker": "o", "markersize": 3},
 }
 
+NO_LOSSES = ("/accuracy", "/sparsity")  # of a mode, logged beside its losses
+
 Lines = Sequence[Mapping[str, Any]]  # each with step, kind ("train" or "valid") and named values
 
 
@@ -41,7 +43,7 @@ def series(lines: Lines, kind: str, key: str) -> tuple[list[int], list[float]]:
 
 def loss_keys(lines: Lines) -> list[str]:
     """The named losses of the passes (`mode/loss`), and the total; in order of first appearance."""
-    keys = dict.fromkeys(key for line in lines for key in line if "/" in key)
+    keys = dict.fromkeys(key for line in lines for key in line if "/" in key and not key.endswith(NO_LOSSES))
     return [*keys, "loss"] if len(keys) != 1 else [*keys]
 
 

@@ -17,11 +17,13 @@ from tqdm import tqdm
 
 from dualtk import config as configuration
 from dualtk.bin.dualtk import run
+from dualtk.bin.options import at_least
 from dualtk.bin.searching import add_search_options, build_search, describe_search
 from dualtk.build import build_network
 from dualtk.config import Config
 from dualtk.data.batches import Batch, FeatureDataset, batch_loader, select_utterances
 from dualtk.data.bpe import Wordpieces
+from dualtk.data.kinds import require_kind
 from dualtk.data.sampler import BucketedBatches
 from dualtk.errors import InputError
 from dualtk.files import Done, atomic_path, digest
@@ -47,10 +49,14 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--bpe", type=Path, metavar="DIR", help="wordpiece directory; default: EXP/lang")
     options.add_argument("--out", type=Path, metavar="DIR", help="output; default: EXP/decode/<data>-<mode>")
     options.add_argument(
-        "--max-frames", type=int, default=20000, metavar="N", help="feature frames in a batch; default: 20000"
+        "--max-frames", type=at_least(1), default=20000, metavar="N", help="feature frames in a batch; default: 20000"
     )
     options.add_argument(
-        "--nbest", type=int, default=0, metavar="N", help="also write nbest.jsonl with this many hypotheses of --beam"
+        "--nbest",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="also write nbest.jsonl with this many hypotheses of --beam",
     )
     add_search_options(options)
     options.add_argument(
@@ -78,8 +84,8 @@ def load_experiment(folder: Path, vocab_size: int) -> tuple[Config, Transducer]:
     """Configuration and trained network of an experiment, ready to decode."""
     experiment = Experiment(folder, writes=False)
     config = configuration.load(experiment.config_file)
-    num_mels = config.features.num_mels
-    network = build_network(config, vocab_size, torch.zeros(num_mels), torch.ones(num_mels))
+    dim = config.features.dim
+    network = build_network(config, vocab_size, torch.zeros(dim), torch.ones(dim))
     load_network(experiment.network_file, network)
     network.eval()
     return config, network
@@ -108,23 +114,25 @@ def decode_batches(
 
 
 def describe(
-    utterance: str, num_frames: int, nbest: list[Hypothesis], wordpieces: Wordpieces, mode: Mode, subsampling: int
+    utterance: str,
+    num_frames: int,
+    nbest: list[Hypothesis],
+    wordpieces: Wordpieces,
+    mode: Mode,
+    subsampling: int,
+    reach: float,
 ) -> Decoded:
-    """Text and times of the best hypothesis."""
+    """Text and times of the best hypothesis; a feature frame covers `reach` seconds of audio from its start on."""
     hypothesis = nbest[0]
     duration = num_frames * FRAME_SECONDS
-    emissions = [
-        emission_time(frame, subsampling=subsampling, chunk=mode.chunk, look_ahead=mode.look_ahead, duration=duration)
-        if not mode.full_context
-        else duration
-        for frame in hypothesis.frames
-    ]
+    chunk = None if mode.full_context else mode.chunk
+    emissions = emission_time(hypothesis.frames, subsampling, chunk, mode.look_ahead, duration, reach)
     return Decoded(
         utterance,
         " ".join(wordpieces.decode(hypothesis.tokens).split()),
         [wordpieces.pieces[token] for token in hypothesis.tokens],
         hypothesis.frames,
-        [round(float(time), 4) for time in emissions],
+        [round(time, 4) for time in emissions.tolist()],
         duration,
         hypothesis.score,
         spoken_words(hypothesis, wordpieces.pieces),
@@ -193,6 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         [
             experiment.network_file,
             options.data / "feats.scp",
+            *(path for path in [options.data / "fbank.json"] if path.exists()),
             language / "bpe.model",
             *([options.lm] if options.lm else []),
         ],
@@ -205,17 +214,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
     network.to(device)
     subsampling = network.encoder.subsampling
+    require_kind(options.data, config.features.kind)
     dataset = FeatureDataset(select_utterances(options.data, min_frames=subsampling))
-    if dataset.dim != config.features.num_mels:
+    if dataset.dim != config.features.dim:
         raise InputError(
             f"{options.data / 'feats.scp'}: features have {dataset.dim} dimensions, "
-            f"the network of {options.exp} takes {config.features.num_mels}"
+            f"the network of {options.exp} takes {config.features.dim}"
         )
     batches = BucketedBatches([entry.num_frames for entry in dataset.entries], options.max_frames, shuffle=False)
     began = time.monotonic()
     found = decode_batches(network, mode, iter(batch_loader(dataset, batches)), device, search)
     progress = tqdm(found, total=len(dataset), unit="utt", disable=None, desc=f"{options.data.name} {mode.name}")
-    results = [describe(*one, wordpieces, mode, subsampling) for one in progress]
+    results = [describe(*one, wordpieces, mode, subsampling, config.features.reach) for one in progress]
     seconds = time.monotonic() - began
     results.sort(key=lambda one: one.utterance.encode())
     audio = sum(one.duration for one in results)

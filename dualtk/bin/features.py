@@ -1,4 +1,7 @@
-"""Extract log-mel features of Kaldi data directories, into archives inside them; any sample rate is resampled once."""
+"""Extract features (log-mel, or raw samples) of Kaldi data directories, into archives inside them.
+
+Any sample rate is resampled once.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from pathlib import Path
 from dualtk.bin.dualtk import run
 from dualtk.data.fbank import FbankOptions
 from dualtk.data.features import extract_features
+from dualtk.data.kinds import FeatureOptions
+from dualtk.data.samples import SampleOptions
 
 
 def _speeds(text: str) -> tuple[float, ...]:
@@ -30,6 +35,12 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="dualtk features", description=__doc__)
     add = options.add_argument
     add("directories", type=Path, nargs="+", metavar="DIR", help="a Kaldi data directory with wav.scp")
+    add(
+        "--kind",
+        choices=["fbank", "samples"],
+        default="fbank",
+        help="log-mel energies, or raw samples, 10 ms a frame, as in features.kind of the YAML; default: fbank",
+    )
     add("--nj", type=_positive, default=1, metavar="N", help="processes, one thread each; default: 1")
     add(
         "--cmvn",
@@ -73,14 +84,17 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Extract the features of every directory; returns the exit status."""
     options = parser().parse_args(argv)
-    fbank = FbankOptions(options.num_mels, options.sample_rate, options.low_frequency, options.high_frequency)
+    rate = options.sample_rate
+    features: FeatureOptions = SampleOptions(rate)
+    if options.kind == "fbank":
+        features = FbankOptions(options.num_mels, rate, options.low_frequency, options.high_frequency)
     for directory in options.directories:
         perturb = options.speed_perturb != (1.0,)
         output = directory.with_name(f"{directory.name}_sp") if perturb else directory
         fresh = extract_features(
             directory,
             output,
-            fbank,
+            features,
             num_jobs=options.nj,
             speeds=options.speed_perturb,
             cmvn=options.cmvn,

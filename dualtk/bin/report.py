@@ -86,7 +86,7 @@ def load(folder: Path, name: str) -> Experiment:
     ]
     return Experiment(
         name,
-        settings.flatten(configuration.load(config).model_dump(mode="json")) if config.is_file() else {},
+        settings.flatten(configuration.load_any(config).model_dump(mode="json")) if config.is_file() else {},
         read_metrics(metrics) if metrics.is_file() else [],
         decoded,
         drawings,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dualtk.bin.options import at_least
 from dualtk.errors import InputError
 from dualtk.transducer.beam import BeamSearch
 from dualtk.transducer.hypothesis import Limits
@@ -15,26 +16,19 @@ from dualtk.transducer.model import Transducer
 from dualtk.transducer.search import GreedySearch, Search
 
 
-def _at_least(lowest: int) -> Any:
-    def convert(text: str) -> int:
-        number = int(text)
-        if number < lowest:
-            raise argparse.ArgumentTypeError(f"{number}: expected at least {lowest}")
-        return number
-
-    return convert
-
-
 def add_search_options(options: argparse.ArgumentParser) -> None:
     """--beam, --max-symbols, --max-length, --lm and --lm-weight."""
     options.add_argument(
-        "--beam", type=_at_least(1), default=1, metavar="K", help="hypotheses to keep; default: 1, greedy search"
+        "--beam", type=at_least(1), default=1, metavar="K", help="hypotheses to keep; default: 1, greedy search"
     )
     options.add_argument(
-        "--max-symbols", type=_at_least(1), default=5, metavar="N", help="labels one frame may emit; default: 5"
+        "--max-symbols", type=at_least(1), default=5, metavar="N", help="labels one frame may emit; default: 5"
     )
     options.add_argument(
-        "--max-length", type=_at_least(0), metavar="N", help="labels one utterance may have; default: no limit"
+        "--max-length",
+        type=at_least(0),
+        metavar="N",
+        help="labels one utterance may have, which then hears only blank; default: no limit",
     )
     options.add_argument(
         "--lm", type=Path, metavar="ARPA", help="n-gram model over wordpieces for shallow fusion; needs --beam"

@@ -10,23 +10,21 @@ from pathlib import Path
 
 import torch
 
-from dualtk import config as configuration
 from dualtk.analysis.curves import read_metrics, training_pictures
 from dualtk.bin.dualtk import run
-from dualtk.build import build_network, build_objective
-from dualtk.config import Config
-from dualtk.data.arks import read_cmvn
+from dualtk.bin.tasks import Task, build_task, origin, read_config
+from dualtk.config import RunConfig
 from dualtk.data.batches import FeatureDataset, Selection, batch_loader, select_utterances
-from dualtk.data.bpe import Wordpieces
+from dualtk.data.kinds import require_kind
 from dualtk.data.sampler import BucketedBatches
 from dualtk.errors import InputError
 from dualtk.train.distributed import World, world
+from dualtk.train.freezing import Freezing
 from dualtk.train.loop import Trainer
 from dualtk.train.meter import Meter
 from dualtk.train.optim import build_optimizer, build_schedule
 from dualtk.train.run import Experiment
 from dualtk.train.stepping import Stepper
-from dualtk.transducer.backends import choose
 
 logger = logging.getLogger("dualtk")
 
@@ -34,6 +32,12 @@ logger = logging.getLogger("dualtk")
 def parser() -> argparse.ArgumentParser:
     """The options of `dualtk train`."""
     options = argparse.ArgumentParser(prog="dualtk train", description=__doc__)
+    options.add_argument(
+        "--task",
+        choices=["transducer", "pretrain"],
+        default="transducer",
+        help="default: transducer; pretrain: wav2vec 2.0, without transcripts",
+    )
     options.add_argument("--config", type=Path, required=True, metavar="YAML", help="system and training (conf/*.yaml)")
     options.add_argument(
         "--exp", type=Path, required=True, metavar="DIR", help="experiment folder; continued if it exists"
@@ -44,7 +48,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--dev-dir", type=Path, required=True, metavar="DIR", help="data directory that chooses checkpoints"
     )
-    options.add_argument("--bpe", type=Path, required=True, metavar="DIR", help="wordpiece directory of stage 2")
+    options.add_argument(
+        "--bpe", type=Path, metavar="DIR", help="wordpiece directory of stage 2; a transducer needs it"
+    )
     options.add_argument(
         "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, CUDA where there is one"
     )
@@ -64,34 +70,31 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def _dataset(directory: Path, config: Config, wordpieces: Wordpieces, subsampling: int, limit: bool) -> FeatureDataset:
+def _dataset(directory: Path, config: RunConfig, task: Task, limit: bool) -> FeatureDataset:
     """The utterances of a data directory; those that fill a batch alone are left out of training, and said."""
+    require_kind(directory, config.features.kind)
     selection: Selection = select_utterances(
         directory,
-        wordpieces.encode,
-        min_frames=subsampling,
+        task.encode,
+        min_frames=task.objective.network.encoder.subsampling,
         max_frames=config.batches.max_frames if limit else None,
     )
     for line in selection.dropped:
         logger.warning(line)
     dataset = FeatureDataset(selection, cache=config.batches.cache)
-    if dataset.dim != config.features.num_mels:
+    if dataset.dim != config.features.dim:
         raise InputError(
             f"{directory / 'feats.scp'}: features have {dataset.dim} dimensions, "
-            f"the configuration's features.num_mels is {config.features.num_mels}"
+            f"those of the configuration {config.features.dim}"
         )
     return dataset
 
 
-def trainer(options: argparse.Namespace, config: Config, experiment: Experiment, here: World) -> Trainer:
+def trainer(options: argparse.Namespace, config: RunConfig, task: Task, experiment: Experiment, here: World) -> Trainer:
     """Everything that training needs, built."""
-    wordpieces = Wordpieces(options.bpe)
-    mean, istd = read_cmvn(options.train_dir / "cmvn.ark")
-    torch.manual_seed(config.train.seed)
-    network = build_network(config, wordpieces.vocab_size, mean, istd)
-    objective = build_objective(config, network, outputs=experiment.teacher.folder).to(here.device)
-    train_set = _dataset(options.train_dir, config, wordpieces, network.encoder.subsampling, limit=True)
-    valid_set = _dataset(options.dev_dir, config, wordpieces, network.encoder.subsampling, limit=False)
+    objective = task.objective.to(here.device)
+    train_set = _dataset(options.train_dir, config, task, limit=True)
+    valid_set = _dataset(options.dev_dir, config, task, limit=False)
     section = config.batches
     train_batches = BucketedBatches(
         [entry.num_frames for entry in train_set.entries],
@@ -112,10 +115,10 @@ def trainer(options: argparse.Namespace, config: Config, experiment: Experiment,
     workers = 0 if section.cache else section.num_workers
     pin = here.device.type == "cuda"
     if here.is_main:
-        logger.info("%d parameters, %d wordpieces", network.num_parameters(), wordpieces.vocab_size)
         logger.info("%d batches in an epoch of %d utterances", len(train_batches), len(train_set))
     stepper = Stepper(
         objective,
+        Freezing(objective.network, config.init.freeze if config.init is not None else []),
         build_optimizer(config.optimizer, objective.named_parameters()),
         build_schedule(config.schedule, config.train.max_steps),
         config.train,
@@ -129,30 +132,26 @@ def trainer(options: argparse.Namespace, config: Config, experiment: Experiment,
         train_batches,
         batch_loader(valid_set, valid_batches, 0, pin),
         experiment,
+        task.collapse,
     )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; see `parser` for the options."""
-    options = parser().parse_args(argv)
+    arguments = parser()
+    options = arguments.parse_args(argv)
+    if options.task == "transducer" and options.bpe is None:
+        arguments.error("the following arguments are required: --bpe")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if options.threads:
         torch.set_num_threads(options.threads)
-    config = configuration.with_overrides(configuration.load(options.config), options.set)
+    config = read_config(options)
     with world(options.device) as here:
         experiment = Experiment(options.exp, here.is_main)
-        inputs = {
-            "features": options.train_dir / "feats.scp",
-            "text": options.train_dir / "text",
-            "cmvn": options.train_dir / "cmvn.ark",
-            "wordpieces": options.bpe / "bpe.model",
-        }
-        lang = ("bpe.model", "bpe.vocab", "tokens.txt")
-        assets = {f"lang/{name}": options.bpe / name for name in lang}
-        assets["fbank.json"] = options.train_dir / "fbank.json"
-        backend = choose("auto", here.device.type, torch.float32).name
-        experiment.start(config, inputs, backend, options.override, assets)
-        trainer(options, config, experiment, here).train()
+        made_from = origin(options, here.device)
+        experiment.start(config, made_from.inputs, made_from.backend, options.override, made_from.assets)
+        task = build_task(options, config, experiment)
+        trainer(options, config, task, experiment, here).train()
         experiment.close()
         if here.is_main:
             for picture in training_pictures(read_metrics(experiment.folder / "metrics.jsonl"), "train"):

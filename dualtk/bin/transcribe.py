@@ -15,12 +15,12 @@ from torch import Tensor
 from dualtk.bin.decode import find_mode, load_experiment
 from dualtk.bin.display import Display, JsonDisplay, TextDisplay, Transcript
 from dualtk.bin.dualtk import run
+from dualtk.bin.options import at_least
 from dualtk.bin.searching import add_search_options, build_search
 from dualtk.config import Config
 from dualtk.data.bpe import Wordpieces
-from dualtk.data.fbank import FbankOptions, read_options
+from dualtk.data.kinds import FeatureOptions, open_stream, read_options, require_kind
 from dualtk.data.live import Piece, file_pieces, raw_pieces
-from dualtk.data.stream import FbankStream
 from dualtk.errors import InputError
 from dualtk.modes import Mode
 from dualtk.transducer.fast_step import compile_step
@@ -55,22 +55,22 @@ def parser() -> argparse.ArgumentParser:
         default="float32",
         help="weights of the streaming encoder; int8 is about twice as fast; default: float32",
     )
-    options.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads; default: torch's own choice")
+    options.add_argument(
+        "--threads", type=at_least(0), default=0, metavar="N", help="CPU threads; default: torch's own choice"
+    )
     add_search_options(options)
     return options
 
 
 def with_chunk(mode: Mode, milliseconds: int | None, subsampling: int) -> Mode:
-    """`mode` with another chunk.
+    """A streaming `mode` with another chunk.
 
     Raises:
-        InputError: a chunk that is no whole number of encoder frames, or one for a mode that has none.
+        InputError: a chunk that is no whole number of encoder frames.
     """
     if milliseconds is None:
         return mode
     frame = round(subsampling * FRAME_SECONDS * 1000)
-    if mode.full_context:
-        raise InputError(f"--chunk-ms: mode {mode.name} sees the whole utterance and has no chunks")
     if milliseconds < frame or milliseconds % frame:
         raise InputError(f"--chunk-ms: {milliseconds} is no multiple of {frame}, the encoder's frame in milliseconds")
     return replace(mode, chunk=milliseconds // frame)
@@ -79,9 +79,9 @@ def with_chunk(mode: Mode, milliseconds: int | None, subsampling: int) -> Mode:
 class Recorder:
     """A front end that remembers its frames, for the second pass."""
 
-    def __init__(self, options: FbankOptions) -> None:
-        self.front_end = FbankStream(options)
-        self.frames = [torch.zeros(0, options.num_mels)]
+    def __init__(self, options: FeatureOptions) -> None:
+        self.front_end = open_stream(options)
+        self.frames = [torch.zeros(0, options.dim)]
 
     def accept(self, samples: Tensor, sample_rate: int) -> Tensor:
         """See `FbankStream.accept`."""
@@ -114,7 +114,7 @@ class Transcriber:
 
     network: Transducer
     wordpieces: Wordpieces
-    features: FbankOptions
+    features: FeatureOptions
     search: Search[Any]
     first: Recognizer[Any] | None
     second: Mode | None
@@ -164,9 +164,21 @@ class Transcriber:
 def modes_of(config: Config, name: str, folder: Path) -> list[Mode]:
     """The modes that `--mode` asks for, in the order of their passes."""
     if name == TWO_PASS:
-        modes = [find_mode(config, one, folder) for one in ("streaming", "full")]
-        return modes
+        return [find_mode(config, one, folder) for one in ("streaming", "full")]
     return [find_mode(config, name, folder)]
+
+
+def open_recognizer(
+    network: Transducer, mode: Mode, search: Search[Any], options: argparse.Namespace
+) -> Recognizer[Any]:
+    """What streams in `mode` share, with the chunk and the precision that the options ask for."""
+    mode = with_chunk(mode, options.chunk_ms, network.encoder.subsampling)
+    step = None
+    if mode.left_context is not None:
+        step = compile_step(network.encoder, mode, options.precision)
+    elif options.precision != "float32":
+        raise InputError(f"--precision {options.precision}: mode {mode.name} has an unbounded left context")
+    return Recognizer(network, mode, search, step)
 
 
 def load(options: argparse.Namespace) -> Transcriber:
@@ -174,25 +186,22 @@ def load(options: argparse.Namespace) -> Transcriber:
     wordpieces = Wordpieces(options.bpe or options.exp / "lang")
     config, network = load_experiment(options.exp, wordpieces.vocab_size)
     features = read_options(options.exp)
-    if features.num_mels != config.features.num_mels:
+    require_kind(options.exp, config.features.kind)
+    if features.dim != config.features.dim:
         raise InputError(
-            f"{options.exp / 'fbank.json'}: says {features.num_mels} mels, the network takes {config.features.num_mels}"
+            f"{options.exp / 'fbank.json'}: says {features.dim} dimensions, the network takes {config.features.dim}"
         )
     search = build_search(options, network, wordpieces.pieces)
-    first, second = None, None
-    for mode in modes_of(config, options.mode, options.exp):
-        if mode.full_context:
-            second = mode
-            continue
-        mode = with_chunk(mode, options.chunk_ms, network.encoder.subsampling)
-        step = None
-        if mode.left_context is not None:
-            step = compile_step(network.encoder, mode, options.precision)
-        elif options.precision != "float32":
-            raise InputError(f"--precision {options.precision}: mode {mode.name} has an unbounded left context")
-        first = Recognizer(network, mode, search, step)
-    if first is None and options.chunk_ms is not None:
-        raise InputError(f"--chunk-ms: mode {options.mode} sees the whole utterance and has no chunks")
+    modes = modes_of(config, options.mode, options.exp)
+    streaming = [mode for mode in modes if not mode.full_context]
+    for option, is_given in (
+        ("--chunk-ms", options.chunk_ms is not None),
+        ("--precision", options.precision != "float32"),
+    ):
+        if is_given and not streaming:
+            raise InputError(f"{option}: is for streaming, and mode {options.mode} sees the whole utterance")
+    first = open_recognizer(network, streaming[0], search, options) if streaming else None
+    second = next((mode for mode in modes if mode.full_context), None)
     return Transcriber(network, wordpieces, features, search, first, second)
 
 

@@ -4,7 +4,8 @@ The sections mirror the house: `model`, `modes`, `passes`, `teacher`, `terms`, `
 rest is how it is trained. A field's name is the keyword argument of the block that it reaches.
 """
 
-from dualtk.config.data import AugmentConfig, BatchesConfig, FeaturesConfig
+from dualtk.config.data import AugmentConfig, BatchesConfig, FbankConfig, FeaturesConfig, SamplesConfig
+from dualtk.config.init import FreezeConfig, InitConfig
 from dualtk.config.model import (
     AdditiveJoinerConfig,
     ConformerConfig,
@@ -18,6 +19,7 @@ from dualtk.config.model import (
     StatelessPredictorConfig,
     TanhJoinerConfig,
     TransformerConfig,
+    Wav2VecConfig,
 )
 from dualtk.config.modes import ModeConfig, PassConfig
 from dualtk.config.objective import (
@@ -32,8 +34,19 @@ from dualtk.config.objective import (
     TermSection,
     ThreeWayConfig,
 )
+from dualtk.config.pretraining import (
+    PRETRAINING,
+    ContrastConfig,
+    EncoderAloneConfig,
+    MaskingConfig,
+    PretrainConfig,
+    PretrainingConfig,
+    QuantizerConfig,
+    TemperatureConfig,
+)
 from dualtk.config.pruning import PruningConfig, SparsityScheduleConfig
-from dualtk.config.reading import dump, load, parse, with_overrides
+from dualtk.config.reading import dump, load, load_any, parse, with_overrides
+from dualtk.config.run import RunConfig
 from dualtk.config.section import Section
 from dualtk.config.system import Config
 from dualtk.config.teacher import (
@@ -53,6 +66,7 @@ from dualtk.config.training import (
 )
 
 __all__ = [
+    "PRETRAINING",
     "TEACHER",
     "AdditiveJoinerConfig",
     "AugmentConfig",
@@ -60,27 +74,38 @@ __all__ = [
     "Config",
     "ConformerConfig",
     "ContextNetConfig",
+    "ContrastConfig",
     "CosineScheduleConfig",
+    "EncoderAloneConfig",
     "EncoderConfig",
     "EncoderLogitsConfig",
     "ExactLossConfig",
+    "FbankConfig",
     "FeaturesConfig",
+    "FreezeConfig",
     "FrozenTeacherConfig",
     "FullKLConfig",
     "HeadsConfig",
     "HiddenConfig",
     "HoldScheduleConfig",
+    "InitConfig",
     "JoinerConfig",
     "LSTMConfig",
     "LSTMPredictorConfig",
     "LossConfig",
+    "MaskingConfig",
     "ModeConfig",
     "ModelConfig",
     "OptimizerConfig",
     "PassConfig",
     "PredictorConfig",
+    "PretrainConfig",
+    "PretrainingConfig",
     "PrunedLossConfig",
     "PruningConfig",
+    "QuantizerConfig",
+    "RunConfig",
+    "SamplesConfig",
     "ScheduleConfig",
     "Section",
     "SeparateTeacherConfig",
@@ -89,14 +114,17 @@ __all__ = [
     "StatelessPredictorConfig",
     "TanhJoinerConfig",
     "TeacherConfig",
+    "TemperatureConfig",
     "TermConfig",
     "TermSection",
     "ThreeWayConfig",
     "TrainConfig",
     "TransformerConfig",
     "TransformerScheduleConfig",
+    "Wav2VecConfig",
     "dump",
     "load",
+    "load_any",
     "parse",
     "with_overrides",
 ]

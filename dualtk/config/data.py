@@ -2,13 +2,56 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Tag
+
 from dualtk.config.section import Section
 
+SAMPLES_PER_FRAME = 160  # 10 ms at 16 kHz
 
-class FeaturesConfig(Section):
+
+class FbankConfig(Section):
     """Log-mel features, extracted in stage 1."""
 
+    kind: Literal["fbank"] = "fbank"
     num_mels: int = 80
+
+    @property
+    def dim(self) -> int:
+        """F, the dimension of a frame."""
+        return self.num_mels
+
+    @property
+    def reach(self) -> float:
+        """Seconds from the start of a frame to the end of the audio that it covers: 10 ms apart, centred in 25 ms."""
+        return 0.0175
+
+
+class SamplesConfig(Section):
+    """Raw samples, `dualtk.data.samples`."""
+
+    kind: Literal["samples"]
+
+    @property
+    def dim(self) -> int:
+        """F, the dimension of a frame."""
+        return SAMPLES_PER_FRAME
+
+    @property
+    def reach(self) -> float:
+        """Seconds from the start of a frame to the end of the audio that it covers."""
+        return 0.010
+
+
+def _kind(section: Any) -> Any:
+    """The kind of a section, log-mel where it does not say."""
+    return section.get("kind", "fbank") if isinstance(section, dict) else getattr(section, "kind", None)
+
+
+FeaturesConfig = Annotated[
+    Annotated[FbankConfig, Tag("fbank")] | Annotated[SamplesConfig, Tag("samples")], Discriminator(_kind)
+]
 
 
 class AugmentConfig(Section):

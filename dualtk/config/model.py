@@ -76,6 +76,24 @@ class LSTMConfig(Section):
     projection_dim: int | None = None
 
 
+class Wav2VecConfig(Section):
+    """`dualtk.encoders.wav2vec.Wav2VecEncoder`, on features of kind `samples`."""
+
+    name: Literal["wav2vec"]
+    channels: int = 512
+    kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    extractor_norm: Literal["layer", "group"] = "layer"
+    stacking: int = Field(default=1, ge=1)
+    dim: int = 768
+    num_layers: int = 12
+    num_heads: int = 8
+    feedforward_dim: int = 3072
+    dropout: float = 0.1
+    positions: Literal["relative", "rotary", "none"] = "rotary"
+    checkpoint: bool = False
+
+
 class LSTMPredictorConfig(Section):
     """`dualtk.transducer.predictor.LSTMPredictor`."""
 
@@ -111,7 +129,7 @@ class AdditiveJoinerConfig(Section):
 
 
 EncoderConfig = Annotated[
-    ConformerConfig | ContextNetConfig | TransformerConfig | LSTMConfig, Field(discriminator="name")
+    ConformerConfig | ContextNetConfig | TransformerConfig | LSTMConfig | Wav2VecConfig, Field(discriminator="name")
 ]
 PredictorConfig = Annotated[LSTMPredictorConfig | StatelessPredictorConfig, Field(discriminator="name")]
 JoinerConfig = Annotated[TanhJoinerConfig | AdditiveJoinerConfig, Field(discriminator="name")]

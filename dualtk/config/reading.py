@@ -3,46 +3,65 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
+from dualtk.config.pretraining import PRETRAINING, PretrainConfig
+from dualtk.config.run import RunConfig
 from dualtk.config.system import Config
 from dualtk.config.tree import Tree, parse_tree, read_tree, set_value
 from dualtk.errors import InputError
 
+Root = TypeVar("Root", bound=RunConfig)
+
 
 def parse(text: str, source: str) -> Config:
-    """Configuration from YAML `text`; `source` names it in errors.
+    """Configuration of a transducer from YAML `text`; `source` names it in errors.
 
     Raises:
         InputError: no YAML, or a key at fault, named by its path.
     """
-    return _validate(parse_tree(text, source), source)
+    return _validate(Config, _of_transducer(parse_tree(text, source), source), source)
 
 
 def load(path: Path) -> Config:
-    """Configuration from the file `path` and the files it is based on; see `parse`."""
-    return _validate(read_tree(path), str(path))
+    """Configuration of a transducer from the file `path` and the files it is based on; see `parse`."""
+    return _validate(Config, _of_transducer(read_tree(path), str(path)), str(path))
 
 
-def dump(config: Config) -> str:
-    """The resolved configuration as YAML; `parse` gives the same configuration back."""
+def load_any(path: Path) -> Config | PretrainConfig:
+    """Configuration of whichever task the file `path` is for: its section `pretraining` tells; see `parse`."""
+    tree = read_tree(path)
+    if PRETRAINING in tree:
+        return _validate(PretrainConfig, tree, str(path))
+    return _validate(Config, tree, str(path))
+
+
+def dump(config: RunConfig) -> str:
+    """The resolved configuration as YAML; to read it gives the same configuration back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def with_overrides(config: Config, overrides: list[str], source: str = "--set") -> Config:
+def with_overrides(config: Root, overrides: list[str], source: str = "--set") -> Root:
     """`config` with `key.path=value` changes (values are YAML), checked like a file."""
     tree: Tree = config.model_dump(mode="json")
     for override in overrides:
         set_value(tree, override, source)
-    return _validate(tree, source)
+    return _validate(type(config), tree, source)
 
 
-def _validate(tree: Tree, source: str) -> Config:
+def _of_transducer(tree: Tree, source: str) -> Tree:
+    """`tree`, unless it is that of another task."""
+    if PRETRAINING in tree:
+        raise InputError(f"{source}: {PRETRAINING}: a network that is pre-trained, not a transducer")
+    return tree
+
+
+def _validate(root: type[Root], tree: Tree, source: str) -> Root:
     try:
-        return Config.model_validate(tree)
+        return root.model_validate(tree)
     except ValidationError as error:
         raise InputError(_explain(error, tree, source)) from error
 

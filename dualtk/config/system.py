@@ -1,52 +1,42 @@
-"""The whole configuration, and what its sections must agree on."""
+"""The whole configuration of a transducer, and what its sections must agree on."""
 
 from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from dualtk.config.data import AugmentConfig, BatchesConfig, FeaturesConfig
-from dualtk.config.model import ModelConfig
-from dualtk.config.modes import ModeConfig, PassConfig
+from dualtk.config.data import AugmentConfig, SamplesConfig
+from dualtk.config.model import ModelConfig, Wav2VecConfig
+from dualtk.config.modes import PassConfig
 from dualtk.config.objective import EncoderLogitsConfig, LossConfig, TermConfig
-from dualtk.config.pruning import PruningConfig
-from dualtk.config.section import Section
+from dualtk.config.run import RunConfig
 from dualtk.config.teacher import TEACHER, FrozenTeacherConfig, SharedDecoderTeacherConfig, TeacherConfig
-from dualtk.config.training import OptimizerConfig, ScheduleConfig, TrainConfig
-from dualtk.modes import Mode
 
 
-class Config(Section):
-    """Everything that a YAML of `egs/*/*/conf` says."""
+class Config(RunConfig):
+    """Everything that a YAML of `egs/*/*/conf` says of a transducer and its training."""
 
     model: ModelConfig
-    modes: dict[str, ModeConfig]
-    passes: list[PassConfig]
     teacher: TeacherConfig | None = None
     sampling: dict[str, float] | None = None
     sampling_steps: int | None = None
-    pruning: PruningConfig | None = None
     terms: list[TermConfig] = Field(default_factory=list)
     loss: LossConfig
-    features: FeaturesConfig = FeaturesConfig()
     augment: AugmentConfig | None = None
-    batches: BatchesConfig = BatchesConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    schedule: ScheduleConfig
-    train: TrainConfig = TrainConfig()
 
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
-        """Passes run in known modes; terms and sampling name passes."""
+        """Terms and sampling name passes."""
         if self.teacher is not None and TEACHER in self.modes:
             raise ValueError(f"modes.{TEACHER}: that name is taken by the pass of the second network")
         runs = {one.mode for one in self.passes}
-        if len(runs) != len(self.passes):
-            raise ValueError("passes: two passes run in the same mode")
-        for index, one in enumerate(self.passes):
-            if one.mode not in self.modes:
-                raise ValueError(f"passes.{index}.mode: {one.mode} is not one of the modes {sorted(self.modes)}")
         for index, term in enumerate(self.terms):
             self._check_term(f"terms.{index}", term, runs)
+        if isinstance(self.model.encoder, Wav2VecConfig) and not isinstance(self.features, SamplesConfig):
+            raise ValueError(f"features.kind: the encoder wav2vec hears samples, not {self.features.kind}")
+        if isinstance(self.features, SamplesConfig) and self.augment is not None:
+            for key in ("frequency_warp", "channel", "num_frequency_masks"):
+                if getattr(self.augment, key):
+                    raise ValueError(f"augment.{key}: raw samples have no frequencies to change; set it to 0")
         if isinstance(self.teacher, FrozenTeacherConfig) and self.teacher.cache and self.augment is not None:
             raise ValueError("teacher.cache: under augmentation no utterance is heard twice alike; set augment: null")
         if self.sampling is not None and (set(self.sampling) != runs or abs(sum(self.sampling.values()) - 1) > 1e-6):
@@ -56,8 +46,6 @@ class Config(Section):
             raise ValueError(
                 f"{section}: with sampling one pass runs in a step, so there is nothing to compare it with"
             )
-        if self.pruning is not None and self.pruning.schedule.settled_step >= self.train.max_steps:
-            raise ValueError("pruning.schedule: masks are not complete before train.max_steps")
         return self
 
     def _check_term(self, path: str, term: TermConfig, runs: set[str]) -> None:
@@ -85,8 +73,4 @@ class Config(Section):
         else:
             model = section.model or self.model
         alone = {"model": model, "modes": {TEACHER: section.mode}, "passes": [PassConfig(mode=TEACHER)]}
-        return self.model_copy(update={**alone, "terms": [], "teacher": None, "sampling": None})
-
-    def mode_list(self) -> list[Mode]:
-        """The modes, in the order of the YAML."""
-        return [section.mode(name) for name, section in self.modes.items()]
+        return self.model_copy(update={**alone, "terms": [], "teacher": None, "sampling": None, "init": None})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,3 +83,19 @@ def read_audio(source: AudioSource, expected_rate: int | None = None) -> tuple[T
 def _reason(error: Exception) -> str:
     """The last part of libsndfile's message, on one line."""
     return str(getattr(error, "error_string", error)).strip().rstrip(".").replace("\n", " ")
+
+
+def check_piece(samples: Tensor, sample_rate: int, known_rate: int | None) -> None:
+    """Refuse what cannot be the next piece of a stream, whose rate so far is `known_rate`.
+
+    Raises:
+        InputError: samples that are no mono signal or no numbers, a rate below 4 kHz, or other than before.
+    """
+    if samples.dim() != 1 or not samples.is_floating_point():
+        raise InputError(f"audio of shape {tuple(samples.shape)} and {samples.dtype}: expected (N,) floats")
+    if sample_rate < LOWEST_RATE:
+        raise InputError(f"a sample rate of {sample_rate} Hz: expected at least {LOWEST_RATE}")
+    if known_rate not in (None, sample_rate):
+        raise InputError(f"the sample rate changed from {known_rate} to {sample_rate} Hz within a stream")
+    if not math.isfinite(float(samples.sum())) and not bool(samples.isfinite().all()):
+        raise InputError("the audio holds samples that are not numbers")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 import torchaudio.compliance.kaldi as kaldi
@@ -12,7 +10,6 @@ import torchaudio.functional
 from torch import Tensor
 
 from dualtk.errors import InputError
-from dualtk.files import write_text
 
 WINDOW_SECONDS = 0.025
 SHIFT_SECONDS = 0.010
@@ -35,6 +32,11 @@ class FbankOptions:
                 f"mel range {self.low_frequency}..{self.high_frequency} Hz does not fit "
                 f"a sample rate of {self.sample_rate} Hz"
             )
+
+    @property
+    def dim(self) -> int:
+        """F."""
+        return self.num_mels
 
 
 DEFAULT_OPTIONS = FbankOptions()
@@ -79,17 +81,3 @@ def fbank(samples: Tensor, sample_rate: int, options: FbankOptions = DEFAULT_OPT
         use_energy=False,
     )
     return feats.to(torch.float32)
-
-
-def write_options(directory: Path, options: FbankOptions) -> None:
-    """Leave fbank.json in a data directory, so that whoever hears new audio computes the same features."""
-    write_text(directory / "fbank.json", json.dumps(asdict(options), indent=2) + "\n")
-
-
-def read_options(directory: Path) -> FbankOptions:
-    """The options that a data directory's features were made with."""
-    path = directory / "fbank.json"
-    try:
-        return FbankOptions(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: no feature options there (dualtk features writes them)") from error

@@ -16,9 +16,11 @@ import numpy as np
 
 from dualtk.data.arks import write_cmvn, write_entry
 from dualtk.data.audio import read_audio
-from dualtk.data.fbank import DEFAULT_OPTIONS, FbankOptions, fbank, write_options
+from dualtk.data.fbank import DEFAULT_OPTIONS
 from dualtk.data.kaldi import AudioSource, group_speakers, load_table, read_audio_sources, read_table, write_table
+from dualtk.data.kinds import FeatureOptions, extract, write_options
 from dualtk.data.processes import run_jobs
+from dualtk.data.samples import SampleOptions
 from dualtk.errors import InputError
 from dualtk.files import Done, atomic_path, digest, write_text
 
@@ -42,7 +44,7 @@ class Shard:
     directory: Path
     number: int
     tasks: tuple[Task, ...]
-    options: FbankOptions
+    options: FeatureOptions
     expected_rate: int | None
     key: str
 
@@ -74,7 +76,7 @@ def perturbed(name: str, speed: float) -> str:
 def extract_features(
     directory: Path,
     output: Path | None = None,
-    options: FbankOptions = DEFAULT_OPTIONS,
+    options: FeatureOptions = DEFAULT_OPTIONS,
     *,
     num_jobs: int = 1,
     speeds: Sequence[float] = (1.0,),
@@ -132,7 +134,7 @@ def extract_features(
     return True
 
 
-def _make_shards(output: Path, tasks: list[Task], options: FbankOptions, expected_rate: int | None) -> list[Shard]:
+def _make_shards(output: Path, tasks: list[Task], options: FeatureOptions, expected_rate: int | None) -> list[Shard]:
     """Cut the tasks evenly, whatever the number of processes; a shard's key covers audio files by size and time."""
     count = min(len(tasks), max(MIN_SHARDS, -(-len(tasks) // SHARD_UTTERANCES)))
     shards: list[Shard] = []
@@ -159,7 +161,7 @@ def extract_shard(shard: Shard) -> Iterator[int]:
     for leftover in shard.directory.glob(f".{shard.ark.name}.*.part"):
         leftover.unlink(missing_ok=True)  # of a killed run
     entries: list[tuple[str, int, int, float]] = []
-    stats = np.zeros((2, shard.options.num_mels + 1))
+    stats = np.zeros((2, shard.options.dim + 1))
     shard.record.unlink(missing_ok=True)
     with atomic_path(shard.ark) as temporary, temporary.open("wb") as stream:
         for task in shard.tasks:
@@ -179,7 +181,7 @@ def _extract(task: Task, shard: Shard) -> tuple[np.ndarray, float]:
     """The features (T, F) of one utterance and its seconds at its speed."""
     try:
         samples, sample_rate = read_audio(task.source, shard.expected_rate)
-        matrix = fbank(samples, sample_rate, shard.options, task.speed).numpy()
+        matrix = extract(samples, sample_rate, shard.options, task.speed).numpy()
     except InputError as error:
         raise InputError(f"utterance {task.name}: {error}") from error
     return matrix, len(samples) / sample_rate / task.speed
@@ -208,7 +210,10 @@ def _write_tables(output: Path, shards: list[Shard], results: list[ShardResult],
     write_table(output / "utt2num_frames", frames)
     write_table(output / "utt2dur", durations)
     if cmvn:
-        write_cmvn(output / "cmvn.ark", np.sum([result.stats for result in results], axis=0))
+        stats = np.sum([result.stats for result in results], axis=0)
+        if isinstance(shards[0].options, SampleOptions):
+            stats[:, :-1] = stats[:, :-1].mean(axis=1, keepdims=True)  # a sample's place in its frame means nothing
+        write_cmvn(output / "cmvn.ark", stats)
     write_table(output / "feats.scp", locations)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any
 
@@ -11,10 +10,9 @@ import torchaudio.compliance.kaldi as kaldi
 from torch import Tensor
 from torch.nn import functional
 
-from dualtk.data.audio import LOWEST_RATE
+from dualtk.data.audio import check_piece
 from dualtk.data.fbank import DEFAULT_OPTIONS, SHIFT_SECONDS, WINDOW_SECONDS, FbankOptions
 from dualtk.data.resample import StreamingResampler
-from dualtk.errors import InputError
 
 PREEMPHASIS = 0.97
 PIECE = 1 << 12  # frames computed at once: bounds the memory that a large piece of audio takes
@@ -81,20 +79,10 @@ class FbankStream:
             InputError: samples that are no mono signal or no numbers, a rate below 4 kHz, or other than before. The
                 stream is as it was, and goes on with the next good samples.
         """
-        self._check(samples, sample_rate)
+        check_piece(samples, sample_rate, self._rate)
         if self._resampler is None:
             self._rate, self._resampler = sample_rate, StreamingResampler(sample_rate, self.options.sample_rate)
         return self._extend(self._resampler.accept(samples.to(torch.float32)))
-
-    def _check(self, samples: Tensor, sample_rate: int) -> None:
-        if samples.dim() != 1 or not samples.is_floating_point():
-            raise InputError(f"audio of shape {tuple(samples.shape)} and {samples.dtype}: expected (N,) floats")
-        if sample_rate < LOWEST_RATE:
-            raise InputError(f"a sample rate of {sample_rate} Hz: expected at least {LOWEST_RATE}")
-        if self._rate not in (None, sample_rate):
-            raise InputError(f"the sample rate changed from {self._rate} to {sample_rate} Hz within a stream")
-        if not math.isfinite(float(samples.sum())) and not bool(samples.isfinite().all()):
-            raise InputError("the audio holds samples that are not numbers")
 
     def _extend(self, samples: Tensor) -> Tensor:
         started = self._num_samples >= self._size

@@ -26,6 +26,7 @@ __all__ = [
     "PaddedFeatures",
     "Spec",
     "State",
+    "output_frames",
     "pad_features",
     "require_streaming",
     "split_heads",
@@ -49,6 +50,15 @@ class EncoderOutput:
     lengths: Tensor
     hidden: list[Tensor] = field(default_factory=list)
     heads: list[Tensor] = field(default_factory=list)
+
+    def crop(self, num_frames: int) -> EncoderOutput:
+        """Without the output frames beyond `num_frames`, which only padding made."""
+        return EncoderOutput(
+            self.frames[:, :num_frames],
+            self.lengths,
+            [frames[:, :num_frames] for frames in self.hidden],
+            [frames[:, :, :num_frames] for frames in self.heads],
+        )
 
 
 class Encoder(Protocol):
@@ -93,10 +103,15 @@ class PaddedFeatures:
         return frames[:, : self.num_frames]
 
 
+def output_frames(lengths: Tensor, subsampling: int, mode: Mode) -> tuple[Tensor, Tensor]:
+    """Of (B,) lengths in features: (B,) output frames of each, and those with its padding to whole chunks."""
+    own = torch.div(lengths + subsampling - 1, subsampling, rounding_mode="floor")
+    return own, torch.div(own + mode.chunk - 1, mode.chunk, rounding_mode="floor") * mode.chunk
+
+
 def pad_features(feats: Tensor, lengths: Tensor, subsampling: int, mode: Mode) -> PaddedFeatures:
     """Zero what lies beyond each length, and pad with zeros to whole output frames and chunks."""
-    output_lengths = torch.div(lengths + subsampling - 1, subsampling, rounding_mode="floor")
-    visible = torch.div(output_lengths + mode.chunk - 1, mode.chunk, rounding_mode="floor") * mode.chunk
+    output_lengths, visible = output_frames(lengths, subsampling, mode)
     num_features = feats.shape[1]
     feats = feats.masked_fill(~padding_mask(lengths, num_features).unsqueeze(2), 0.0)
     feats = F.pad(feats, (0, 0, 0, -num_features % (subsampling * mode.chunk)))

@@ -1,64 +1,21 @@
 """Transformer encoder of a transducer (Zhang et al. 2020; Yeh et al. 2019) with dual-mode layers.
 
-Axes: B batch, T feature frames, T' output frames, F features, D width, H heads.
+Axes: B batch, T feature frames, T' output frames, F features, D width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint as recompute
 
-from dualtk.encoders.base import EncoderOutput, pad_features, require_streaming, split_heads, zero_state
+from dualtk.encoders.base import EncoderOutput, pad_features, require_streaming, zero_state
+from dualtk.encoders.stack import TransformerStack
 from dualtk.modes import Mode
-from dualtk.nn.attention import Positions, position_table
-from dualtk.nn.blocks import FeedForward, SelfAttention
+from dualtk.nn.attention import Positions
 from dualtk.nn.dropout import Dropout
-from dualtk.nn.dual import DualNorm
-from dualtk.nn.masks import attention_mask, cache_mask
 from dualtk.nn.state import Spec, State, nest, nest_state, split_state
 from dualtk.nn.subsampling import SubsamplingKind, make_subsampling
-
-
-class TransformerBlock(nn.Module):
-    """norm and attention, norm and feed-forward, each with its residual connection (Zhang et al. 2020, figure 2)."""
-
-    def __init__(
-        self,
-        *,
-        dim: int,
-        num_heads: int,
-        feedforward_dim: int,
-        dropout: float,
-        positions: Positions,
-        output_projection: bool,
-        mode_names: Sequence[str],
-        checkpoint: bool,
-    ) -> None:
-        super().__init__()
-        self.attention = SelfAttention(dim, num_heads, dropout, positions, mode_names, output_projection)
-        self.feedforward = FeedForward(dim, feedforward_dim, dropout, mode_names, F.relu)
-        self.checkpoint = checkpoint
-
-    def forward(self, x: Tensor, mask: Tensor, table: Tensor | None, mode: Mode) -> tuple[Tensor, Tensor]:
-        """(B, T', D) -> its output, and the frames after the residual connection of the attention."""
-        if self.checkpoint and torch.is_grad_enabled():
-            result: tuple[Tensor, Tensor] = recompute(self._run, x, mask, table, mode, use_reentrant=False)
-            return result
-        return self._run(x, mask, table, mode)
-
-    def _run(self, x: Tensor, mask: Tensor, table: Tensor | None, mode: Mode) -> tuple[Tensor, Tensor]:
-        attended = x + self.attention(x, mask, table, mode)
-        return attended + self.feedforward(attended, mode), attended
-
-    def step(self, x: Tensor, state: State, mask: Tensor, table: Tensor | None, mode: Mode) -> tuple[Tensor, State]:
-        """One chunk (B, C, D); `mask` is the `cache_mask` of the step."""
-        mixed, state = self.attention.step(x, state, mask, table, mode)
-        x = x + mixed
-        return x + self.feedforward(x, mode), state
 
 
 class TransformerEncoder(nn.Module):
@@ -105,9 +62,6 @@ class TransformerEncoder(nn.Module):
         self.input_dim = input_dim
         self.output_dim = dim
         self.subsampling = subsampling_factor
-        self.positions: Positions = positions
-        self.position_dim = dim // num_heads if positions == "rotary" else dim
-        self.num_heads = num_heads
         self.front = make_subsampling(
             subsampling,
             input_dim=input_dim,
@@ -116,45 +70,29 @@ class TransformerEncoder(nn.Module):
             factor=subsampling_factor,
         )
         self.dropout = Dropout(dropout)
-        self.blocks = nn.ModuleList(
-            TransformerBlock(
-                dim=dim,
-                num_heads=num_heads,
-                feedforward_dim=feedforward_dim,
-                dropout=dropout,
-                positions=positions,
-                output_projection=output_projection,
-                mode_names=mode_names,
-                checkpoint=checkpoint,
-            )
-            for _ in range(num_layers)
+        self.stack = TransformerStack(
+            dim=dim,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            feedforward_dim=feedforward_dim,
+            dropout=dropout,
+            mode_names=mode_names,
+            positions=positions,
+            output_projection=output_projection,
+            checkpoint=checkpoint,
         )
-        self.norm = DualNorm("layer", dim, mode_names)
 
     def forward(self, feats: Tensor, lengths: Tensor, mode: Mode, return_heads: bool = False) -> EncoderOutput:
         """(B, T, F) normalised features with their (B,) lengths -> (B, ceil(T / subsampling), D)."""
         padded = pad_features(feats, lengths, self.subsampling, mode)
         x = self.dropout(self.front(padded.feats))
-        num_frames = x.shape[1]
-        mask = attention_mask(padded.visible, num_frames, mode)
-        table = position_table(self.positions, num_frames, num_frames, self.position_dim, x)
-        output = EncoderOutput(x, padded.lengths)
-        for block in self.blocks:
-            x, attended = block(x, mask, table, mode)
-            output.hidden.append(padded.crop(x))
-            if return_heads:
-                output.heads.append(split_heads(padded.crop(attended), self.num_heads))
-        output.frames = padded.crop(self.norm(x, mode))
-        return output
+        output: EncoderOutput = self.stack(x, padded.lengths, padded.visible, mode, return_heads)
+        return output.crop(padded.num_frames)
 
     def state_spec(self, mode: Mode) -> Spec:
-        """See `Encoder.state_spec`; `valid` counts the frames of the attention caches that have been written."""
+        """See `Encoder.state_spec`."""
         require_streaming(mode)
-        spec: Spec = {"valid": (1,), **nest("front", self.front.state_spec())}
-        for index, block in enumerate(self.blocks):
-            assert isinstance(block, TransformerBlock)
-            spec |= nest(f"block{index}", block.attention.state_spec(mode.left_context or 0))
-        return spec
+        return {**nest("front", self.front.state_spec()), **self.stack.state_spec(mode)}
 
     def init_state(self, batch: int, mode: Mode) -> State:
         """The start of `batch` streams: zeros."""
@@ -163,16 +101,6 @@ class TransformerEncoder(nn.Module):
     def step(self, chunk: Tensor, state: State, mode: Mode) -> tuple[Tensor, State]:
         """One chunk (B, mode.chunk * subsampling, F) -> frames (B, mode.chunk, D) and the next state."""
         require_streaming(mode)
-        parts = split_state(state)
-        x, front_state = self.front.step(chunk, parts.get("front", {}))
-        num_cached, num_new = state["block0.key"].shape[2], x.shape[1]
-        mask = cache_mask(state["valid"], num_cached, num_new)
-        table = position_table(self.positions, num_new, num_cached + num_new, self.position_dim, x)
-        valid = state["valid"] + num_new
-        new_state = {"valid": valid if mode.left_context is None else valid.clamp(max=num_cached)}
-        new_state |= nest_state("front", front_state)
-        for index, block in enumerate(self.blocks):
-            assert isinstance(block, TransformerBlock)
-            x, block_state = block.step(x, parts[f"block{index}"], mask, table, mode)
-            new_state |= nest_state(f"block{index}", block_state)
-        return self.norm(x, mode), new_state
+        x, front_state = self.front.step(chunk, split_state(state).get("front", {}))
+        frames, stack_state = self.stack.step(x, state, mode)
+        return frames, {**nest_state("front", front_state), **stack_state}

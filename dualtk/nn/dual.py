@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from dualtk.errors import InputError
 from dualtk.modes import Mode
-from dualtk.nn.norms import MaskedBatchNorm
+from dualtk.nn.norms import MaskedBatchNorm, UtteranceNorm
 
-NormKind = Literal["layer", "batch"]
+NormKind = Literal["layer", "batch", "utterance"]
 
 
 class DualNorm(nn.Module):
@@ -25,16 +25,16 @@ class DualNorm(nn.Module):
 
     def __init__(self, kind: NormKind, dim: int, mode_names: Sequence[str]) -> None:
         super().__init__()
-        make = {"layer": nn.LayerNorm, "batch": MaskedBatchNorm}[kind]
+        make = {"layer": nn.LayerNorm, "batch": MaskedBatchNorm, "utterance": UtteranceNorm}[kind]
         self.kind = kind
         self.norms = nn.ModuleDict({name: make(dim) for name in mode_names})
 
     def forward(self, x: Tensor, mode: Mode, mask: Tensor | None = None) -> Tensor:
-        """(B, T, D) -> (B, T, D); the (B, T) bool mask keeps padding out of a batch norm's statistics."""
+        """(B, T, D) -> (B, T, D); the (B, T) bool mask keeps padding out of statistics over time."""
         if mode.name not in self.norms:
             raise InputError(f"mode {mode.name}: the network has norms for {', '.join(self.norms)} only")
         norm = self.norms[mode.name]
-        output: Tensor = norm(x, mask) if self.kind == "batch" else norm(x)
+        output: Tensor = norm(x) if self.kind == "layer" else norm(x, mask)
         return output
 
 

@@ -1,4 +1,4 @@
-"""Batch normalisation that does not count padding.
+"""Normalisation over time that does not count padding.
 
 Axes: B batch, T frames, D width.
 """
@@ -53,3 +53,25 @@ class MaskedBatchNorm(nn.Module):
         momentum = self.momentum * (total > 0)
         self.running_mean += momentum * (mean - self.running_mean)
         self.running_var += momentum * (unbiased - self.running_var)
+
+
+class UtteranceNorm(nn.Module):
+    """Normalisation of each channel over the frames of its utterance that exist; `nn.GroupNorm(dim, dim)` without
+    padding."""
+
+    def __init__(self, dim: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, T, D) with its (B, T) bool mask (None: every frame exists) -> (B, T, D), in float32 inside."""
+        with torch.autocast(x.device.type, enabled=False):
+            frames = x.float()
+            weights = frames.new_ones(x.shape[:2]) if mask is None else mask.float()
+            weights = (weights / weights.sum(1, keepdim=True).clamp(min=1.0)).unsqueeze(1)  # (B, T) -> (B, 1, T)
+            mean = weights @ frames
+            variance = weights @ (frames - mean).square()
+            scale = self.weight * torch.rsqrt(variance + self.eps)
+            return ((frames - mean) * scale + self.bias).to(x.dtype)

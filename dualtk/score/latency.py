@@ -17,13 +17,20 @@ from dualtk.score.read import Emissions, Word
 from dualtk.score.wer import ScoredUtterance
 
 FRAME_SECONDS = 0.010
-FRAME_REACH_SECONDS = 0.0175  # feature frame i covers audio up to i * 10 ms + 17.5 ms (25 ms window, centred)
+FRAME_REACH_SECONDS = 0.0175  # log-mel frame i covers audio up to i * 10 ms + 17.5 ms (25 ms window, centred)
 HISTOGRAM_SECONDS = 0.05
 
 Floats = NDArray[np.float64]
 
 
-def emission_time(frames: ArrayLike, subsampling: int, chunk: int | None, look_ahead: int, duration: float) -> Floats:
+def emission_time(
+    frames: ArrayLike,
+    subsampling: int,
+    chunk: int | None,
+    look_ahead: int,
+    duration: float,
+    reach: float = FRAME_REACH_SECONDS,
+) -> Floats:
     """When the audio had arrived that each encoder output frame needs, in seconds from the start of the audio.
 
     That is the right edge of the last feature frame of the output frame's chunk, plus the look-ahead; never later than
@@ -35,6 +42,7 @@ def emission_time(frames: ArrayLike, subsampling: int, chunk: int | None, look_a
         chunk: output frames decided together; None where the whole utterance is (full context).
         look_ahead: feature frames by which the input runs ahead of the output.
         duration: seconds of audio.
+        reach: seconds from the start of a feature frame to the end of the audio that it covers.
 
     Returns:
         Array of the shape of `frames`.
@@ -43,7 +51,7 @@ def emission_time(frames: ArrayLike, subsampling: int, chunk: int | None, look_a
     if chunk is None:
         return np.full(positions.shape, duration)
     last_feature_frame = (positions // chunk + 1) * chunk * subsampling - 1 + look_ahead
-    return np.minimum(last_feature_frame * FRAME_SECONDS + FRAME_REACH_SECONDS, duration)
+    return np.minimum(last_feature_frame * FRAME_SECONDS + reach, duration)
 
 
 @dataclass(frozen=True)

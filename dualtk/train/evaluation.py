@@ -11,11 +11,12 @@ from torch import Tensor
 from dualtk.data.batches import Batch
 from dualtk.distill.teacher import TEACHER
 from dualtk.objective import Objective, StepLoss
+from dualtk.ssl.objective import Pretraining
 from dualtk.train.distributed import World
 
 
 @torch.no_grad()
-def evaluate(objective: Objective, loader: Iterable[Batch], world: World, step: int) -> dict[str, float]:
+def evaluate(objective: Objective | Pretraining, loader: Iterable[Batch], world: World, step: int) -> dict[str, float]:
     """Means over the utterances of all processes: every named loss, and the total as "loss".
 
     The objective is called itself, not through DDP's wrapper: shards of validation data need not be of one length.
@@ -34,11 +35,14 @@ def evaluate(objective: Objective, loader: Iterable[Batch], world: World, step: 
 
 
 def choice_loss(values: dict[str, float]) -> float:
-    """What checkpoints are chosen by: the mean transducer loss of the passes that are decoded later.
+    """What checkpoints are chosen by: the mean transducer loss of the passes that are decoded later; in pre-training
+    their mean contrastive loss.
 
     The total would also hold distillation terms, auxiliary losses and a co-learned teacher's loss, whose weights differ
     from system to system and grow during training; a network chosen by it would be compared with others by something
-    else than what it is for. Without a transducer loss (pre-training) it is the total.
+    else than what it is for. Without either it is the total.
     """
-    own = [value for key, value in values.items() if key.endswith("/rnnt") and key != f"{TEACHER}/rnnt"]
+    own = [
+        value for key, value in values.items() if key.endswith(("/rnnt", "/contrastive")) and key != f"{TEACHER}/rnnt"
+    ]
     return statistics.fmean(own) if own else values["loss"]

@@ -15,6 +15,7 @@ from dualtk.data.batches import Batch
 from dualtk.data.sampler import BucketedBatches
 from dualtk.distill.teacher import CoLearnedTeacher
 from dualtk.errors import InputError
+from dualtk.ssl.collapse import CollapseWatch
 from dualtk.train.checkpoint import load_training, save_training
 from dualtk.train.evaluation import choice_loss, evaluate
 from dualtk.train.keeping import BestNetworks
@@ -23,6 +24,8 @@ from dualtk.train.run import Experiment
 from dualtk.train.stepping import Stepper
 
 logger = logging.getLogger("dualtk")
+
+SHOWN = ("perplexity", "mask_rate")  # of pre-training, beside the progress bar; everything is in the log
 
 
 class Trainer:
@@ -34,6 +37,7 @@ class Trainer:
         train_loader, train_batches: training data, and the sampler that gives it an order.
         valid_loader: data that chooses the checkpoints.
         experiment: the folder of the run.
+        collapse: is told the codebook's perplexity at each validation, where there is one.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Trainer:
         train_batches: BucketedBatches,
         valid_loader: DataLoader[Batch],
         experiment: Experiment,
+        collapse: CollapseWatch | None = None,
     ) -> None:
         self.stepper = stepper
         self.section = section
@@ -51,6 +56,7 @@ class Trainer:
         self.train_batches = train_batches
         self.valid_loader = valid_loader
         self.experiment = experiment
+        self.collapse = collapse
         self.position = Position()
         objective = stepper.objective
         networks = {experiment.network_file: objective.network}
@@ -105,7 +111,10 @@ class Trainer:
         values["learning_rate"] = self.stepper.optimizer.param_groups[0]["lr"]
         values["epoch"] = self.position.epoch
         self.experiment.metrics(self.position.step, values, "train")
-        progress.set_postfix(loss=f"{values['loss']:.3f}", audio=f"{values['audio_per_second']:.0f}x", refresh=False)
+        shown = {key: f"{value:.3g}" for key, value in values.items() if key in SHOWN or key.endswith("/accuracy")}
+        progress.set_postfix(
+            {"loss": f"{values['loss']:.3f}", **shown, "audio": f"{values['audio_per_second']:.0f}x"}, refresh=False
+        )
         self._say(self.position.step, "", values)
         self.stepper.meter.clear()
 
@@ -116,6 +125,8 @@ class Trainer:
         values["choice"] = choice_loss(values)
         self.experiment.metrics(step, values, "valid")
         self._say(step, "valid ", values)
+        if self.collapse is not None:
+            self.collapse.watch(values["perplexity"], step)
         settled = self.stepper.objective.settled_step
         best = [pair for pair in self.position.best if pair[1] > settled or step <= settled]
         self.position.best = self.best.offer(values["choice"], step, best)

@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import dualtk
 from dualtk import config as configuration
-from dualtk.config import TEACHER, Config
+from dualtk.config import TEACHER, Config, RunConfig
 from dualtk.errors import InputError
 from dualtk.files import atomic_path, digest, write_text
 
@@ -70,7 +70,7 @@ class Experiment:
         return Experiment(self.folder / TEACHER, self.writes)
 
     def start(
-        self, config: Config, inputs: dict[str, Path], backend: str, override: bool, assets: dict[str, Path]
+        self, config: RunConfig, inputs: dict[str, Path], backend: str, override: bool, assets: dict[str, Path]
     ) -> None:
         """Record what the run is made from; a folder that was made from something else is refused.
 
@@ -81,7 +81,6 @@ class Experiment:
             override: continue with a changed configuration or data all the same.
             assets: files to copy, by their name in the folder: what decoding elsewhere will need.
         """
-        text = configuration.dump(config)
         facts = {
             "dualtk": dualtk.__version__,
             "commit": _git_commit(),
@@ -93,11 +92,11 @@ class Experiment:
             "inputs": {name: digest([path]) for name, path in inputs.items()},
         }
         if self.training_file.exists() and not override:
-            self._refuse_changes(text, facts)
+            self._refuse_changes(config, facts)
         if not self.writes:
             return
         self._describe(config, assets)
-        alone = config.teacher_alone()
+        alone = config.teacher_alone() if isinstance(config, Config) else None
         if alone is not None:
             self.teacher._describe(alone, assets)
         write_text(self.folder / "versions.json", json.dumps(facts, indent=2) + "\n")
@@ -109,7 +108,7 @@ class Experiment:
         logger.addHandler(handler)
         self._board = SummaryWriter(str(self.folder / "tensorboard"))
 
-    def _describe(self, config: Config, assets: dict[str, Path]) -> None:
+    def _describe(self, config: RunConfig, assets: dict[str, Path]) -> None:
         """Write what decoding needs beside the network."""
         write_text(self.config_file, configuration.dump(config))
         for name, source in assets.items():
@@ -117,11 +116,11 @@ class Experiment:
                 with atomic_path(self.folder / name) as temporary:
                     shutil.copyfile(source, temporary)
 
-    def _refuse_changes(self, text: str, facts: dict[str, Any]) -> None:
+    def _refuse_changes(self, config: RunConfig, facts: dict[str, Any]) -> None:
         """Raise InputError when this folder holds a run of another configuration or data."""
-        before = configuration.load(self.config_file)
-        if configuration.dump(before) != text:
-            changed = _first_difference(before.model_dump(), configuration.parse(text, "").model_dump())
+        before = configuration.load_any(self.config_file)
+        if configuration.dump(before) != configuration.dump(config):
+            changed = _first_difference(before.model_dump(mode="json"), config.model_dump(mode="json"))
             raise InputError(
                 f"{self.folder}: holds a run with another configuration (first difference: {changed}); "
                 "choose another --exp, or --override"

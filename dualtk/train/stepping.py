@@ -15,7 +15,9 @@ from dualtk.config import TrainConfig
 from dualtk.data.batches import Batch
 from dualtk.errors import InputError
 from dualtk.objective import Objective, StepLoss
+from dualtk.ssl.objective import Pretraining
 from dualtk.train.distributed import World
+from dualtk.train.freezing import Freezing
 from dualtk.train.meter import Meter
 from dualtk.train.optim import Schedule
 from dualtk.train.position import Position
@@ -28,6 +30,7 @@ class Stepper:
 
     Args:
         objective: what a step minimises.
+        freezing: the parts of its network that wait.
         optimizer, schedule: how.
         section: the `train` section of the configuration.
         world: this process among others.
@@ -36,7 +39,8 @@ class Stepper:
 
     def __init__(
         self,
-        objective: Objective,
+        objective: Objective | Pretraining,
+        freezing: Freezing,
         optimizer: Optimizer,
         schedule: Schedule,
         section: TrainConfig,
@@ -44,8 +48,9 @@ class Stepper:
         meter: Meter,
     ) -> None:
         self.objective = objective
+        self.freezing = freezing
         self._wrapped: nn.Module | None = None
-        self._drawing = False
+        self._wrapped_for: tuple[bool, int] | None = None
         self.optimizer = optimizer
         self.schedule = schedule
         self.section = section
@@ -58,6 +63,7 @@ class Stepper:
         # Dropout and masks follow from (seed, step, rank) alone, so that no generator's state needs to be kept.
         torch.manual_seed((self.section.seed * self.world.size + self.world.rank) * 1_000_003 + position.step)
         self.objective.before_step(position.step)
+        self.freezing.apply(position.step)
         rate = self.schedule(position.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -84,11 +90,16 @@ class Stepper:
         return True
 
     def _wrap(self, step: int) -> nn.Module:
-        """The objective, under DDP with several processes; anew where steps begin or cease to draw passes."""
+        """The objective, under DDP with several processes.
+
+        It is wrapped anew where steps begin or cease to draw passes, and where parameters are no longer held: DDP
+        gathers the gradients of those that wanted one when it was made.
+        """
         drawing = self.objective.draws_passes(step)
-        if self._wrapped is None or drawing != self._drawing:
+        wanted = drawing, self.freezing.held(step)
+        if self._wrapped is None or wanted != self._wrapped_for:
             self._wrapped = None  # an old DDP would go on gathering gradients
-            self._wrapped, self._drawing = self.world.wrap(self.objective, find_unused=drawing), drawing
+            self._wrapped, self._wrapped_for = self.world.wrap(self.objective, find_unused=drawing), wanted
         return self._wrapped
 
     def _forward(self, wrapped: nn.Module, batch: Batch, step: int) -> StepLoss:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import nlargest
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -133,15 +133,15 @@ class _Beam:
             other.best, other.path = best, candidate.path
 
     def prune(self, extended: list[Candidate]) -> None:
-        """Keep the best of what is done, and those of `extended` that are among the best of both."""
-        done = list(self.done.values())
-        kept = nlargest(self.size, done + extended, key=SCORE)
-        alive = set(map(id, kept))
-        self.searching = [candidate for candidate in extended if id(candidate) in alive]
-        if not self.keeps_done:
-            self.done = {one.key: one for one in done if id(one) in alive}
-        elif len(done) > self.size:
-            self.done = {one.key: one for one in nlargest(self.size, done, key=SCORE)}
+        """Search on with those of `extended` that are better than the last of the best that are done.
+
+        What is done stays until the frame ends: more of its paths may come.
+        """
+        best = nlargest(self.size, self.done.values(), key=SCORE)
+        lowest = best[-1].score if len(best) == self.size else -math.inf
+        self.searching = [candidate for candidate in extended if candidate.score > lowest]
+        if self.searching and not self.keeps_done:
+            self.done = {}
 
 
 class BeamSearch:
@@ -243,9 +243,15 @@ class BeamSearch:
             self._extend(projected, active, beams, rows, frames)
             if not any(beam.searching for beam in beams):
                 return
-        for beam in beams:  # at the limit the frame is over without blank, as in greedy search
-            for candidate in beam.searching:
-                beam.finish(candidate, candidate.score)
+        self._close(projected, active, beams, rows)
+
+    def _close(self, projected: Tensor, active: list[int], beams: list[_Beam], rows: Rows) -> None:
+        """End what still searches at the limit of the frame by blank."""
+        waiting = [(beam, candidate, index) for index, beam in zip(active, beams) for candidate in beam.searching]
+        logits = self._join(projected, rows, [one for _, one, _ in waiting], [index for _, _, index in waiting])
+        blanks = logits[:, BLANK] - logits.logsumexp(-1)
+        for (beam, candidate, _), blank in zip(waiting, blanks.tolist()):
+            beam.finish(candidate, candidate.score + blank)
 
     def _extend(self, projected: Tensor, active: list[int], beams: list[_Beam], rows: Rows, frames: list[int]) -> None:
         """End every searching hypothesis by blank, and extend it by the best labels."""
@@ -261,11 +267,15 @@ class BeamSearch:
             beam.prune(extended)
         self._predict([candidate for beam in beams for candidate in beam.searching], rows)
 
+    def _join(self, projected: Tensor, rows: Rows, parents: list[Candidate], where: list[int]) -> Tensor:
+        """Logits (N, V) of `parents`, which are in the beams of streams `where`."""
+        index = torch.tensor([candidate.row for candidate in parents], device=projected.device)
+        logits: Tensor = self.joiner(projected[torch.tensor(where, device=projected.device)], rows.output[index])
+        return logits
+
     def _score(self, projected: Tensor, rows: Rows, parents: list[Candidate], where: list[int]) -> _Scored:
         """Log-probabilities of blank and of the best labels of `parents`, which are in the beams of streams `where`."""
-        index = torch.tensor([candidate.row for candidate in parents], device=projected.device)
-        logits = self.joiner(projected[torch.tensor(where, device=projected.device)], rows.output[index])  # (N, V)
-        log_probs = logits.log_softmax(-1)
+        log_probs = self._join(projected, rows, parents, where).log_softmax(-1)
         labels = fused = log_probs[:, BLANK + 1 :]
         if self.fusion is not None:
             scores = self.fusion.model.scores([candidate.lm_state for candidate in parents])
@@ -280,20 +290,20 @@ class BeamSearch:
         `first` is the place of the first parent in `scored`.
         """
         found = (
-            (parent.score + fused, -number, -rank)
+            (parent.score + fused, number, rank)
             for number, parent in enumerate(parents)
             if not self.limits.is_full(parent.num_tokens)
             for rank, fused in enumerate(scored.fused[first + number])
         )
         children = []
-        for score, number, rank in nlargest(self.beam, found):
-            parent, position = parents[-number], first - number
-            token, fused = scored.tokens[position][-rank], scored.fused[position][-rank]
+        for score, number, rank in nlargest(self.beam, found, key=itemgetter(0)):
+            parent, position = parents[number], first + number
+            token, fused = scored.tokens[position][rank], scored.fused[position][rank]
             children.append(
                 Candidate(
                     score=score,
                     key=(parent.key * 1_000_003 + token + 1) % KEY_PRIME,
-                    path=Emission(parent.path, token, frame, scored.own[position][-rank]),
+                    path=Emission(parent.path, token, frame, scored.own[position][rank]),
                     best=parent.best + fused,
                     num_tokens=parent.num_tokens + 1,
                     row=parent.row,

@@ -47,10 +47,13 @@ class Hypothesis:
 class Limits:
     """What no hypothesis may exceed, so that a network that never emits blank ends all the same.
 
+    A blank that a limit forces is paid for as any other, so scores stay log-probabilities of paths.
+
     Attributes:
-        symbols_per_frame: labels that one encoder frame may emit.
+        symbols_per_frame: labels that one encoder frame may emit; blank comes next.
         symbols_per_utterance: labels in all; None for no limit but the one per frame. A hypothesis that has them takes
-            blank in every frame that is left.
+            blank in every frame that is left. What is ahead in the beam meets this limit first, so under it a larger
+            beam need not find a better score.
     """
 
     symbols_per_frame: int = 5

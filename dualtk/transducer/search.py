@@ -154,11 +154,9 @@ class GreedySearch:
         best, tokens = logits.max(-1)
         total = logits.logsumexp(-1)
         log_probs, blanks = best - total, logits[..., BLANK] - total
-        for number, (row, row_tokens, row_log_probs) in enumerate(zip(rows, tokens.tolist(), log_probs.tolist())):
-            if self.limits.is_full(len(row.stream.hypothesis.tokens)):
-                row.pass_by(blanks[number].tolist())
-            else:
-                row.move(row_tokens, row_log_probs, self.limits)
+        found = zip(rows, tokens.tolist(), log_probs.tolist(), blanks.tolist())
+        for row, row_tokens, row_log_probs, row_blanks in found:
+            row.move(row_tokens, row_log_probs, row_blanks, self.limits)
 
 
 @dataclass
@@ -172,31 +170,25 @@ class _Row:
     token: int = BLANK  # found by the last look
     num_symbols: int = 0  # emitted by the frame at `position`
 
-    def move(self, tokens: list[int], log_probs: list[float], limits: Limits) -> None:
-        """Past the blanks that come first in the best `tokens` of the frames from `position` on, and the label then."""
+    def move(self, tokens: list[int], log_probs: list[float], blanks: list[float], limits: Limits) -> None:
+        """Past the blanks that come first in the best `tokens` of the frames from `position` on, and the label then.
+
+        At a limit blank is taken, and paid for, whatever is best: hence the log-probabilities `blanks` too.
+        """
         hypothesis = self.stream.hypothesis
+        is_full = limits.is_full(len(hypothesis.tokens))
         self.token = BLANK
-        for token, log_prob in zip(tokens[: self.length - self.position], log_probs):
-            hypothesis.score += log_prob
-            if token == BLANK:
+        for token, log_prob, blank in zip(tokens[: self.length - self.position], log_probs, blanks):
+            if token == BLANK or is_full or self.num_symbols == limits.symbols_per_frame:
+                hypothesis.score += blank
                 self.position += 1
                 self.num_symbols = 0
                 continue
             self.token = token
+            hypothesis.score += log_prob
             hypothesis.append(token, self.stream.num_frames + self.position, log_prob)
             self.num_symbols += 1
-            if self.num_symbols == limits.symbols_per_frame:
-                self.position += 1
-                self.num_symbols = 0
             return
-
-    def pass_by(self, blanks: list[float]) -> None:
-        """Past frames with the log-probabilities `blanks`, which may emit nothing more but must be paid for."""
-        passed = blanks[: self.length - self.position]
-        self.stream.hypothesis.score += sum(passed)
-        self.position += len(passed)
-        self.token = BLANK
-        self.num_symbols = 0
 
 
 def greedy(

@@ -8,8 +8,9 @@ import pytest
 import soundfile
 
 from dualtk.bin.dualtk import main
-from dualtk.data.fbank import FbankOptions, read_options
+from dualtk.data.fbank import FbankOptions
 from dualtk.data.kaldi import Utterance, write_data_directory
+from dualtk.data.kinds import read_options
 
 
 @pytest.fixture

@@ -139,7 +139,8 @@ def test_bad_audio_is_said_and_the_rest_is_transcribed(exp, audio, capsys, tmp_p
     [
         (("--mode", "fast"), "has no mode fast; its modes are"),
         (("--chunk-ms", 50), "50 is no multiple of 40"),
-        (("--mode", "full", "--chunk-ms", 160), "mode full sees the whole utterance"),
+        (("--mode", "full", "--chunk-ms", 160), "--chunk-ms: is for streaming, and mode full sees the whole utterance"),
+        (("--mode", "full", "--precision", "int8"), "--precision: is for streaming, and mode full"),
         (("--lm", "x.arpa"), "needs a --beam"),
         (("--beam", "2", "--lm", "x.arpa"), "x.arpa: cannot be read"),
         (("--bpe", "nowhere"), "nowhere"),
@@ -150,6 +151,20 @@ def test_options_that_make_no_sense(exp, audio, capsys, arguments, words: str) -
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("dualtk: error: ")
     assert words in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--threads", -1), "--threads: -1: expected a whole number of at least 0"),
+        (("--beam", 0), "--beam: 0: expected a whole number of at least 1"),
+        (("--beam", "many"), "--beam: many: expected a whole number of at least 1"),
+    ],
+)
+def test_numbers_that_make_no_sense(exp, audio, capsys, arguments, line: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        call(exp, *arguments, audio / "0.wav")
+    assert capsys.readouterr().err.endswith(f"dualtk transcribe: error: argument {line}\n")
 
 
 class Terminal(io.StringIO):

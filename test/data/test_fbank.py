@@ -8,7 +8,8 @@ import pytest
 import soundfile
 import torch
 
-from dualtk.data.fbank import FbankOptions, fbank, read_options, write_options
+from dualtk.data.fbank import FbankOptions, fbank
+from dualtk.data.kinds import read_options, write_options
 from dualtk.errors import InputError
 
 

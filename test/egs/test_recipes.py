@@ -56,6 +56,13 @@ def test_hyphen_or_underscore(recipe: str, words: list[object], call: Run) -> No
     assert call(run_sh(recipe), "--stage", 8, *words).returncode == 0
 
 
+def test_pre_training_has_no_wordpieces_and_nothing_to_decode(call: Run, tmp_path: Path) -> None:
+    for stage, title in {2: "500 wordpieces", 4: "decoding", 5: "scoring"}.items():
+        one = ["--stage", stage, "--stop-stage", stage, "--task", "pretrain", "--work-dir", tmp_path]
+        done = call(LIBRISPEECH, *one)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"== stage {stage}: {title}\nskipped\n", "")
+
+
 def test_kaldi_directories_go_together(call: Run) -> None:
     done = call(LIBRISPEECH, "--stage", 9, "--train-dir", "data/train")
     assert done.returncode == 2

@@ -15,6 +15,7 @@ from dualtk.encoders.conformer import ConformerEncoder
 from dualtk.encoders.contextnet import ContextNetEncoder
 from dualtk.encoders.lstm import LSTMEncoder
 from dualtk.encoders.transformer import TransformerEncoder
+from dualtk.encoders.wav2vec import Wav2VecEncoder
 from dualtk.errors import InputError
 from dualtk.modes import FULL_CONTEXT, Mode, streaming
 
@@ -50,6 +51,20 @@ def contextnet(**changes: object) -> ContextNetEncoder:
     return ContextNetEncoder(input_dim=INPUT_DIM, mode_names=MODE_NAMES, **(options | changes))  # type: ignore[arg-type]
 
 
+def wav2vec(**changes: object) -> Wav2VecEncoder:
+    options: dict[str, object] = {
+        "dim": 16,
+        "num_layers": 2,
+        "num_heads": 2,
+        "feedforward_dim": 24,
+        "dropout": 0.1,
+        "channels": 6,
+        "kernels": (5, 3, 2),
+        "strides": (3, 2, 2),
+    }
+    return Wav2VecEncoder(input_dim=INPUT_DIM, mode_names=MODE_NAMES, **(options | changes))  # type: ignore[arg-type]
+
+
 ENCODERS: dict[str, Callable[[], torch.nn.Module]] = {
     "conformer": conformer,
     "conformer-rotary": lambda: conformer(positions="rotary"),
@@ -65,6 +80,9 @@ ENCODERS: dict[str, Callable[[], torch.nn.Module]] = {
     "lstm": lstm,
     "lstm-one-rate": lambda: lstm(time_reduction=1, projection_dim=7),
     "contextnet": contextnet,
+    "wav2vec": wav2vec,
+    "wav2vec-relative": lambda: wav2vec(positions="relative", kernels=(5, 4, 4), strides=(3, 4, 2), checkpoint=True),
+    "wav2vec-stacking": lambda: wav2vec(kernels=(5, 3), strides=(3, 2), stacking=6),
     "contextnet-two-layers": lambda: contextnet(layers_per_block=2, strided_blocks=(3, 7), kernel=3),
 }
 STREAMING = [

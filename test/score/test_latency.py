@@ -34,6 +34,10 @@ def test_emission_time_by_hand(
     assert emission_time(frame, subsampling, chunk, look_ahead, 2.0) == pytest.approx(expected, abs=1e-12)
 
 
+def test_a_frame_of_samples_reaches_to_its_own_end() -> None:
+    assert emission_time([0, 3], 4, 2, 0, 9.0, reach=0.010) == pytest.approx([0.08, 0.16], abs=1e-12)
+
+
 def test_emission_times_keep_their_shape() -> None:
     times = emission_time([[0, 1], [2, 3]], 4, 2, 0, 9.0)
     assert np.allclose(times, [[0.0875, 0.0875], [0.1675, 0.1675]])

@@ -19,8 +19,10 @@ def test_distillation_and_the_teacher_have_no_say() -> None:
     assert choice_loss({**values, "streaming/three_way": 50.0, "loss": 99.0}) == 3.0
 
 
-def test_without_a_transducer_the_total_chooses() -> None:
-    assert choice_loss({"full/contrastive": 2.0, "loss": 3.0}) == 3.0
+def test_in_pre_training_the_contrastive_losses_choose_and_else_the_total() -> None:
+    values = {"full/contrastive": 2.0, "streaming/contrastive": 4.0, "diversity": 0.5, "penalty": 9.0, "loss": 99.0}
+    assert choice_loss(values) == 3.0
+    assert choice_loss({"full/other": 2.0, "loss": 5.0}) == 5.0
 
 
 class Run:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torchaudio
 from small_networks import MELS, RATE, random_frames, search_parts, small_transducer, speech
+from torch import Tensor
 
 from dualtk.data.stream import FbankStream
 from dualtk.modes import streaming
@@ -28,6 +29,17 @@ def networks():
         kind = "lstm" if seed % 2 else "stateless"
         parts = search_parts(kind, seed=seed, scale=(1.0, 2.0, 4.0)[seed % 3], blank_bias=(0.0, 1.5)[seed % 2])
         yield parts, random_frames(5, 21, seed)
+
+
+@torch.no_grad()
+def sum_over_paths(parts, frames: Tensor, hypothesis: Hypothesis) -> float:
+    """Log-probability of a hypothesis, given one utterance (1, T, D), as torchaudio's loss computes it."""
+    predictor, joiner = parts
+    targets = torch.tensor([hypothesis.tokens], dtype=torch.int32)
+    predicted = joiner.predictor(predictor(targets.long()))
+    logits = joiner(joiner.encoder(frames).unsqueeze(2), predicted.unsqueeze(1))
+    sizes = torch.tensor([frames.shape[1]], dtype=torch.int32), torch.tensor([targets.shape[1]], dtype=torch.int32)
+    return -float(torchaudio.functional.rnnt_loss(logits, targets, *sizes, blank=0))
 
 
 def test_a_beam_of_one_is_greedy() -> None:
@@ -68,32 +80,36 @@ def test_a_beam_of_everything_sums_over_all_paths(predictor: str) -> None:
     labels = [list(one) for size in range(4) for one in itertools.product((1, 2, 3), repeat=size)]
     assert sorted(one.tokens for one in found) == sorted(labels)
     for one in found:
-        targets = torch.tensor([one.tokens], dtype=torch.int32)
-        with torch.no_grad():
-            predicted = parts[1].predictor(parts[0](targets.long()))
-            logits = parts[1](parts[1].encoder(frames).unsqueeze(2), predicted.unsqueeze(1))
-        sizes = torch.tensor([5], dtype=torch.int32), torch.tensor([len(one.tokens)], dtype=torch.int32)
-        exact = -torchaudio.functional.rnnt_loss(logits, targets, *sizes, blank=0)
-        assert one.score == pytest.approx(float(exact), abs=1e-4)
+        assert one.score == pytest.approx(sum_over_paths(parts, frames, one), abs=1e-4)
     assert found == sorted(found, key=lambda one: -one.score)
 
 
-def test_its_score_is_as_good_as_that_of_torchaudio() -> None:
+def test_no_score_exceeds_the_sum_over_all_paths() -> None:
+    """A beam sums over the paths that it kept; here these have nearly all of the probability."""
+    missing = []
+    for parts, (frames, lengths) in networks():
+        for row, found in enumerate(beam_search(BeamSearch(*parts, 4, Limits(20)), frames[:3], lengths[:3])):
+            for one in found:
+                missing.append(sum_over_paths(parts, frames[row : row + 1, : int(lengths[row])], one) - one.score)
+    assert len(missing) == 12 * 3 * 4
+    assert min(missing) >= -1e-3
+    assert sum(missing) / len(missing) < 2.0
+
+
+@pytest.mark.parametrize("max_symbols", [1, 3])
+def test_its_score_is_that_of_torchaudio(max_symbols: int) -> None:
     spec = importlib.util.spec_from_file_location("torchaudio_rnnt", ADAPTER)
     assert spec is not None
     assert spec.loader is not None
     adapter = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(adapter)
-    ours, theirs = [], []
     for seed in range(4):
         parts = search_parts("lstm", seed=seed, scale=2.0, vocabulary=16)
         frames, lengths = random_frames(3, 12, seed)
         rows = [row[:length] for row, length in zip(frames, lengths.tolist()) if length]
-        found = beam_search(BeamSearch(*parts, 4), frames, lengths)
-        ours += [one[0].score for one in found[: len(rows)]]
-        theirs += [one.score for one in adapter.torchaudio_search(*parts, rows, 4, 5)]
-    assert sum(ours) >= sum(theirs) - 1e-3
-    assert all(one >= other - 0.2 for one, other in zip(ours, theirs, strict=True))
+        found = beam_search(BeamSearch(*parts, 4, Limits(max_symbols)), frames, lengths)
+        theirs = adapter.torchaudio_search(*parts, rows, 4, max_symbols)
+        assert [one[0].score for one in found[: len(rows)]] == pytest.approx([one.score for one in theirs], abs=1e-3)
 
 
 @pytest.mark.parametrize("limits", [Limits(3), Limits(2, 7), Limits(1, 0)], ids=str)

@@ -22,12 +22,11 @@ def one_at_a_time(
     found = Hypothesis()
     output, state = predictor.step(torch.tensor([-1]), predictor.init_state(1))
     for t in range(length):
-        for _ in range(max_symbols):
+        for num_symbols in range(max_symbols + 1):
             logits = joiner(joiner.encoder(frames[t : t + 1]), joiner.predictor(output))
             log_probs = logits.log_softmax(-1)
-            log_prob, token = (
-                log_probs.max(-1) if len(found.tokens) < max_length else (log_probs[:, 0], torch.tensor([0]))
-            )
+            is_free = num_symbols < max_symbols and len(found.tokens) < max_length
+            log_prob, token = log_probs.max(-1) if is_free else (log_probs[:, 0], torch.tensor([0]))
             found.score += float(log_prob)
             if int(token) == 0:
                 break

@@ -28,7 +28,10 @@ import torch
 
 from dualtk import config as configuration
 from dualtk.build import build_network, build_objective
-from dualtk.config import Config
+from dualtk.build_pretraining import build_pretraining, build_pretraining_network
+from dualtk.config import Config, PretrainConfig
+from dualtk.objective import Objective
+from dualtk.ssl.objective import Pretraining
 from dualtk.train.optim import build_optimizer
 
 HERE = Path(__file__).resolve().parent
@@ -44,6 +47,7 @@ TERMS = {
 }
 SHARED = """What a joint step computes once (features, augmentation, the predictor with its half of the joiner) is small
 here beside two encoders and two joiners, and the KL comes on top."""
+PRETRAINING = "| pre-training, both modes | time of a step | for a second of speech | peak memory |"
 CODERT_TERM = "name: encoder_logits, student: streaming, teacher: teacher"
 
 Step = Callable[[], None]
@@ -61,12 +65,17 @@ class Setting:
     device: torch.device
 
 
-def make_step(config: Config, setting: Setting) -> Step:
+def make_step(config: Config | PretrainConfig, setting: Setting) -> Step:
     """One training step of `config`, on the batch of `setting`."""
     torch.manual_seed(0)
-    num_mels = config.features.num_mels
-    network = build_network(config, setting.vocabulary, torch.zeros(num_mels), torch.ones(num_mels))
-    objective = build_objective(config, network).to(setting.device).train()
+    num_mels = config.features.dim
+    mean, istd = torch.zeros(num_mels), torch.ones(num_mels)
+    objective: Objective | Pretraining
+    if isinstance(config, PretrainConfig):
+        objective = build_pretraining(config, build_pretraining_network(config, mean, istd))
+    else:
+        objective = build_objective(config, build_network(config, setting.vocabulary, mean, istd))
+    objective = objective.to(setting.device).train()
     optimizer = build_optimizer(config.optimizer, objective.named_parameters())
     feats = torch.randn(setting.batch, setting.frames, num_mels, device=setting.device)
     lengths = torch.linspace(0.8 * setting.frames, setting.frames, setting.batch).long().to(setting.device)
@@ -176,6 +185,15 @@ def term_rows(base: Config, terms: dict[str, str], setting: Setting) -> list[str
     ]
 
 
+def pretraining_rows(path: Path, setting: Setting) -> list[str]:
+    """A step of wav2vec 2.0 pre-training in both modes, and what it takes for each second of speech."""
+    step = make_step(configuration.load_any(path), setting)
+    (seconds,) = in_turns({"step": step}, setting).values()
+    speech = setting.batch * 0.9 * setting.frames * 0.01  # lengths are spread over 0.8 to 1 of the longest
+    median, memory = 1e3 * statistics.median(seconds), peak(step, setting.device)
+    return [f"| `{path.name}` | {median:.0f} ms | {median / speech:.1f} ms | {memory:.0f} MiB |"]
+
+
 def write(text: str) -> None:
     """Put the text between the markers of README.md, which keeps whatever else is there."""
     readme = HERE / "README.md"
@@ -202,6 +220,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=CONF / "dual_conformer_kd.yaml")
     parser.add_argument("--codert", type=Path, default=CONF / "codert.yaml")
+    parser.add_argument("--pretrain", type=Path, default=CONF / "wav2vec_pretrain.yaml")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--frames", type=int, default=800)
     parser.add_argument("--labels", type=int, default=40)
@@ -223,7 +242,8 @@ def main() -> int:
     lines += ["", "| term | extra time of the joint step | extra peak memory |", "| --- | --- | --- |"]
     lines += term_rows(joint, TERMS, setting)
     lines += term_rows(configuration.load(options.codert), {"encoder logits (CoDERT)": CODERT_TERM}, setting)
-    lines += ["", SHARED]
+    lines += ["", SHARED, "", PRETRAINING, "| --- | --- | --- | --- |"]
+    lines += pretraining_rows(options.pretrain, setting)
     text = describe(options.config, setting) + "\n".join(lines) + "\n"
     print(text)
     if options.write:

@@ -18,6 +18,7 @@ train_dir=            # Kaldi data directory to train on, instead of --train-set
 dev_dir=              # Kaldi data directory instead of --dev-sets
 test_dirs=            # Kaldi data directories instead of --test-sets
 work_dir=             # where data/ and exp/ go; the recipe's folder if empty
+task=transducer       # or pretrain: wav2vec 2.0 without transcripts, stages 0, 1 and 3
 conf=conf/dual_conformer.yaml # the system and its training
 train_args=           # more options of dualtk train, such as "--set train.max_steps=10"
 decode_conf=          # file with options of dualtk decode, one a line
@@ -27,6 +28,7 @@ exp=                  # experiment folder; work-dir/exp/<conf>[_<tag>] if empty
 nbpe=500              # number of wordpieces
 bpe_type=unigram      # unigram or bpe
 speed_perturb=        # speeds such as 0.9,1.0,1.1; none if empty
+features=fbank        # or samples, as in the configuration; each kind needs its own --work-dir
 num_mels=80           # mel bins, as in the configuration
 nj=2                  # processes of feature extraction
 ngpu=1                # GPUs to train on: 1 is the GPU or else the CPU, 0 the CPU, more are run by torchrun
@@ -44,13 +46,12 @@ locate() {
   done
   echo "$1"
 }
-# Does stage $1 run?
-runs() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && printf '== stage %s: %s\n' "$1" "$2"; }
+runs() { # does stage $1 run? Pre-training has neither wordpieces nor anything to decode.
+  ((stage <= $1 && $1 <= stop_stage)) && echo "== stage $1: $2" && { [[ $task$1 != pre*[245] ]] || ! echo skipped; }; }
 
 work_dir=${work_dir:-$here}
 conf=$(locate "$conf")
-name=$(basename "$conf" .yaml)
-exp=${exp:-$work_dir/exp/$name${tag:+_$tag}}
+exp=${exp:-$work_dir/exp/$(basename "$conf" .yaml)${tag:+_$tag}}
 bpe=$work_dir/data/lang_$bpe_type$nbpe
 read -ra train_sets <<<"$train_sets" && read -ra dev_sets <<<"$dev_sets" && read -ra test_sets <<<"$test_sets"
 read -ra modes <<<"$modes" && read -ra train_args <<<"$train_args" && read -ra ctm <<<"$ctm"
@@ -80,8 +81,9 @@ if runs 0 "data directories"; then
 fi
 
 if runs 1 "features"; then
-  dualtk features --nj "$nj" --num-mels "$num_mels" --cmvn ${speed_perturb:+--speed-perturb "$speed_perturb"} "$train"
-  dualtk features --nj "$nj" --num-mels "$num_mels" "$dev" "${tests[@]}"
+  extract=(dualtk features --nj "$nj" --kind "$features" --num-mels "$num_mels")
+  "${extract[@]}" --cmvn ${speed_perturb:+--speed-perturb "$speed_perturb"} "$train"
+  "${extract[@]}" "$dev" "${tests[@]}"
 fi
 
 if runs 2 "$nbpe wordpieces"; then
@@ -91,8 +93,8 @@ fi
 if runs 3 "training of $exp"; then
   launch=(dualtk train)
   if [ "$ngpu" -gt 1 ]; then launch=(torchrun --standalone --nproc-per-node "$ngpu" --module dualtk.bin.train); fi
-  "${train_cmd[@]}" "${launch[@]}" --config "$conf" --exp "$exp" --train-dir "$train${speed_perturb:+_sp}" \
-    --dev-dir "$dev" --bpe "$bpe" --device "$device" "${train_args[@]}"
+  "${train_cmd[@]}" "${launch[@]}" --task "$task" --config "$conf" --exp "$exp" --bpe "$bpe" --device "$device" \
+    --train-dir "$train${speed_perturb:+_sp}" --dev-dir "$dev" "${train_args[@]}"
 fi
 
 if runs 4 "decoding"; then

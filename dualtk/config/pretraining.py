@@ -1,0 +1,75 @@
+"""The configuration of pre-training: wav2vec 2.0 (Baevski et al. 2020) on speech without transcripts."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from dualtk.config.data import SamplesConfig
+from dualtk.config.model import Wav2VecConfig
+from dualtk.config.run import RunConfig
+from dualtk.config.section import Section
+
+PRETRAINING = "pretraining"  # the section by which a file of this task is known
+
+
+class MaskingConfig(Section):
+    """`dualtk.ssl.masking.SpanMask`."""
+
+    probability: float = 0.065
+    length: int = 10
+
+
+class QuantizerConfig(Section):
+    """`dualtk.ssl.quantizer.Quantizer`."""
+
+    groups: int = 2
+    entries: int = 320
+    codebook_dim: int = 256
+
+
+class TemperatureConfig(Section):
+    """`dualtk.ssl.quantizer.Temperature`."""
+
+    start: float = 2.0
+    end: float = 0.5
+    decay: float = 0.999995
+
+
+class ContrastConfig(Section):
+    """`dualtk.ssl.objective.ContrastiveTask`."""
+
+    num_distractors: int = Field(default=100, ge=1)
+    kappa: float = Field(default=0.1, gt=0)
+    diversity_weight: float = 0.1
+    penalty_weight: float = 10.0
+
+
+class PretrainingConfig(Section):
+    """What is masked, what it is told from, and the width in which context and targets meet."""
+
+    target_dim: int = 256
+    extractor_gradient: float = 0.1
+    masking: MaskingConfig = MaskingConfig()
+    quantizer: QuantizerConfig = QuantizerConfig()
+    temperature: TemperatureConfig = TemperatureConfig()
+    contrast: ContrastConfig = ContrastConfig()
+
+
+class EncoderAloneConfig(Section):
+    """A network before it has a predictor and a joiner; its encoder is one that can be pre-trained."""
+
+    encoder: Wav2VecConfig
+
+
+class PretrainConfig(RunConfig):
+    """Everything that a YAML with a section `pretraining` says."""
+
+    model: EncoderAloneConfig
+    pretraining: PretrainingConfig
+
+    @model_validator(mode="after")
+    def _features_fit(self) -> PretrainConfig:
+        """Raw samples are what there is to learn from."""
+        if not isinstance(self.features, SamplesConfig):
+            raise ValueError(f"features.kind: the encoder wav2vec hears samples, not {self.features.kind}")
+        return self

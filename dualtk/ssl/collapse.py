@@ -1,0 +1,35 @@
+"""A codebook of which hardly any entry is left in use is useless as a target; it is said, not found out later."""
+
+from __future__ import annotations
+
+import logging
+
+logger = logging.getLogger("dualtk")
+
+
+class CollapseWatch:
+    """Is told the codebook's perplexity at each validation, and warns of a collapse.
+
+    Collapsed means a perplexity below two entries a group, 2 G; 1 a group is the least there can be. Said once, and
+    again only after a recovery.
+
+    Args:
+        groups: G, the groups of the quantiser.
+        patience: validations in a row below the bound before it is said.
+    """
+
+    def __init__(self, groups: int, patience: int = 3) -> None:
+        self.bound = 2.0 * groups
+        self.patience = patience
+        self.below = 0
+
+    def watch(self, perplexity: float, step: int) -> bool:
+        """Whether the codebook is now held to be collapsed."""
+        self.below = self.below + 1 if perplexity < self.bound else 0
+        if self.below == self.patience:
+            logger.warning(
+                "step %d: the codebook has collapsed: perplexity %.2f, below %g for %d validations in a row; "
+                "a larger diversity weight or a slower fall of the temperature may help",
+                *(step, perplexity, self.bound, self.below),
+            )
+        return self.below >= self.patience

@@ -1,0 +1,191 @@
+"""What a step of pre-training minimises: the passes of a supernet over one masked batch (wav2vec 2.0, section 3.2).
+
+"Learning a Dual-Mode Speech Recognition Model via Self-Pruning" (Liu et al. 2022): the dense full-context pass and the
+sparse streaming one are pre-trained together.
+
+Axes: B batch, T feature frames, T' encoder frames, M masked frames, K distractors, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dualtk.errors import InputError
+from dualtk.objective import PlannedPass, StepLoss
+from dualtk.pruning.pruner import Pruner
+from dualtk.pruning.sandwich import sandwich
+from dualtk.ssl.contrastive import contrast, contrastive_logits
+from dualtk.ssl.distractors import draw_distractors
+from dualtk.ssl.masking import MaskedFrames, SpanMask, mask_rate
+from dualtk.ssl.network import MaskedPass, PretrainingNetwork
+from dualtk.ssl.penalties import diversity_loss
+from dualtk.ssl.quantizer import Temperature
+
+EVALUATION_SEED = 1  # whatever the seed of training, so that runs are compared on the same masks
+
+
+@dataclass(frozen=True)
+class ContrastiveTask:
+    """What is asked of a pass.
+
+    Attributes:
+        num_distractors: K.
+        kappa: temperature of the similarities.
+        diversity_weight, penalty_weight: of these beside the contrastive loss.
+
+    Raises:
+        InputError: a number is out of its range.
+    """
+
+    num_distractors: int = 100
+    kappa: float = 0.1
+    diversity_weight: float = 0.1
+    penalty_weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.num_distractors < 1 or self.kappa <= 0.0:
+            raise InputError(
+                f"num_distractors is at least 1 and kappa above 0, not {self.num_distractors}, {self.kappa}"
+            )
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What chance decided for a batch; all passes share it.
+
+    Attributes:
+        mask: (B, T') bool.
+        frames: the masked frames.
+        distractors: (B, M, K) positions among them.
+    """
+
+    mask: Tensor
+    frames: MaskedFrames
+    distractors: Tensor
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """One pass' losses: `total` a scalar, `utterance_losses` (B,), `parts` and `shared` named scalars for the log."""
+
+    total: Tensor
+    utterance_losses: Tensor
+    parts: dict[str, Tensor]
+    shared: dict[str, Tensor]
+
+
+class Pretraining(nn.Module):
+    """The network and its passes; a single forward runs them all, so that DDP can wrap it.
+
+    Losses are in nats for each masked frame. In training masks, distractors and codes follow torch's global state;
+    in evaluation they depend on the batch alone.
+
+    Args:
+        network: the network that is trained.
+        passes: what runs in each step.
+        task: what is asked of each.
+        masking: which frames are masked.
+        temperature: of the quantiser, step by step.
+        pruner: draws the masks of sparse modes.
+        sandwich: of the streaming passes, the smallest, the largest and one other run in a step.
+        seed: of the draws of `sandwich`.
+    """
+
+    def __init__(
+        self,
+        network: PretrainingNetwork,
+        passes: Sequence[PlannedPass],
+        task: ContrastiveTask,
+        masking: SpanMask,
+        temperature: Temperature,
+        *,
+        pruner: Pruner | None = None,
+        sandwich: bool = False,
+        seed: int = 1,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.passes = list(passes)
+        self.task = task
+        self.masking = masking
+        self.temperature = temperature
+        self.teacher = None
+        self.pruner = pruner
+        self.sandwich = sandwich
+        self.seed = seed
+
+    def draws_passes(self, step: int) -> bool:
+        """Whether steps such as `step` leave out some passes."""
+        return self.sandwich
+
+    @property
+    def settled_step(self) -> int:
+        """The last step that changes the size of a network; networks up to it are not kept with those after it."""
+        return -1 if self.pruner is None else self.pruner.settled_step
+
+    def before_step(self, step: int) -> None:
+        """What changes between steps: masks of weights."""
+        if self.pruner is not None:
+            self.pruner.update(step)
+
+    def forward(
+        self, feats: Tensor, feat_lengths: Tensor, targets: Tensor, target_lengths: Tensor, step: int
+    ) -> StepLoss:
+        """Raw feats (B, T, F) and lengths (B,), step -> the step's loss; labels are there and not used."""
+        feats = self.network.normalize(feats, feat_lengths)
+        subsampling = self.network.encoder.subsampling
+        lengths = torch.div(feat_lengths + subsampling - 1, subsampling, rounding_mode="floor")
+        draw = self.draw(lengths, -(-feats.size(1) // subsampling))
+        temperature = self.temperature.at(step)
+
+        planned = self._planned(step)
+        outcomes = []
+        for plan in planned:
+            run = self.network(feats, feat_lengths, plan.mode, draw.mask, draw.frames, temperature)
+            outcomes.append(self._outcome(run, draw))
+        total = torch.stack([plan.weight * one.total for plan, one in zip(planned, outcomes)]).sum()
+        utterance_losses = torch.stack([plan.weight * one.utterance_losses for plan, one in zip(planned, outcomes)])
+
+        parts = {
+            f"{plan.mode.name}/{key}": value for plan, one in zip(planned, outcomes) for key, value in one.parts.items()
+        }
+        parts |= {key: torch.stack([one.shared[key] for one in outcomes]).mean() for key in outcomes[0].shared}
+        parts |= {"mask_rate": mask_rate(draw.mask, lengths), "temperature": torch.tensor(temperature)}
+        if self.pruner is not None:
+            parts |= {f"{name}/sparsity": torch.tensor(value) for name, value in self.pruner.sparsities().items()}
+        return StepLoss(total, utterance_losses.sum(0).detach(), parts)
+
+    def draw(self, lengths: Tensor, num_frames: int) -> Draw:
+        """The mask and the distractors of a batch with (B,) encoder frames."""
+        generator = None if self.training else torch.Generator().manual_seed(EVALUATION_SEED)
+        mask = self.masking.draw(lengths, num_frames, generator)
+        frames = MaskedFrames.of(mask)
+        return Draw(mask, frames, draw_distractors(frames.valid, self.task.num_distractors, generator))
+
+    def _outcome(self, run: MaskedPass, draw: Draw) -> _Outcome:
+        quantized = run.targets
+        logits = contrastive_logits(
+            run.context, quantized.vectors, quantized.codes, draw.distractors, kappa=self.task.kappa
+        )
+        found = contrast(logits, draw.frames.valid)
+        counts = draw.frames.valid.sum(1)
+        num_masked = counts.sum().clamp(min=1)
+        loss = found.losses.sum() / num_masked
+        diversity = diversity_loss(quantized.probabilities)
+        return _Outcome(
+            loss + self.task.diversity_weight * diversity + self.task.penalty_weight * run.penalty,
+            found.losses.sum(1) / counts.clamp(min=1),
+            {"contrastive": loss.detach(), "accuracy": found.correct.sum() / num_masked},
+            {"perplexity": quantized.perplexity, "diversity": diversity.detach(), "penalty": run.penalty.detach()},
+        )
+
+    def _planned(self, step: int) -> list[PlannedPass]:
+        """All passes, or those of the sandwich."""
+        if not (self.training and self.sandwich):
+            return self.passes
+        chosen = sandwich([plan.mode for plan in self.passes], self.seed, step)
+        return [plan for plan in self.passes if plan.mode in chosen]

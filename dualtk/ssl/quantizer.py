@@ -1,0 +1,120 @@
+"""Product quantisation with a Gumbel softmax (wav2vec 2.0, section 2; Jang et al. 2017).
+
+Axes: B batch, M frames, C width of the frames, G groups, V entries of a group, D width of the targets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dualtk.errors import InputError
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """The temperature of the Gumbel softmax: max(start * decay ** step, end) (section 4.2)."""
+
+    start: float = 2.0
+    end: float = 0.5
+    decay: float = 0.999995
+
+    def __post_init__(self) -> None:
+        if not (0.0 < self.end <= self.start and 0.0 < self.decay <= 1.0):
+            raise InputError(f"quantizer: a temperature falls from start to end, both above 0, not {self}")
+
+    def at(self, step: int) -> float:
+        """The temperature of a step."""
+        return max(self.start * self.decay**step, self.end)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What a quantiser made of a batch of frames.
+
+    Attributes:
+        vectors: (B, M, D) targets.
+        codes: (B, M, G) int64, the entry that was chosen in each group.
+        probabilities: (G, V) mean softmax over the valid frames, without noise or temperature.
+        perplexity: scalar in [G, G * V], detached: exponential of the entropy of the likeliest entries over the valid
+            frames, summed over groups; how many entries are in use.
+    """
+
+    vectors: Tensor
+    codes: Tensor
+    probabilities: Tensor
+    perplexity: Tensor
+
+
+def straight_through(soft: Tensor) -> Tensor:
+    """(..., V) probabilities -> the largest as an exact one-hot vector, with the gradient of the probabilities."""
+    hard = torch.zeros_like(soft).scatter(-1, soft.argmax(-1, keepdim=True), 1.0)
+    return hard + (soft - soft.detach())
+
+
+def gumbel_choice(logits: Tensor, temperature: float) -> Tensor:
+    """(..., V) logits -> a one-hot draw from their softmax, with the gradient of the Gumbel softmax (equation 1)."""
+    noise = -torch.empty_like(logits).exponential_().log()
+    return straight_through(functional.softmax((logits + noise) / temperature, dim=-1))
+
+
+def perplexity(probabilities: Tensor) -> Tensor:
+    """(G, V) -> exponential of the entropy of each group, summed: G when one entry has all, G * V when all share."""
+    # The clamp keeps the gradient of an entry that is never used finite.
+    entropy: Tensor = -torch.xlogy(probabilities, probabilities.clamp(min=1e-30)).sum(-1)
+    return entropy.exp().sum()
+
+
+def mean_of_valid(values: Tensor, valid: Tensor) -> Tensor:
+    """(B, M, ...) with its (B, M) bool mask -> (...)."""
+    weights = valid.to(values.dtype)
+    total: Tensor = torch.tensordot(weights, values, dims=2)
+    return total / weights.sum().clamp(min=1.0)
+
+
+class Quantizer(nn.Module):
+    """One entry from each of G codebooks, joined and projected.
+
+    Args:
+        input_dim: width of the frames.
+        output_dim: width of the targets.
+        groups, entries: G and V.
+        codebook_dim: width of the joined entries, a multiple of `groups`.
+
+    Raises:
+        InputError: the groups do not divide the width.
+    """
+
+    def __init__(
+        self, input_dim: int, output_dim: int, *, groups: int = 2, entries: int = 320, codebook_dim: int = 256
+    ) -> None:
+        super().__init__()
+        if groups < 1 or entries < 2 or codebook_dim % groups:
+            raise InputError(
+                f"quantizer: {groups} groups of {entries} entries do not make a codebook of {codebook_dim}"
+            )
+        self.groups = groups
+        self.entries = entries
+        self.logits = nn.Linear(input_dim, groups * entries)
+        self.codebook = nn.Parameter(torch.rand(groups, entries, codebook_dim // groups))
+        self.output = nn.Linear(codebook_dim, output_dim)
+        # Wide logits: entries are told apart from the first step on, before the noise drowns them.
+        nn.init.normal_(self.logits.weight)
+        nn.init.zeros_(self.logits.bias)
+
+    def forward(self, frames: Tensor, valid: Tensor, temperature: float) -> Quantized:
+        """Frames (B, M, C), and the (B, M) mask of those that exist: a Gumbel draw in training, else the likeliest."""
+        logits = self.logits(frames).unflatten(-1, (self.groups, self.entries))  # (B, M, G, V)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        likeliest = functional.one_hot(logits.argmax(-1), self.entries).to(logits)
+        choice = gumbel_choice(logits, temperature) if self.training else likeliest
+        vectors = torch.einsum("bmgv,gvd->bmgd", choice, self.codebook).flatten(2)
+        return Quantized(
+            self.output(vectors),
+            choice.argmax(-1),
+            mean_of_valid(functional.softmax(logits, dim=-1), valid),
+            perplexity(mean_of_valid(likeliest, valid)).detach(),
+        )

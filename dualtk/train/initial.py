@@ -1,0 +1,187 @@
+"""The tensors that a network begins with, taken from one that was trained before, and a record of what was not.
+
+Wordpieces, modes and tasks may differ: whatever has the same name and shape is taken. Masks are not: they belong to the
+schedule of a run, which draws its own from the weights that it begins with.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dualtk import config as configuration
+from dualtk.config import InitConfig
+from dualtk.encoders.wav2vec_weights import from_torchaudio, is_wav2vec
+from dualtk.errors import InputError
+from dualtk.files import digest, write_text
+from dualtk.nn.masked import MaskedLinear
+from dualtk.train.checkpoint import Tensors, read_tensors
+from dualtk.train.run import Experiment
+
+logger = logging.getLogger("dualtk")
+
+MAX_NAMED = 20  # tensors that a log line names
+NORM = re.compile(r"(?P<before>.*\bnorms\.)(?P<mode>[^.]+)(?P<after>\..*)")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is there to take.
+
+    Attributes:
+        path: what `init.exp` names.
+        tensors: by the names that they have here.
+        full_modes: the modes that see the whole utterance.
+        foreign: names in the file that have no counterpart here.
+    """
+
+    path: Path
+    tensors: Tensors
+    full_modes: frozenset[str] = frozenset()
+    foreign: tuple[str, ...] = ()
+
+
+@dataclass
+class Inheritance:
+    """What became of each tensor of a network.
+
+    Attributes:
+        taken: name here -> name in the source.
+        lent: (mode here, mode in the source) -> number of tensors of norms that the source has for other modes only.
+        left: name here -> why it was not taken.
+    """
+
+    taken: dict[str, str] = field(default_factory=dict)
+    lent: Counter[tuple[str, str]] = field(default_factory=Counter)
+    left: dict[str, str] = field(default_factory=dict)
+
+
+def read_source(path: Path) -> Source:
+    """What `init.exp` names.
+
+    Raises:
+        InputError: neither a trained experiment nor a safetensors file of a wav2vec 2.0 network.
+    """
+    if path.is_dir():
+        trained = Experiment(path, writes=False)
+        for file in (trained.network_file, trained.config_file):
+            if not file.is_file():
+                raise InputError(f"init.exp: {path}: not a trained experiment: it has no {file.name}")
+        modes = configuration.load_any(trained.config_file).modes
+        full = frozenset(name for name, mode in modes.items() if mode.full_context)
+        return Source(path, read_tensors(trained.network_file), full)
+    if not path.exists():
+        raise InputError(f"init.exp: {path}: no such folder or file")
+    tensors = read_tensors(path)
+    if not is_wav2vec(tensors):
+        raise InputError(f"init.exp: {path}: not a wav2vec 2.0 network of torchaudio; of ours, name the folder")
+    renamed = from_torchaudio(tensors)
+    return Source(
+        path, {f"encoder.{key}": value for key, value in renamed.tensors.items()}, foreign=tuple(renamed.left)
+    )
+
+
+def _is_mask(key: str) -> bool:
+    return key.rpartition(".")[2].startswith(MaskedLinear.PREFIX)
+
+
+def _lender(key: str, source: Source) -> tuple[str, str, str] | None:
+    """For a norm of a mode that the source lacks: mode here, mode in the source and the tensor's name there."""
+    parts = NORM.fullmatch(key)
+    if parts is None:
+        return None
+    same = re.compile(re.escape(parts["before"]) + r"(?P<mode>[^.]+)" + re.escape(parts["after"]))
+    there = {found["mode"]: name for name in source.tensors if (found := same.fullmatch(name))}
+    for mode, name in there.items():
+        if len(there) == 1 or mode in source.full_modes:
+            return parts["mode"], mode, name
+    return None
+
+
+def inherit(network: nn.Module, source: Source) -> Inheritance:
+    """Copy every tensor of `source` whose name and shape fit into `network`.
+
+    A norm of a mode that the source lacks takes the tensors of the source's only mode, or of its full-context one. The
+    statistics that features are normalised with are taken too: the weights know no others.
+
+    Raises:
+        InputError: no parameter fits.
+    """
+    found = Inheritance()
+    for key, own in network.state_dict().items():
+        if _is_mask(key):
+            continue
+        name, lender = key, None
+        if key not in source.tensors and (lender := _lender(key, source)) is not None:
+            name = lender[2]
+        there = source.tensors.get(name)
+        if there is None:
+            found.left[key] = "not there"
+        elif there.shape != own.shape:
+            found.left[key] = f"{_shape(there)} there, {_shape(own)} here"
+        else:
+            with torch.no_grad():
+                own.copy_(there)
+            found.taken[key] = name
+            if lender is not None:
+                found.lent[lender[:2]] += 1
+    if not any(key in found.taken for key, _ in network.named_parameters()):
+        raise InputError(f"init.exp: {source.path}: none of its tensors fits this network")
+    return found
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "scalar"
+
+
+def summary(found: Inheritance, source: Source) -> list[str]:
+    """Lines for the log: how much was taken, the norms of which modes, and what was not."""
+    lines = [f"{len(found.taken)} of {len(found.taken) + len(found.left)} tensors from {source.path}"]
+    for (here, there), count in found.lent.items():
+        lines.append(f"norms of mode {here} are those of the source's mode {there} ({count} tensors)")
+    if found.left:
+        parts = Counter(key.partition(".")[0] for key in found.left)
+        named = [f"{key} ({why})" for key, why in found.left.items()]
+        more = [] if len(named) <= MAX_NAMED else [f"and {len(named) - MAX_NAMED} more, all in init.txt"]
+        counts = ", ".join(f"{part} {count}" for part, count in parts.items())
+        lines.append(f"not loaded: {counts}: {', '.join([*named[:MAX_NAMED], *more])}")
+    return lines
+
+
+def record(found: Inheritance, source: Source) -> str:
+    """The whole list, for `init.txt`: each tensor here with where it came from or why not, and what was not used."""
+    file = source.path if source.path.is_file() else Experiment(source.path, writes=False).network_file
+    lines = [f"source {source.path} digest {digest([file])}"]
+    lines += [f"loaded {key}" + (f" from {name}" if name != key else "") for key, name in found.taken.items()]
+    lines += [f"left {key}: {why}" for key, why in found.left.items()]
+    used = set(found.taken.values())
+    unused = [name for name in source.tensors if name not in used and not _is_mask(name)]
+    lines += [f"unused {name}" for name in [*unused, *source.foreign]]
+    return "\n".join(lines) + "\n"
+
+
+def initialise(network: nn.Module, section: InitConfig, experiment: Experiment) -> None:
+    """Fill `network` from the source that `section` names; what was not loaded goes to the log and to `init.txt`.
+
+    Raises:
+        InputError: no such source, nothing in it fits, or a part is to be held of which nothing was loaded.
+    """
+    source = read_source(section.exp)
+    found = inherit(network, source)
+    for index, part in enumerate(section.freeze):
+        inside = f"{part.module}."
+        if not any(key.startswith(inside) for key in found.taken) and any(key.startswith(inside) for key in found.left):
+            raise InputError(
+                f"init.freeze.{index}.module: nothing of {part.module} was loaded from {source.path}; "
+                "it would be held as it was drawn"
+            )
+    if experiment.writes:
+        write_text(experiment.folder / "init.txt", record(found, source))
+        for line in summary(found, source):
+            logger.info("init: %s", line)

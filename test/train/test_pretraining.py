@@ -1,0 +1,182 @@
+"""`dualtk train --task pretrain`: no transcripts, chosen by the contrastive loss, resumed bit for bit, on processes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import CONFIG, ROOT, WORDS, write_set
+
+from dualtk.bin.train import main
+from dualtk.config.data import SAMPLES_PER_FRAME
+from dualtk.data.bpe import write_language
+from dualtk.data.kinds import write_options
+from dualtk.data.samples import SampleOptions
+from dualtk.errors import InputError
+
+PRETRAIN = ROOT / "test/conf/wav2vec_pretrain.yaml"
+ENCODER = "{name: wav2vec, dim: 16, num_layers: 2, num_heads: 2, feedforward_dim: 24, dropout: 0.1, channels: 8}"
+FINETUNE = [
+    "features={kind: samples}",
+    f"model.encoder={ENCODER}",
+    "model.predictor={name: stateless, dim: 16}",
+    "model.joiner.joiner_dim=16",
+    "augment=null",
+    "batches={max_frames: 200, cache: true}",
+    "train={max_steps: 2, save_every: 2, validate_every: 2, log_every: 1}",
+]
+
+
+def write_samples(directory: Path, num_utterances: int, seed: int, spoken: bool = True) -> None:
+    """A data directory of noise as raw samples."""
+    write_set(directory, num_utterances, seed, dim=SAMPLES_PER_FRAME, spoken=spoken)
+    write_options(directory, SampleOptions())
+
+
+@pytest.fixture(scope="module")
+def waves(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data directories of samples without transcripts."""
+    folder = tmp_path_factory.mktemp("waves")
+    write_samples(folder / "train", 12, seed=1, spoken=False)
+    write_samples(folder / "dev", 4, seed=2, spoken=False)
+    return folder
+
+
+def arguments(corpus: Path, exp: Path, *overrides: str, config: Path = PRETRAIN, task: str = "pretrain") -> list[str]:
+    options = ["--task", task, "--config", str(config), "--exp", str(exp), "--device", "cpu", "--threads", "1"]
+    options += ["--train-dir", str(corpus / "train"), "--dev-dir", str(corpus / "dev")]
+    for override in overrides:
+        options += ["--set", override]
+    return options
+
+
+def metrics(exp: Path, kind: str) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (exp / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+@pytest.fixture(scope="module")
+def pretrained(waves: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    exp = tmp_path_factory.mktemp("pretrained") / "exp"
+    assert main(arguments(waves, exp)) == 0
+    return exp
+
+
+def test_the_log_has_the_figures_of_progress_and_the_contrastive_loss_chooses(pretrained: Path) -> None:
+    for line in metrics(pretrained, "train"):
+        for mode in ("full", "streaming"):
+            assert 0.0 <= line[f"{mode}/accuracy"] <= 1.0
+            assert 0.0 < line[f"{mode}/contrastive"] < 3 * math.log(6)
+        assert 2.0 <= line["perplexity"] <= 16.0
+        assert 0.1 < line["mask_rate"] < 0.6
+    valid = metrics(pretrained, "valid")
+    for line in valid:
+        assert line["choice"] == pytest.approx((line["full/contrastive"] + line["streaming/contrastive"]) / 2)
+        assert line["choice"] != line["loss"]
+    # Masks are complete with step 6: of steps 4, 8 and 12 the first is not kept.
+    kept = {path.stem for path in (pretrained / "checkpoints").glob("step-*")}
+    assert kept == {"step-8", "step-12"}
+    log = (pretrained / "train.log").read_text(encoding="utf-8")
+    assert all(word in log for word in ("full/accuracy ", "perplexity ", "mask_rate "))
+    assert set(json.loads((pretrained / "versions.json").read_text())["inputs"]) == {"features", "cmvn"}
+
+
+def test_stopped_and_continued_equals_uninterrupted(waves: Path, pretrained: Path, tmp_path: Path) -> None:
+    """Stopped between two changes of the masks of weights."""
+    parts = tmp_path / "parts"
+    assert main(arguments(waves, parts, "train.max_steps=7")) == 0
+    assert main([*arguments(waves, parts), "--override"]) == 0
+    states = [torch.load(exp / "checkpoints/last.pt", weights_only=True) for exp in (pretrained, parts)]
+    for key, value in states[0]["objective"].items():
+        assert torch.equal(value, states[1]["objective"][key]), key
+    changing = {"time", "audio_per_second"}
+    whole, broken = (
+        [{key: value for key, value in line.items() if key not in changing} for line in metrics(exp, "train")]
+        for exp in (pretrained, parts)
+    )
+    assert whole == broken
+
+
+def test_two_processes_train_one_network(waves: Path, tmp_path: Path) -> None:
+    """Each draws masks of its own, so that their step is not that of one; their weights and masks stay the same."""
+    short = ["train.max_steps=4", "train.validate_every=4", "pruning.schedule.end_step=3"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29647"]
+    command += ["-m", "dualtk.bin.train", *arguments(waves, tmp_path / "exp", *short)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True, timeout=400)
+    assert "warn" not in done.stderr.lower()
+    assert done.stderr.count("batches in an epoch") == 1
+    assert [line["step"] for line in metrics(tmp_path / "exp", "train")] == [1, 2, 3, 4]
+    for key, value in load_file(tmp_path / "exp/model.safetensors").items():
+        assert bool(np.isfinite(value.float().numpy()).all()), key
+
+
+def test_the_collapse_of_a_codebook_is_said(waves: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Two entries, of which one is always the likeliest: a perplexity of one a group."""
+    small = ["pretraining.quantizer={groups: 1, entries: 2, codebook_dim: 4}", "train.max_steps=7"]
+    with caplog.at_level(logging.WARNING):
+        assert main(arguments(waves, tmp_path / "exp", *small, "train.validate_every=1")) == 0
+    assert any("the codebook has collapsed: perplexity 1." in line for line in caplog.messages)
+
+
+def test_a_transducer_begins_with_it(waves: Path, pretrained: Path, tmp_path: Path) -> None:
+    spoken = tmp_path / "spoken"
+    for name, seed in {"train": 3, "dev": 4}.items():
+        write_samples(spoken / name, 6, seed=seed)
+    write_language(spoken / "lang", [" ".join(WORDS)] * 4, 22)
+    exp = tmp_path / "exp"
+    still = ["schedule={name: transformer, peak: 0.0, warmup_steps: 4}", f"init={{exp: {pretrained}}}", *FINETUNE]
+    options = arguments(spoken, exp, *still, config=CONFIG, task="transducer")
+    assert main([*options, "--bpe", str(spoken / "lang")]) == 0
+    before, after = load_file(pretrained / "model.safetensors"), load_file(exp / "model.safetensors")
+    taken = [key for key in after if key.startswith(("encoder.", "feature_"))]
+    assert taken
+    assert all(torch.equal(after[key], before[key]) for key in taken)
+    log, listed = ((exp / name).read_text(encoding="utf-8") for name in ("train.log", "init.txt"))
+    assert f"init: {len(taken)} of {len(after)} tensors from {pretrained}\n" in log
+    assert "init: not loaded: predictor 4, joiner 6: " in log
+    assert "unused quantizer.codebook\n" in listed
+
+
+def test_the_tasks_do_not_take_each_others_files(
+    waves: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(
+        InputError, match=r"wav2vec_pretrain\.yaml: a configuration of --task pretrain, not of --task tr"
+    ):
+        main([*arguments(waves, tmp_path / "exp", task="transducer"), "--bpe", "lang"])
+    with pytest.raises(
+        InputError, match=r"dual_conformer\.yaml: a configuration of --task transducer, not of --task pre"
+    ):
+        main(arguments(waves, tmp_path / "exp", config=CONFIG))
+    with pytest.raises(SystemExit) as left:
+        main(arguments(waves, tmp_path / "exp", config=CONFIG, task="transducer"))
+    assert left.value.code == 2
+    assert "required: --bpe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("model.encoder.name=conformer", r"model\.encoder"),
+        ("pretraining.masking.length=0", "length is at least 1"),
+        ("pretraining.quantizer.groups=5", "5 groups of 8 entries"),
+        ("pretraining.contrast.kappa=0", r"pretraining\.contrast\.kappa: "),
+        ("pretraining.temperature.end=3", "temperature falls from start to end"),
+        ("pruning=null", r"modes\.streaming\.sparsity: there is no section `pruning`"),
+        ("features={kind: fbank, num_mels: 80}", r"train: features are samples, features\.kind is fbank|wav2vec"),
+    ],
+)
+def test_faults_are_named(waves: Path, tmp_path: Path, override: str, line: str) -> None:
+    with pytest.raises(InputError, match=line) as caught:
+        main(arguments(waves, tmp_path / "exp", override))
+    assert "\n" not in str(caught.value)
