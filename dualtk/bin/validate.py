@@ -28,6 +28,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="a shorter utterance is a fault; default: 0.04, one output frame",
     )
+    options.add_argument(
+        "--no-text", action="store_true", help="transcripts may be missing, as for pre-training; default: needed"
+    )
     return options
 
 
@@ -41,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             decode_audio=options.decode_audio,
             expected_rate=options.expected_rate,
             min_duration=options.min_duration,
+            needs_text=not options.no_text,
         )
         total += len(faults)
         for fault in faults:

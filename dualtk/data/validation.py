@@ -13,7 +13,12 @@ DURATION_TOLERANCE = 0.05  # seconds by which utt2dur may differ from the audio:
 
 
 def validate(
-    directory: Path, *, decode_audio: bool = False, expected_rate: int | None = None, min_duration: float = 0.04
+    directory: Path,
+    *,
+    decode_audio: bool = False,
+    expected_rate: int | None = None,
+    min_duration: float = 0.04,
+    needs_text: bool = True,
 ) -> list[str]:
     """List every fault of a data directory as `file:line: what is wrong`; an empty list means that it is whole.
 
@@ -22,16 +27,19 @@ def validate(
         decode_audio: decode every file to its end, not only its header.
         expected_rate: sample rate in Hz that all audio must have; None for any.
         min_duration: seconds of one encoder output frame; a shorter utterance is a fault.
+        needs_text: whether a directory without transcripts is at fault; pre-training needs none.
     """
     if not directory.is_dir():
         return [f"{directory}: no such data directory"]
     has_audio, has_feats = (directory / "wav.scp").exists(), (directory / "feats.scp").exists()
     if not has_audio and not has_feats:
         return [f"{directory}: has neither wav.scp nor feats.scp"]
-    text, speakers = parse_table(directory / "text"), parse_table(directory / "utt2spk")
-    faults = [*text.faults, *speakers.faults]
+    speakers = parse_table(directory / "utt2spk")
+    tables = [parse_table(directory / "text")] if needs_text or (directory / "text").exists() else []
+    tables.append(speakers)
+    faults = [fault for table in tables for fault in table.faults]
     listing = parse_table(directory / _listing(directory, has_audio))
-    for table in (text, speakers):
+    for table in tables:
         if table.entries:
             faults += _compare_keys(listing, table)
     faults += _speaker_faults(directory, speakers)

@@ -36,13 +36,13 @@ def evaluate(objective: Objective | Pretraining, loader: Iterable[Batch], world:
 
 def choice_loss(values: dict[str, float]) -> float:
     """What checkpoints are chosen by: the mean transducer loss of the passes that are decoded later; in pre-training
-    their mean contrastive loss.
+    the share of masked frames whose target was not told from the distractors. Its contrastive loss would not do: with
+    a collapsed codebook all distractors equal the target and leave the sum, and the loss is 0.
 
     The total would also hold distillation terms, auxiliary losses and a co-learned teacher's loss, whose weights differ
     from system to system and grow during training; a network chosen by it would be compared with others by something
     else than what it is for. Without either it is the total.
     """
-    own = [
-        value for key, value in values.items() if key.endswith(("/rnnt", "/contrastive")) and key != f"{TEACHER}/rnnt"
-    ]
+    own = [value for key, value in values.items() if key.endswith("/rnnt") and key != f"{TEACHER}/rnnt"]
+    own += [1.0 - value for key, value in values.items() if key.endswith("/accuracy")]
     return statistics.fmean(own) if own else values["loss"]

@@ -28,6 +28,14 @@ def test_no_faults(directory, capsys):
     assert captured.err == ""
 
 
+def test_transcripts_may_be_left_out_for_pre_training(directory, capsys):
+    assert main(["validate", "--no-text", str(directory)]) == 0
+    (directory / "text").unlink()
+    assert main(["validate", "--no-text", str(directory)]) == 0
+    assert main(["validate", str(directory)]) == 2
+    assert f"{directory}/text" in capsys.readouterr().err
+
+
 def test_every_fault_of_every_directory(directory, capsys):
     (directory / "text").write_text("a HELLO\nb\n")
     (directory / "utt2spk").write_text("b b\na a\n")

@@ -19,9 +19,11 @@ def test_distillation_and_the_teacher_have_no_say() -> None:
     assert choice_loss({**values, "streaming/three_way": 50.0, "loss": 99.0}) == 3.0
 
 
-def test_in_pre_training_the_contrastive_losses_choose_and_else_the_total() -> None:
-    values = {"full/contrastive": 2.0, "streaming/contrastive": 4.0, "diversity": 0.5, "penalty": 9.0, "loss": 99.0}
-    assert choice_loss(values) == 3.0
+def test_in_pre_training_the_accuracies_choose_and_else_the_total() -> None:
+    values = {"full/contrastive": 2.0, "full/accuracy": 0.5, "streaming/accuracy": 0.25, "penalty": 9.0, "loss": 99.0}
+    assert choice_loss(values) == 0.625
+    collapsed = {"full/contrastive": 0.0, "full/accuracy": 0.0, "streaming/accuracy": 0.0, "loss": 0.0}
+    assert choice_loss(collapsed) > choice_loss(values)
     assert choice_loss({"full/other": 2.0, "loss": 5.0}) == 5.0
 
 

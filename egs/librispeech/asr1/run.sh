@@ -52,7 +52,7 @@ runs() { # does stage $1 run? Pre-training has neither wordpieces nor anything t
 work_dir=${work_dir:-$here}
 conf=$(locate "$conf")
 exp=${exp:-$work_dir/exp/$(basename "$conf" .yaml)${tag:+_$tag}}
-bpe=$work_dir/data/lang_$bpe_type$nbpe
+bpe=$work_dir/data/lang_$bpe_type$nbpe no_text=$([ "$task" != pretrain ] || echo --no-text)
 read -ra train_sets <<<"$train_sets" && read -ra dev_sets <<<"$dev_sets" && read -ra test_sets <<<"$test_sets"
 read -ra modes <<<"$modes" && read -ra train_args <<<"$train_args" && read -ra ctm <<<"$ctm"
 if [ -n "$train_dir$dev_dir$test_dirs" ]; then
@@ -77,7 +77,7 @@ if runs 0 "data directories"; then
     dualtk prepare-librispeech --librispeech "$librispeech" --output "$work_dir/data" --ctm "${ctm[@]}" \
       --combine train "${train_sets[@]}" --combine dev "${dev_sets[@]}" --sets "${test_sets[@]}"
   fi
-  dualtk validate "$train" "$dev" "${tests[@]}"
+  dualtk validate ${no_text:+"$no_text"} "$train" "$dev" "${tests[@]}"
 fi
 
 if runs 1 "features"; then
