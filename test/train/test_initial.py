@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torchaudio
 from safetensors.torch import load_file, save_file
 from tiny import WORDS, train_arguments, write_set
 from torch import nn
+from two_processes import assert_two_equal_one
 
 from dualtk.bin.train import main
 from dualtk.config import FreezeConfig
@@ -201,11 +198,6 @@ def test_parts_inside_each_other_wait_for_the_longest() -> None:
 
 
 def test_two_processes_hold_and_release_like_one(source: Path, corpus: Path, tmp_path: Path) -> None:
-    whole = tmp_path / "corpus"
-    write_set(whole / "train", 2, seed=5)
-    for name in ("dev", "lang"):
-        (whole / name).symlink_to(corpus / name)
-    longest = max(map(int, (whole / "train/utt2num_frames").read_text().split()[1::2]))
     shared = [
         *FIXED,
         init(source, "{module: encoder.front, steps: 2}", "{module: encoder, steps: 1}"),
@@ -215,16 +207,7 @@ def test_two_processes_hold_and_release_like_one(source: Path, corpus: Path, tmp
         "train.max_steps=4",
         "optimizer={name: adam, eps: 0.001, weight_decay: 0.0}",
     ]
-    one, two = tmp_path / "one", tmp_path / "two"
-    assert main(train_arguments(whole, one, *shared, f"batches.max_frames={2 * longest}")) == 0
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29643"]
-    command += ["-m", "dualtk.bin.train", *train_arguments(whole, two, *shared, f"batches.max_frames={longest}")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True, timeout=120)
-    assert "warn" not in done.stderr.lower()
-    tensors = [load_file(exp / "model.safetensors") for exp in (one, two)]
-    for key, value in tensors[0].items():
-        np.testing.assert_allclose(tensors[1][key].numpy(), value.numpy(), atol=2e-5, err_msg=key)
+    assert_two_equal_one(corpus, tmp_path, *shared)
 
 
 def test_faults_are_one_line_each(source: Path, corpus: Path, tmp_path: Path) -> None:

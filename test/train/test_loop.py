@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import kaldiio
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 from tiny import ROOT, train_arguments, write_set
+from two_processes import assert_two_equal_one
 
 from dualtk import config as configuration
 from dualtk.bin.train import main
@@ -78,12 +76,6 @@ def test_two_processes_equal_one(corpus: Path, tmp_path: Path) -> None:
     Layer norms only: batch statistics of half a batch are not those of the whole. The first steps draw a pass, the
     others run both.
     """
-    whole = tmp_path / "corpus"
-    write_set(whole / "train", 2, seed=5)
-    for name in ("dev", "lang"):
-        (whole / name).symlink_to(corpus / name)
-    lengths = (whole / "train/utt2num_frames").read_text().split()[1::2]
-    longest = max(map(int, lengths))
     shared = [
         "model.encoder.convolution_norm=layer",
         "model.encoder.dropout=0.0",
@@ -95,16 +87,7 @@ def test_two_processes_equal_one(corpus: Path, tmp_path: Path) -> None:
         "terms=[{name: three_way, student: streaming, teacher: full, weight: 0.0}]",
         "optimizer={name: adam, eps: 0.001, weight_decay: 0.0}",
     ]
-    one, two = tmp_path / "one", tmp_path / "two"
-    assert main(train_arguments(whole, one, *shared, f"batches.max_frames={2 * longest}")) == 0
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29617"]
-    command += ["-m", "dualtk.bin.train", *train_arguments(whole, two, *shared, f"batches.max_frames={longest}")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True, timeout=120)
-    assert "warn" not in done.stderr.lower()
-    tensors = [load_file(exp / "model.safetensors") for exp in (one, two)]
-    for key, value in tensors[0].items():
-        np.testing.assert_allclose(tensors[1][key].numpy(), value.numpy(), atol=2e-5, err_msg=key)
+    assert_two_equal_one(corpus, tmp_path, *shared)
 
 
 LSTM = "{name: lstm, dim: 12, num_layers: 1, dropout: 0.0, stacking: 4, time_reduction: 1}"
