@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import CONFIG, ROOT, WORDS, write_set
+from two_processes import torchrun
 
 from dualtk.bin.train import main
 from dualtk.config.data import SAMPLES_PER_FRAME
@@ -109,12 +107,9 @@ def test_stopped_and_continued_equals_uninterrupted(waves: Path, pretrained: Pat
 def test_two_processes_train_one_network(waves: Path, tmp_path: Path) -> None:
     """Each draws masks of its own, so that their step is not that of one; their weights and masks stay the same."""
     short = ["train.max_steps=4", "train.validate_every=4", "pruning.schedule.end_step=3"]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29647"]
-    command += ["-m", "dualtk.bin.train", *arguments(waves, tmp_path / "exp", *short)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True, timeout=400)
-    assert "warn" not in done.stderr.lower()
-    assert done.stderr.count("batches in an epoch") == 1
+    torchrun("-m", "dualtk.bin.train", *arguments(waves, tmp_path / "exp", *short))
+    log = (tmp_path / "exp/train.log").read_text(encoding="utf-8")
+    assert log.count("step 4: valid") == 1
     assert [line["step"] for line in metrics(tmp_path / "exp", "train")] == [1, 2, 3, 4]
     for key, value in load_file(tmp_path / "exp/model.safetensors").items():
         assert bool(np.isfinite(value.float().numpy()).all()), key

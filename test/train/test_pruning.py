@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import train_arguments
+from two_processes import torchrun
 
 from dualtk.bin.train import main
 from dualtk.errors import InputError
@@ -99,11 +97,8 @@ def test_a_resumed_run_has_the_same_masks(corpus: Path, tmp_path: Path) -> None:
 
 def test_two_processes_have_equal_masks(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(WORKER, encoding="utf-8")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29631"]
-    paths = os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    command += [str(tmp_path / "worker.py"), str(tmp_path)]
-    subprocess.run(command, check=True, env=environment, capture_output=True, timeout=120)
+    here = Path(__file__).resolve().parents[1]
+    torchrun(str(tmp_path / "worker.py"), str(tmp_path), paths=(here,), may_warn=True)
     states = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     masks = 0
     for key, value in states[0].items():
