@@ -65,6 +65,24 @@ def test_the_directories_are_valid_for_dualtk(recordings: Path, tmp_path: Path, 
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_noise_and_rounds(recordings: Path, tmp_path: Path, call: Run) -> None:
+    """Noise joins the very same utterances, at the ratio asked for; a set is made again when its noise changes."""
+    few = ("--utterances", 8, "--test-rounds", 1)
+    assert call(PREPARE, recordings, tmp_path / "plain", *few).returncode == 0
+    assert call(PREPARE, recordings, tmp_path / "noisy", *few, "--noise-snr", 10).returncode == 0
+    for name in ("train", "dev", "test"):
+        plain, noisy = (tmp_path / kind / name for kind in ("plain", "noisy"))
+        assert (plain / "words.ctm").read_text() == (noisy / "words.ctm").read_text()
+        for path in sorted((plain / "wav").iterdir())[:3]:
+            clean, mixed = (soundfile.read(folder / "wav" / path.name)[0] for folder in (plain, noisy))
+            # All digits here are noise of amplitude 0.1: ten decibels below is 0.0316.
+            assert np.std(mixed - clean) == pytest.approx(0.0316, rel=0.05)
+    times = [line.split()[3] for line in (tmp_path / "plain/test/words.ctm").read_text().splitlines()]
+    assert set(Counter(times).values()) == {1}
+    again = call(PREPARE, recordings, tmp_path / "noisy", *few, "--noise-snr", 20)
+    assert "nothing to do" not in again.stdout
+
+
 def test_a_killed_run_is_continued(recordings: Path, tmp_path: Path, call: Run) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert call(PREPARE, recordings, whole, "--utterances", 400).returncode == 0

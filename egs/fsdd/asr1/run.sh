@@ -12,7 +12,9 @@ work_dir=       # where data/ and exp/ go; the recipe's folder if empty
 fsdd=           # folder of FSDD, with recordings/ in it; work-dir/downloads/fsdd if empty
 nj=2            # processes, of training too
 utterances=2400 # utterances of the training set
-seed=0          # of the order of digits and the pauses between them
+test_rounds=4   # times that every recording of the test set occurs
+noise_snr=      # add white noise this many dB below the speech; none if empty
+seed=0          # of the order of digits, the pauses between them and the noise
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 other_options=()
@@ -29,7 +31,8 @@ if [[ " ${other_options[*]} " != *" --help "* ]]; then
   fi
   if [ "$stage" -le 0 ] && [ "$stop_stage" -ge 0 ]; then
     echo "== stage 0: utterances of digits"
-    python3 "$here/local/prepare.py" "$fsdd/recordings" "$work_dir/data" --utterances "$utterances" --seed "$seed"
+    python3 "$here/local/prepare.py" "$fsdd/recordings" "$work_dir/data" --utterances "$utterances" \
+      --test-rounds "$test_rounds" ${noise_snr:+--noise-snr "$noise_snr"} --seed "$seed"
   fi
   if [ "$stop_stage" -lt 0 ]; then exit 0; fi
   if [ "$stage" -lt 0 ]; then stage=0; fi

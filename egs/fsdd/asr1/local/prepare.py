@@ -24,9 +24,9 @@ from dualtk.errors import InputError
 from dualtk.files import Done, atomic_path, digest, write_text
 
 WORDS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
-# Takes 0 to 4 are the corpus's own test set. In dev and test every recording occurs this many times.
+# Takes 0 to 4 are the corpus's own test set.
 TAKES = {"test": range(0, 5), "dev": range(5, 7), "train": range(7, 1000)}
-ROUNDS = {"test": 4, "dev": 4}
+DEV_ROUNDS = 4
 SAMPLE_RATE = 8000
 
 
@@ -75,10 +75,13 @@ def groups(
     return made[:count]
 
 
-def join(group: Sequence[Recording], seed: str) -> tuple[NDArray[np.float32], list[tuple[float, float, str]]]:
+def join(
+    group: Sequence[Recording], seed: str, noise_snr: float | None
+) -> tuple[NDArray[np.float32], list[tuple[float, float, str]]]:
     """Samples of the recordings with pauses before, between and after, and (start, duration, word) in seconds.
 
     Pauses last 0.1 to 0.4 s before, 0.02 to 0.4 s between and 0.2 to 0.5 s after, and hold faint noise, never zeros.
+    `noise_snr` adds white noise over all of it, this many dB below the mean power of the recordings.
     """
     generator = np.random.default_rng(zlib.crc32(seed.encode()))
     floor = 10 ** (generator.uniform(-75, -60) / 20)
@@ -87,7 +90,7 @@ def join(group: Sequence[Recording], seed: str) -> tuple[NDArray[np.float32], li
         return floor * generator.standard_normal(int(generator.uniform(shortest, longest) * SAMPLE_RATE))
 
     pieces = [pause(0.1, 0.4)]
-    words = []
+    words, spoken = [], []
     for index, recording in enumerate(group):
         if index:
             pieces.append(pause(0.02, 0.4))
@@ -95,8 +98,13 @@ def join(group: Sequence[Recording], seed: str) -> tuple[NDArray[np.float32], li
         start = sum(map(len, pieces))
         words.append((start / SAMPLE_RATE, len(samples) / SAMPLE_RATE, WORDS[recording.digit]))
         pieces.append(samples)
+        spoken.append(samples)
     pieces.append(pause(0.2, 0.5))
-    return np.concatenate(pieces).astype(np.float32), words
+    whole = np.concatenate(pieces)
+    if noise_snr is not None:
+        level = np.sqrt(np.mean(np.square(np.concatenate(spoken)))) * 10 ** (-noise_snr / 20)
+        whole = np.clip(whole + level * generator.standard_normal(len(whole)), -0.999, 0.999)
+    return whole.astype(np.float32), words
 
 
 def read(path: Path) -> NDArray[np.float64]:
@@ -110,13 +118,15 @@ def read(path: Path) -> NDArray[np.float64]:
     return samples
 
 
-def write_set(directory: Path, name: str, made: Sequence[Sequence[Recording]], seed: int) -> None:
+def write_set(
+    directory: Path, name: str, made: Sequence[Sequence[Recording]], seed: int, noise_snr: float | None
+) -> None:
     """Write the audio and tables of one set into `directory`, which the caller puts in place."""
     (directory / "wav").mkdir(parents=True)
     utterances, times = [], {}
     for index, group in enumerate(made):
         utterance = f"{group[0].speaker}-{name}-{index:05d}"
-        samples, words = join(group, f"{seed} {utterance}")
+        samples, words = join(group, f"{seed} {utterance}", noise_snr)
         soundfile.write(directory / "wav" / f"{utterance}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
         text = " ".join(word for _, _, word in words)
         duration = len(samples) / SAMPLE_RATE
@@ -126,22 +136,26 @@ def write_set(directory: Path, name: str, made: Sequence[Sequence[Recording]], s
     write_text(directory / "words.ctm", "".join(times[utterance] for utterance in sorted(times)))
 
 
-def prepare(folder: Path, out: Path, utterances: int, seed: int) -> Iterator[str]:
+def prepare(
+    folder: Path, out: Path, utterances: int, test_rounds: int, noise_snr: float | None, seed: int
+) -> Iterator[str]:
     """Write the sets that are missing or made from something else; yields a line on each."""
+    all_rounds = {"train": 0, "dev": DEV_ROUNDS, "test": test_rounds}
     found = recordings(folder)
     for name, takes in TAKES.items():
         pool = [recording for recording in found if recording.take in takes]
         if not pool:
             raise InputError(f"{folder}: has no takes of the {name} set")
         count = utterances if name == "train" else None
-        key = digest([Path(__file__), *(recording.path for recording in pool)], [count, seed])
+        rounds = all_rounds[name]
+        key = digest([Path(__file__), *(recording.path for recording in pool)], [count, rounds, noise_snr, seed])
         done = Done(out / name / ".done")
         if done.matches(key):
             yield f"{out / name}: nothing to do"
             continue
-        made = groups(pool, count, ROUNDS.get(name, 0), random.Random(f"{seed} {name}"))
+        made = groups(pool, count, rounds, random.Random(f"{seed} {name}"))
         with atomic_path(out / name) as temporary:
-            write_set(temporary, name, made, seed)
+            write_set(temporary, name, made, seed, noise_snr)
             Done(temporary / ".done").write(key)
         yield f"{out / name}: {len(made)} utterances, {sum(map(len, made))} digits, {len(pool)} recordings"
 
@@ -152,11 +166,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("recordings", type=Path, help="FSDD's folder of recordings")
     parser.add_argument("out", type=Path, help="folder for the data directories train, dev and test")
     parser.add_argument("--utterances", type=int, default=2400, help="utterances of the training set (default: 2400)")
+    parser.add_argument(
+        "--test-rounds", type=int, default=4, help="times that every recording of the test set occurs (default: 4)"
+    )
+    parser.add_argument("--noise-snr", type=float, help="add white noise this many dB below the speech (default: none)")
     parser.add_argument("--seed", type=int, default=0, help="seed of orders and pauses (default: 0)")
     options = parser.parse_args(argv)
-    if options.utterances < 1:
-        raise InputError("--utterances must be greater than 0")
-    for line in prepare(options.recordings, options.out, options.utterances, options.seed):
+    if min(options.utterances, options.test_rounds) < 1:
+        raise InputError("--utterances and --test-rounds must be greater than 0")
+    described = options.utterances, options.test_rounds, options.noise_snr, options.seed
+    for line in prepare(options.recordings, options.out, *described):
         print(line)
     return 0
 
