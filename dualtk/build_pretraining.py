@@ -7,8 +7,8 @@ from torch import Tensor
 from dualtk.build import build_passes, build_pruner
 from dualtk.config import PretrainConfig
 from dualtk.encoders.wav2vec import Wav2VecEncoder
+from dualtk.nn.spans import SpanMask
 from dualtk.pruning.masks import add_masks
-from dualtk.ssl.masking import SpanMask
 from dualtk.ssl.network import PretrainingNetwork
 from dualtk.ssl.objective import ContrastiveTask, Pretraining
 from dualtk.ssl.quantizer import Quantizer, Temperature

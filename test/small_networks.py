@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -34,18 +35,18 @@ def speech(num_samples: int, seed: int = 0) -> Tensor:
     return (loud * torch.where(loud > 0.3, smooth, noise[:num_samples])).clamp(-1, 1)
 
 
-def conformer(input_dim: int = INPUT_DIM) -> Encoder:
-    return ConformerEncoder(
-        input_dim=input_dim,
-        dim=12,
-        num_layers=2,
-        num_heads=2,
-        feedforward_dim=16,
-        kernel=5,
-        dropout=0.0,
-        subsampling_channels=3,
-        mode_names=MODE_NAMES,
-    )
+def conformer(input_dim: int = INPUT_DIM, **changes: object) -> ConformerEncoder:
+    options: dict[str, object] = {
+        "dim": 12,
+        "num_layers": 2,
+        "num_heads": 2,
+        "feedforward_dim": 16,
+        "kernel": 5,
+        "dropout": 0.0,
+        "subsampling_channels": 3,
+        "mode_names": MODE_NAMES,
+    }
+    return ConformerEncoder(input_dim=input_dim, **(options | changes))  # type: ignore[arg-type]
 
 
 def transformer(input_dim: int = INPUT_DIM) -> Encoder:
@@ -62,7 +63,12 @@ def contextnet(input_dim: int = INPUT_DIM) -> Encoder:
     return ContextNetEncoder(input_dim=input_dim, dropout=0.0, alpha=1 / 32, layers_per_block=1, mode_names=MODE_NAMES)
 
 
-ENCODERS = {"conformer": conformer, "transformer": transformer, "lstm": lstm, "contextnet": contextnet}
+ENCODERS: dict[str, Callable[..., Encoder]] = {
+    "conformer": conformer,
+    "transformer": transformer,
+    "lstm": lstm,
+    "contextnet": contextnet,
+}
 
 
 def search_parts(
@@ -92,10 +98,10 @@ def random_frames(batch: int = 4, frames: int = 37, seed: int = 0) -> tuple[Tens
     return 2 * torch.randn(batch, frames, 6, generator=generator), lengths
 
 
-def small_transducer(encoder: str = "conformer", seed: int = 0) -> Transducer:
-    """A whole network whose statistics, biases and feature normalisation are not trivial."""
+def small_transducer(encoder: str = "conformer", seed: int = 0, **changes: object) -> Transducer:
+    """A whole network whose statistics, biases and feature normalisation are not trivial; `changes` of its encoder."""
     torch.manual_seed(seed)
-    built = ENCODERS[encoder](INPUT_DIM)
+    built = ENCODERS[encoder](INPUT_DIM, **changes)
     predictor = LSTMPredictor(VOCABULARY, embedding_dim=5, dim=9)
     joiner = TanhJoiner(built.output_dim, 9, 8, VOCABULARY)
     feats = fbank(speech(3 * RATE, 1), RATE, MELS)

@@ -31,11 +31,12 @@ FRAME_SECONDS = 0.01
 
 @dataclass(frozen=True)
 class System:
-    """A network in one of its modes."""
+    """A network in one of its modes; its feature frames cover `reach` seconds of audio each, from their start on."""
 
     name: str
     network: Transducer
     mode: Mode
+    reach: float
 
     @property
     def frame_seconds(self) -> float:
@@ -104,7 +105,9 @@ def draw_alignment(scene: Scene) -> list[Picture]:
             times[system.name] = ((path + 1) * system.frame_seconds).tolist()
         else:
             subsampling = system.network.encoder.subsampling
-            times[system.name] = emission_time(path, subsampling, mode.chunk, mode.look_ahead, duration).tolist()
+            times[system.name] = emission_time(
+                path, subsampling, mode.chunk, mode.look_ahead, duration, system.reach
+            ).tolist()
     return [alignment_picture(times, scene.tokens(), feats.numpy())]
 
 

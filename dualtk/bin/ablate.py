@@ -15,6 +15,7 @@ from dualtk import config as configuration
 from dualtk.bin import decode, report, score, train
 from dualtk.bin.comparison import COLUMNS, NOTES, Group, cells, part
 from dualtk.bin.dualtk import Main, run
+from dualtk.bin.options import at_least
 from dualtk.bin.suite import Suite, System, fill, load_suite
 from dualtk.config import TEACHER, Config
 from dualtk.files import write_text
@@ -42,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, CUDA where there is one"
     )
-    options.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads; default: 0, torch's choice")
+    options.add_argument(
+        "--threads", type=at_least(0), default=0, metavar="N", help="CPU threads; default: 0, torch's choice"
+    )
     return options
 
 

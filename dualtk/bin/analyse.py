@@ -71,7 +71,7 @@ def load_systems(experiments: Sequence[Path], modes: Sequence[str] | None, vocab
         names = modes or (list(config.modes) if len(experiments) == 1 else ["streaming"])
         for name in names:
             label = name if len(experiments) == 1 else f"{folder.resolve().name} {name}"
-            systems.append(System(label, network, find_mode(config, name, folder)))
+            systems.append(System(label, network, find_mode(config, name, folder), config.features.reach))
     return systems
 
 

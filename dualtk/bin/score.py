@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dualtk.bin.dualtk import run
+from dualtk.bin.options import at_least
 from dualtk.data.audio import read_audio
 from dualtk.data.kaldi import read_audio_sources
 from dualtk.errors import InputError
@@ -43,10 +44,18 @@ def parser() -> argparse.ArgumentParser:
         "--ctm", type=Path, metavar="FILE", help="word times; default: words.ctm of the data directory, if it has one"
     )
     options.add_argument(
-        "--replicates", type=int, default=bootstrap.REPLICATES, metavar="N", help="bootstrap resamples; default: 1000"
+        "--replicates",
+        type=at_least(1),
+        default=bootstrap.REPLICATES,
+        metavar="N",
+        help="bootstrap resamples; default: 1000",
     )
     options.add_argument(
-        "--seed", type=int, default=bootstrap.SEED, metavar="N", help="of the bootstrap over error rates; default: 0"
+        "--seed",
+        type=at_least(0),
+        default=bootstrap.SEED,
+        metavar="N",
+        help="of the bootstrap over error rates; default: 0",
     )
     return options
 

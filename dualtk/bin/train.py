@@ -12,6 +12,7 @@ import torch
 
 from dualtk.analysis.curves import read_metrics, training_pictures
 from dualtk.bin.dualtk import run
+from dualtk.bin.options import at_least
 from dualtk.bin.tasks import Task, build_task, origin, read_config
 from dualtk.config import RunConfig
 from dualtk.data.batches import FeatureDataset, Selection, batch_loader, select_utterances
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, CUDA where there is one"
     )
     options.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="CPU threads; default: 0, torch's own choice"
+        "--threads", type=at_least(0), default=0, metavar="N", help="CPU threads; default: 0, torch's own choice"
     )
     options.add_argument(
         "--set",

@@ -76,8 +76,17 @@ class LSTMConfig(Section):
     projection_dim: int | None = None
 
 
+class LatentMasksConfig(Section):
+    """`dualtk.encoders.latent_masks.LatentMasks`."""
+
+    time_probability: float = Field(default=0.05, ge=0, le=1)
+    time_width: int = Field(default=10, ge=1)
+    channel_probability: float = Field(default=0.008, ge=0, le=1)
+    channel_width: int = Field(default=64, ge=1)
+
+
 class Wav2VecConfig(Section):
-    """`dualtk.encoders.wav2vec.Wav2VecEncoder`, on features of kind `samples`."""
+    """`dualtk.encoders.wav2vec.Wav2VecEncoder`, on features of kind `samples`; `latent_masks` are for fine-tuning."""
 
     name: Literal["wav2vec"]
     channels: int = 512
@@ -92,6 +101,12 @@ class Wav2VecConfig(Section):
     dropout: float = 0.1
     positions: Literal["relative", "rotary", "none"] = "rotary"
     checkpoint: bool = False
+    latent_masks: LatentMasksConfig | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """With the masks as keyword arguments of theirs."""
+        masks = None if self.latent_masks is None else self.latent_masks.arguments()
+        return super().arguments() | {"latent_masks": masks}
 
 
 class LSTMPredictorConfig(Section):

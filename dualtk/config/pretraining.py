@@ -13,7 +13,7 @@ PRETRAINING = "pretraining"  # the section by which a file of this task is known
 
 
 class MaskingConfig(Section):
-    """`dualtk.ssl.masking.SpanMask`."""
+    """`dualtk.nn.spans.SpanMask`."""
 
     probability: float = 0.065
     length: int = 10
@@ -66,6 +66,13 @@ class PretrainConfig(RunConfig):
 
     model: EncoderAloneConfig
     pretraining: PretrainingConfig
+
+    @model_validator(mode="after")
+    def _masks_are_those_of_the_task(self) -> PretrainConfig:
+        """The encoder's own masks are not read in this task."""
+        if self.model.encoder.latent_masks is not None:
+            raise ValueError("model.encoder.latent_masks: for fine-tuning; those of this task are pretraining.masking")
+        return self
 
     @model_validator(mode="after")
     def _features_fit(self) -> PretrainConfig:

@@ -6,37 +6,21 @@ Axes: B batch, T feature frames, T' output frames, F features, D width, H heads.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from dualtk.encoders.base import EncoderOutput, pad_features, require_streaming, split_heads, zero_state
+from dualtk.encoders.base import EncoderOutput, pad_features, require_streaming, zero_state
+from dualtk.encoders.stack import BlockOutput, BlockStack, Context
 from dualtk.modes import Mode
-from dualtk.nn.attention import Positions, position_table
+from dualtk.nn.attention import Positions
 from dualtk.nn.blocks import ConvolutionModule, FeedForward, SelfAttention
 from dualtk.nn.dropout import Dropout
 from dualtk.nn.dual import DualNorm, NormKind
-from dualtk.nn.masks import attention_mask, cache_mask, padding_mask
 from dualtk.nn.state import Spec, State, nest, nest_state, split_state
 from dualtk.nn.subsampling import SubsamplingKind, make_subsampling
-
-
-class BlockOutput(NamedTuple):
-    """Frames (B, T', D) of a block, and what they were after its attention's residual connection."""
-
-    frames: Tensor
-    attended: Tensor
-
-
-class Context(NamedTuple):
-    """What every block of a forward pass shares."""
-
-    mask: Tensor  # (B, T') bool, frames that exist
-    attention: Tensor  # (B, 1, T', T') added to the scores
-    table: Tensor | None  # positions
-    mode: Mode
 
 
 class ConformerBlock(nn.Module):
@@ -70,7 +54,7 @@ class ConformerBlock(nn.Module):
     def forward(self, x: Tensor, context: Context) -> BlockOutput:
         """(B, T', D) -> (B, T', D)."""
         attended, mixed = self._run(self._before_norm, x, context)
-        mixed = self.convolution.depthwise_norm(mixed, context.mode, context.mask)
+        mixed = self.convolution.depthwise_norm(mixed, context.mode, context.valid)
         return BlockOutput(self._run(self._after_norm, attended, mixed, context.mode), attended)
 
     def _run(self, region: Callable[..., Any], *inputs: Any) -> Any:
@@ -81,8 +65,8 @@ class ConformerBlock(nn.Module):
     def _before_norm(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         mode = context.mode
         x = x + 0.5 * self.first_feedforward(x, mode)
-        x = x + self.attention(x, context.attention, context.table, mode)
-        return x, self.convolution.before_norm(x, context.mask, mode)
+        x = x + self.attention(x, context.mask, context.table, mode)
+        return x, self.convolution.before_norm(x, context.valid, mode)
 
     def _after_norm(self, x: Tensor, mixed: Tensor, mode: Mode) -> Tensor:
         x = x + self.convolution.after_norm(mixed, mode)
@@ -144,9 +128,6 @@ class ConformerEncoder(nn.Module):
         self.input_dim = input_dim
         self.output_dim = dim
         self.subsampling = subsampling_factor
-        self.positions: Positions = positions
-        self.position_dim = dim // num_heads if positions == "rotary" else dim
-        self.num_heads = num_heads
         self.front = make_subsampling(
             subsampling,
             input_dim=input_dim,
@@ -155,7 +136,7 @@ class ConformerEncoder(nn.Module):
             factor=subsampling_factor,
         )
         self.dropout = Dropout(dropout)
-        self.blocks = nn.ModuleList(
+        blocks = [
             ConformerBlock(
                 dim=dim,
                 num_heads=num_heads,
@@ -168,36 +149,20 @@ class ConformerEncoder(nn.Module):
                 checkpoint=checkpoint,
             )
             for _ in range(num_layers)
-        )
+        ]
+        self.stack = BlockStack(blocks, dim=dim, num_heads=num_heads, positions=positions)
 
     def forward(self, feats: Tensor, lengths: Tensor, mode: Mode, return_heads: bool = False) -> EncoderOutput:
         """(B, T, F) normalised features with their (B,) lengths -> (B, T', D), T' = ceil(T / subsampling_factor)."""
         padded = pad_features(feats, lengths, self.subsampling, mode)
         x = self.dropout(self.front(padded.feats))
-        num_frames = x.shape[1]
-        context = Context(
-            padding_mask(padded.visible, num_frames),
-            attention_mask(padded.visible, num_frames, mode),
-            position_table(self.positions, num_frames, num_frames, self.position_dim, x),
-            mode,
-        )
-        output = EncoderOutput(x, padded.lengths)
-        for block in self.blocks:
-            x, attended = block(x, context)
-            output.hidden.append(padded.crop(x))
-            if return_heads:
-                output.heads.append(split_heads(padded.crop(attended), self.num_heads))
-        output.frames = padded.crop(x)
-        return output
+        output: EncoderOutput = self.stack(x, padded.lengths, padded.visible, mode, return_heads)
+        return output.crop(padded.num_frames)
 
     def state_spec(self, mode: Mode) -> Spec:
-        """See `Encoder.state_spec`; `valid` counts the frames of the attention caches that have been written."""
+        """See `Encoder.state_spec`."""
         require_streaming(mode)
-        spec: Spec = {"valid": (1,), **nest("front", self.front.state_spec())}
-        for index, block in enumerate(self.blocks):
-            assert isinstance(block, ConformerBlock)
-            spec |= nest(f"block{index}", block.state_spec(mode.left_context or 0))
-        return spec
+        return {**nest("front", self.front.state_spec()), **self.stack.state_spec(mode)}
 
     def init_state(self, batch: int, mode: Mode) -> State:
         """The start of `batch` streams: zeros."""
@@ -206,16 +171,6 @@ class ConformerEncoder(nn.Module):
     def step(self, chunk: Tensor, state: State, mode: Mode) -> tuple[Tensor, State]:
         """One chunk (B, mode.chunk * subsampling_factor, F) -> frames (B, mode.chunk, D) and the next state."""
         require_streaming(mode)
-        parts = split_state(state)
-        x, front_state = self.front.step(chunk, parts.get("front", {}))
-        num_cached, num_new = state["block0.key"].shape[2], x.shape[1]
-        mask = cache_mask(state["valid"], num_cached, num_new)
-        table = position_table(self.positions, num_new, num_cached + num_new, self.position_dim, x)
-        valid = state["valid"] + num_new
-        new_state = {"valid": valid if mode.left_context is None else valid.clamp(max=num_cached)}
-        new_state |= nest_state("front", front_state)
-        for index, block in enumerate(self.blocks):
-            assert isinstance(block, ConformerBlock)
-            x, block_state = block.step(x, parts[f"block{index}"], mask, table, mode)
-            new_state |= nest_state(f"block{index}", block_state)
-        return x, new_state
+        x, front_state = self.front.step(chunk, split_state(state).get("front", {}))
+        frames, stack_state = self.stack.step(x, state, mode)
+        return frames, {**nest_state("front", front_state), **stack_state}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from dualtk.encoders.base import EncoderOutput, pad_features, require_streaming, zero_state
-from dualtk.encoders.stack import TransformerStack
+from dualtk.encoders.transformer_stack import transformer_stack
 from dualtk.modes import Mode
 from dualtk.nn.attention import Positions
 from dualtk.nn.dropout import Dropout
@@ -70,7 +70,7 @@ class TransformerEncoder(nn.Module):
             factor=subsampling_factor,
         )
         self.dropout = Dropout(dropout)
-        self.stack = TransformerStack(
+        self.stack = transformer_stack(
             dim=dim,
             num_layers=num_layers,
             num_heads=num_heads,

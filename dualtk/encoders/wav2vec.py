@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from dualtk.encoders.base import EncoderOutput, output_frames, pad_features, require_streaming, zero_state
 from dualtk.encoders.extractor import ExtractorNorm, FeatureExtractor
-from dualtk.encoders.stack import TransformerStack
+from dualtk.encoders.latent_masks import LatentMaskOptions, LatentMasks
+from dualtk.encoders.transformer_stack import transformer_stack
 from dualtk.errors import InputError
 from dualtk.modes import Mode
 from dualtk.nn.attention import Positions
@@ -47,6 +48,7 @@ class Wav2VecEncoder(nn.Module):
             are a multiple of `input_dim`.
         positions: `relative`, `rotary` (no parameters), or `none`.
         checkpoint: recompute convolutions and blocks in the backward pass to save memory.
+        latent_masks: what `forward` hides from the blocks in training, as options of `LatentMasks`; None: nothing.
 
     Attributes:
         extracted_dim: C, `channels` times `stacking`.
@@ -69,6 +71,7 @@ class Wav2VecEncoder(nn.Module):
         stacking: int = 1,
         positions: Positions = "rotary",
         checkpoint: bool = False,
+        latent_masks: LatentMaskOptions | None = None,
     ) -> None:
         super().__init__()
         self.extractor = FeatureExtractor(channels, kernels, strides, extractor_norm, mode_names, checkpoint)
@@ -83,7 +86,8 @@ class Wav2VecEncoder(nn.Module):
         self.extracted_norm = DualNorm("layer", self.extracted_dim, mode_names)
         self.projection = MaskedLinear(self.extracted_dim, dim)
         self.dropout = Dropout(dropout)
-        self.stack = TransformerStack(
+        self.latent_masks = None if latent_masks is None else LatentMasks(dim, **latent_masks)
+        self.stack = transformer_stack(
             dim=dim,
             num_layers=num_layers,
             num_heads=num_heads,
@@ -122,7 +126,11 @@ class Wav2VecEncoder(nn.Module):
     def forward(self, feats: Tensor, lengths: Tensor, mode: Mode, return_heads: bool = False) -> EncoderOutput:
         """(B, T, F) normalised samples with their (B,) lengths -> (B, ceil(T / subsampling), D)."""
         projected = self.project(self.extract(feats, lengths, mode), mode)
-        return self.context(projected, lengths, mode, return_heads).crop(-(-feats.shape[1] // self.subsampling))
+        num_frames = -(-feats.shape[1] // self.subsampling)
+        if self.latent_masks is not None:
+            own, _ = output_frames(lengths, self.subsampling, mode)
+            projected = self.latent_masks(projected, own, num_frames)
+        return self.context(projected, lengths, mode, return_heads).crop(num_frames)
 
     def state_spec(self, mode: Mode) -> Spec:
         """See `Encoder.state_spec`; `samples` are those before the chunk that its first frame hears."""

@@ -65,6 +65,8 @@ def from_torchaudio(state_dict: Mapping[str, Tensor], mode_names: Iterable[str] 
             renamed.tensors[f"projection.{name.rpartition('.')[2]}"] = tensor
         elif name.startswith("encoder.transformer.layer_norm.") and norms_first:
             renamed.norm("stack.norm", name.rpartition(".")[2], tensor, modes)
+        elif name == "mask_generator.mask_embedding":
+            renamed.tensors["latent_masks.embedding"] = tensor
         else:
             renamed.left.append(name)
     return renamed

@@ -29,7 +29,7 @@ def prunable_layers(network: nn.Module) -> Layers:
 
 
 def kind_of(name: str) -> str:
-    """What a layer is, whatever its block: `encoder.blocks.3.attention.input` is `encoder.blocks.attention.input`."""
+    """What a layer is, whatever its block: without the number in `encoder.stack.blocks.3.attention.input`."""
     return ".".join(part for part in name.split(".") if not part.isdigit())
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dualtk.ssl.masking import uniform, uniform_integers
+from dualtk.nn.spans import uniform, uniform_integers
 
 
 def draw_distractors(valid: Tensor, num_distractors: int, generator: torch.Generator | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from dualtk.encoders.base import EncoderOutput
 from dualtk.modes import Mode
+from dualtk.nn.features import normalize, run_ahead
 from dualtk.nn.masks import padding_mask
 from dualtk.ssl.masking import MaskedFrames
 from dualtk.ssl.penalties import feature_penalty
@@ -88,8 +89,7 @@ class PretrainingNetwork(nn.Module):
 
     def normalize(self, feats: Tensor, lengths: Tensor) -> Tensor:
         """Raw feats (B, T, F) to zero mean and unit variance; frames beyond `lengths` become zero."""
-        valid = padding_mask(lengths, feats.size(1)).unsqueeze(-1)
-        return ((feats - self.feature_mean) * self.feature_istd).masked_fill(~valid, 0.0)
+        return normalize(feats, lengths, self.feature_mean, self.feature_istd)
 
     def forward(
         self, feats: Tensor, lengths: Tensor, mode: Mode, mask: Tensor, frames: MaskedFrames, temperature: float
@@ -98,9 +98,7 @@ class PretrainingNetwork(nn.Module):
 
         Targets are made of the extractor's output in this mode, before it is masked.
         """
-        if mode.look_ahead:
-            feats = functional.pad(feats[:, mode.look_ahead :], (0, 0, 0, min(mode.look_ahead, feats.size(1))))
-        extracted = self.encoder.extract(feats, lengths, mode)
+        extracted = self.encoder.extract(run_ahead(feats, mode.look_ahead), lengths, mode)
         extracted = extracted.detach() + self.extractor_gradient * (extracted - extracted.detach())
         # Without weights of its own: an affine map after the norm would vanish in the quantiser's first layer.
         quantizable = functional.layer_norm(frames.take(extracted), extracted.shape[2:])

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from dualtk.errors import InputError
+from dualtk.nn.spans import SpanMask
 from dualtk.objective import PlannedPass, StepLoss
 from dualtk.pruning.pruner import Pruner
 from dualtk.pruning.sandwich import sandwich
 from dualtk.ssl.contrastive import contrast, contrastive_logits
 from dualtk.ssl.distractors import draw_distractors
-from dualtk.ssl.masking import MaskedFrames, SpanMask, mask_rate
+from dualtk.ssl.masking import MaskedFrames, mask_rate
 from dualtk.ssl.network import MaskedPass, PretrainingNetwork
 from dualtk.ssl.penalties import diversity_loss
 from dualtk.ssl.quantizer import Temperature

@@ -27,6 +27,8 @@ from dualtk.train.run import Experiment
 logger = logging.getLogger("dualtk")
 
 MAX_NAMED = 20  # tensors that a log line names
+# In pre-training the vector that stands for masked frames is the task's; in fine-tuning it is the encoder's.
+ALSO_CALLED = {"encoder.latent_masks.embedding": "mask_embedding"}
 NORM = re.compile(r"(?P<before>.*\bnorms\.)(?P<mode>[^.]+)(?P<after>\..*)")
 
 
@@ -88,7 +90,8 @@ def read_source(path: Path) -> Source:
 
 
 def _is_mask(key: str) -> bool:
-    return key.rpartition(".")[2].startswith(MaskedLinear.PREFIX)
+    layer, _, name = key.rpartition(".")
+    return layer != "" and name.startswith(MaskedLinear.PREFIX)
 
 
 def _lender(key: str, source: Source) -> tuple[str, str, str] | None:
@@ -118,7 +121,9 @@ def inherit(network: nn.Module, source: Source) -> Inheritance:
         if _is_mask(key):
             continue
         name, lender = key, None
-        if key not in source.tensors and (lender := _lender(key, source)) is not None:
+        if key not in source.tensors and key in ALSO_CALLED:
+            name = ALSO_CALLED[key]
+        elif key not in source.tensors and (lender := _lender(key, source)) is not None:
             name = lender[2]
         there = source.tensors.get(name)
         if there is None:

@@ -72,7 +72,8 @@ class PrunedLoss(nn.Module):
 
     Args:
         encoder_dim, predictor_dim, vocab_size: of the network; the simple joint has projections of its own.
-        prune_range: S, labels kept for each frame.
+        prune_range: S, labels kept for each frame: 5 in the paper, for frames of 40 ms. Longer frames want more: labels
+            go by faster, and the simple joint, whose posteriors choose them, is less sure of its path in streaming.
         simple_scale: weight of the simple loss after the warm-up.
         lm_scale, am_scale: smoothing of the simple joint (Kuang et al. 2022, section 3.2).
         warmup_steps: steps over which the simple loss goes from weight 1 to `simple_scale`, the pruned from 0.1 to 1.

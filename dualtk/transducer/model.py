@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dualtk.encoders.base import Encoder, EncoderOutput
 from dualtk.modes import Mode
-from dualtk.nn.masks import padding_mask
+from dualtk.nn.features import normalize, run_ahead
 from dualtk.transducer.joiner import Joiner
 from dualtk.transducer.joint import JointInputs, joint_lattice
 from dualtk.transducer.lattice import Lattice
@@ -132,18 +131,12 @@ class Transducer(nn.Module):
         return Pass(self.encode(feats, lengths, mode, return_heads=return_heads), predicted, self.joiner)
 
     def normalize(self, feats: Tensor, lengths: Tensor) -> Tensor:
-        """Raw log-mel (B, T, F) to zero mean and unit variance; frames beyond `lengths` become zero."""
-        valid = padding_mask(lengths, feats.size(1)).unsqueeze(-1)
-        return ((feats - self.feature_mean) * self.feature_istd).masked_fill(~valid, 0.0)
+        """Raw feats (B, T, F) to zero mean and unit variance; frames beyond `lengths` become zero."""
+        return normalize(feats, lengths, self.feature_mean, self.feature_istd)
 
     def encode(self, feats: Tensor, lengths: Tensor, mode: Mode, *, return_heads: bool = False) -> EncoderOutput:
-        """Normalised feats (B, T, F), lengths (B,) -> encoder frames, in `mode`.
-
-        Look-ahead is a shift: the input runs ahead by `mode.look_ahead` frames, zeros follow its end.
-        """
-        if mode.look_ahead:
-            feats = functional.pad(feats[:, mode.look_ahead :], (0, 0, 0, min(mode.look_ahead, feats.size(1))))
-        return self.encoder(feats, lengths, mode, return_heads)
+        """Normalised feats (B, T, F), lengths (B,) -> encoder frames, in `mode`; look-ahead is a shift of the input."""
+        return self.encoder(run_ahead(feats, mode.look_ahead), lengths, mode, return_heads)
 
     def predict(self, targets: Tensor) -> Predicted:
         """Labels (B, U) -> predictor outputs (B, U+1, D); the same for every mode, so computed once a step."""

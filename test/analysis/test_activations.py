@@ -5,47 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from small_networks import INPUT_DIM, small_transducer
 from torch import Tensor
 
 from dualtk.analysis.activations import AttentionRecorder, observe
 from dualtk.analysis.emission import emission, emission_lattices
 from dualtk.analysis.scene import FIGURES, Scene, SeenUtterance, System
-from dualtk.encoders.conformer import ConformerEncoder
 from dualtk.errors import InputError
 from dualtk.modes import FULL_CONTEXT, Mode, streaming
 from dualtk.nn.attention import attend
 from dualtk.transducer.criterion import ExactLoss
-from dualtk.transducer.joiner import TanhJoiner
 from dualtk.transducer.lattice import Lattice
-from dualtk.transducer.model import Transducer
-from dualtk.transducer.predictor import StatelessPredictor
 
-VOCAB, MELS = 7, 16
 CHUNKED = streaming(left_context=4, chunk=2)
-
-
-def network(positions: str) -> Transducer:
-    torch.manual_seed(0)
-    encoder = ConformerEncoder(
-        input_dim=MELS,
-        mode_names=["full", "streaming"],
-        dim=16,
-        num_layers=2,
-        num_heads=2,
-        feedforward_dim=16,
-        kernel=3,
-        dropout=0.1,
-        subsampling_channels=4,
-        positions=positions,
-    )
-    predictor = StatelessPredictor(VOCAB, dim=8, context_size=2, dropout=0.1)
-    joiner = TanhJoiner(16, 8, 12, VOCAB)
-    return Transducer(encoder, predictor, joiner, torch.zeros(MELS), torch.ones(MELS)).eval()
 
 
 def utterance(num_frames: int = 46) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(num_frames, MELS, generator=generator), torch.tensor([3, 1, 5, 2])
+    return torch.randn(num_frames, INPUT_DIM, generator=generator), torch.tensor([3, 1, 5, 2])
 
 
 @pytest.mark.parametrize("biased", [False, True])
@@ -61,11 +38,11 @@ def test_recorded_weights_give_the_attention_s_own_output(biased: bool) -> None:
 @pytest.mark.parametrize("positions", ["relative", "rotary"])
 @pytest.mark.parametrize("mode", [FULL_CONTEXT, CHUNKED])
 def test_what_is_seen_is_what_the_network_does(positions: str, mode: Mode) -> None:
-    model, (feats, targets) = network(positions), utterance()
+    model, (feats, targets) = small_transducer(positions=positions), utterance()
     seen = observe(model, feats, targets, mode)
     num_frames = -(-len(feats) // 4)
     assert [tuple(each.shape) for each in seen.attention] == [(2, num_frames, num_frames)] * 2
-    assert [tuple(each.shape) for each in seen.hidden] == [(num_frames, 16)] * 2
+    assert [tuple(each.shape) for each in seen.hidden] == [(num_frames, model.encoder.output_dim)] * 2
 
     log_probabilities = torch.log_softmax(seen.joint_logits, dim=-1)
     assert torch.allclose(log_probabilities[..., 0], seen.lattice.blank[0], atol=1e-5)
@@ -80,7 +57,7 @@ def test_what_is_seen_is_what_the_network_does(positions: str, mode: Mode) -> No
 
 
 def test_a_streaming_head_never_looks_beyond_its_chunk() -> None:
-    seen = observe(network("rotary"), *utterance(), CHUNKED)
+    seen = observe(small_transducer(positions="rotary"), *utterance(), CHUNKED)
     for weights in seen.attention:
         for frame in range(weights.shape[1]):
             start = frame // 2 * 2
@@ -111,12 +88,12 @@ def test_emission_of_a_lattice_that_allows_one_path() -> None:
     assert picture.svg()
 
 
-def scene(systems: list[tuple[str, Mode]], layer: int | None = None) -> Scene:
-    model = network("rotary")
+def scene(systems: list[tuple[str, Mode]], layer: int | None = None, reach: float = 0.0175) -> Scene:
+    model = small_transducer(positions="rotary")
     utterances = [SeenUtterance(*utterance(num)) for num in (46, 60)]
     seen = {name: [observe(model, each.feats, each.targets, mode) for each in utterances] for name, mode in systems}
     pieces = ["<blk>", "<unk>", "▁A", "▁B", "C", "D", "E"]
-    return Scene([System(name, model, mode) for name, mode in systems], utterances, pieces, seen, layer)
+    return Scene([System(name, model, mode, reach) for name, mode in systems], utterances, pieces, seen, layer)
 
 
 @pytest.mark.parametrize("figure", sorted(FIGURES))
@@ -139,10 +116,11 @@ def test_a_layer_that_is_not_there() -> None:
         FIGURES["attention"](scene([("full", FULL_CONTEXT)], layer=3))
 
 
-def test_alignment_counts_the_wait_for_the_chunk() -> None:
-    stage = scene([("full", FULL_CONTEXT), ("streaming", CHUNKED)])
+@pytest.mark.parametrize("reach", [0.0175, 0.01])
+def test_alignment_counts_the_wait_for_the_chunk(reach: float) -> None:
+    stage = scene([("full", FULL_CONTEXT), ("streaming", CHUNKED)], reach=reach)
     (picture,) = FIGURES["alignment"](stage)
     path = stage.seen["streaming"][0].lattice.best_path()[0].tolist()
     times = [row[2] for row in picture.table.rows if row[0] == "streaming"]
-    expected = [min((frame // 2 * 2 + 2) * 0.04 - 0.01 + 0.0175, 0.46) for frame in path]
+    expected = [min((frame // 2 * 2 + 2) * 0.04 - 0.01 + reach, 0.46) for frame in path]
     assert times == pytest.approx(expected)

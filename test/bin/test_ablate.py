@@ -126,6 +126,12 @@ def test_a_killed_suite_ends_in_the_same_table(corpus: Path) -> None:
     assert (killed / "ablation.md").read_text() == (corpus / "runs/ablation.md").read_text()
 
 
+def test_a_number_of_threads_that_makes_no_sense(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        call(corpus, "--threads", "-1")
+    assert "ablate: error: argument --threads: -1: expected a whole number of at least 0" in capsys.readouterr().err
+
+
 def test_a_row_is_written_as_it_is_read() -> None:
     difference = compare([3, 0], [1, 1], [6, 4])
     row = Row("test", "streaming", "b", Spread(0.0421, 0.001), difference, Spread(-0.05, 0.0), None, 30_712_345)

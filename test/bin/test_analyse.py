@@ -10,7 +10,12 @@ from tiny import WORDS, train_arguments, write_set
 
 from dualtk.bin import analyse, decode, report, results, score, train
 from dualtk.bin.dualtk import run
+from dualtk.config.data import SAMPLES_PER_FRAME
 from dualtk.data.bpe import write_language
+from dualtk.data.kinds import write_options
+from dualtk.data.samples import SampleOptions
+
+WAV2VEC = "{name: wav2vec, dim: 16, num_layers: 2, num_heads: 2, feedforward_dim: 24, dropout: 0.1, channels: 8}"
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +90,21 @@ def test_two_experiments_are_named_apart(corpus: Path, experiment: Path, tmp_pat
     assert analyse.main([str(experiment), str(tmp_path / "copy"), *options(corpus), *chosen]) == 0
     rows = [line.split("\t") for line in (tmp_path / "out/layer-distances.tsv").read_text().splitlines()]
     assert rows[1] == ["copy streaming to tiny streaming", "1", "0", "0"]
+
+
+def test_raw_samples_reach_no_further_than_their_frame(corpus: Path, tmp_path: Path) -> None:
+    """Emission falls on the edge of a frame, where log-mel waits for the rest of its window."""
+    for name in ("train", "dev"):
+        write_set(tmp_path / name, 6, seed=3, dim=SAMPLES_PER_FRAME)
+        write_options(tmp_path / name, SampleOptions())
+    (tmp_path / "lang").symlink_to(corpus / "lang")
+    overrides = ["features={kind: samples}", f"model.encoder={WAV2VEC}", "augment=null", "train.max_steps=1"]
+    assert train.main(train_arguments(tmp_path, tmp_path / "exp", *overrides, "train.save_every=1")) == 0
+    chosen = ["--what", "alignment", "--mode", "streaming"]
+    assert analyse.main([str(tmp_path / "exp"), *options(tmp_path, *chosen)]) == 0
+    rows = (tmp_path / "exp/analysis/alignment.tsv").read_text().splitlines()[1:]
+    hundredths = [100 * float(row.split("\t")[2]) for row in rows]
+    assert hundredths == pytest.approx([round(time) for time in hundredths])
 
 
 def test_curves_need_no_data(experiment: Path, tmp_path: Path) -> None:

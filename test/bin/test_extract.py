@@ -107,7 +107,7 @@ def test_two_of_four_is_packed(data: Path, tmp_path: Path) -> None:
     exp = supernet(tmp_path / "exp", "2:4", 0.5)
     assert call(exp, tmp_path / "out")["pattern"] == "2:4"
     stored = load_file(tmp_path / "out/model.safetensors")
-    key = "encoder.blocks.0.attention.output.weight"
+    key = "encoder.stack.blocks.0.attention.output.weight"
     assert stored[f"{key}.kept"].numel() * 2 == 8 * stored[f"{key}.places"].numel()
     assert tokens(tmp_path / "out", data, tmp_path / "b") == tokens(exp, data, tmp_path / "a")
 

@@ -161,6 +161,15 @@ def test_faults_are_named(data: Path, tmp_path: Path, streaming: Path) -> None:
         score.main(["--data", str(data), "--decode", str(streaming), "--ctm", str(tmp_path / "nothing.ctm")])
 
 
+@pytest.mark.parametrize(("option", "lowest"), [("--replicates", 1), ("--seed", 0)])
+def test_numbers_that_make_no_sense(
+    data: Path, streaming: Path, option: str, lowest: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        score.main(["--data", str(data), "--decode", str(streaming), option, str(lowest - 1)])
+    assert f"{option}: {lowest - 1}: expected a whole number of at least {lowest}\n" in capsys.readouterr().err
+
+
 def test_results_show_both_modes_side_by_side(
     data: Path, streaming: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

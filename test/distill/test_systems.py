@@ -92,6 +92,8 @@ def shrink(config: Config) -> Config:
         overrides.append("teacher.model.predictor={name: stateless, dim: 16}")
     for path, encoder in encoders.items():
         overrides += [f"{path}.{change}" for change in [*SMALL[encoder["name"]], "dropout=0.0"]]
+        if encoder.get("latent_masks"):
+            overrides.append(f"{path}.latent_masks.channel_width=2")
     if config.model.joiner.name == "tanh":
         overrides.append("model.joiner.joiner_dim=16")
     for index in range(len(config.terms)):

@@ -81,13 +81,13 @@ def test_full_context_equals_torchaudio(training: bool) -> None:
     theirs(frames, lengths)  # moves the statistics of its batch norms
     ours = encoder(positions="none")
     ours.front = Identity()
-    for target, source in zip(ours.blocks, theirs.conformer_layers, strict=True):
+    for target, source in zip(ours.stack.blocks, theirs.conformer_layers, strict=True):
         copy_block(target, source)
     ours.train(training)
     theirs.train(training)
     output = ours(frames.repeat_interleave(4, dim=1), 4 * lengths, FULL_CONTEXT)
     torch.testing.assert_close(output.frames, theirs(frames, lengths)[0], atol=1e-5, rtol=1e-5)
-    moved = norm(ours.blocks[0].convolution.depthwise_norm)
+    moved = norm(ours.stack.blocks[0].convolution.depthwise_norm)
     expected = theirs.conformer_layers[0].conv_module.sequential[3]
     torch.testing.assert_close(moved.running_var, expected.running_var)
     torch.testing.assert_close(moved.running_mean, expected.running_mean)
@@ -114,7 +114,9 @@ def test_heads_are_slices_of_the_frames_after_the_attention() -> None:
     network = encoder(num_layers=1).eval()
     feats, lengths = torch.randn(2, 30, 20), torch.tensor([30, 21])
     kept = []
-    network.blocks[0].convolution.norm.register_forward_hook(lambda _module, inputs, _output: kept.append(inputs[0]))
+    network.stack.blocks[0].convolution.norm.register_forward_hook(
+        lambda _module, inputs, _output: kept.append(inputs[0])
+    )
     output = network(feats, lengths, FULL_CONTEXT, return_heads=True)
     assert [heads.shape for heads in output.heads] == [(2, HEADS, 8, DIM // HEADS)]
     torch.testing.assert_close(output.heads[0].transpose(1, 2).flatten(2), kept[0])

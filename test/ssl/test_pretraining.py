@@ -12,12 +12,12 @@ from dualtk.encoders.wav2vec import Wav2VecEncoder
 from dualtk.errors import InputError
 from dualtk.modes import FULL_CONTEXT, Mode, streaming
 from dualtk.nn.masks import padding_mask
+from dualtk.nn.spans import SpanMask
 from dualtk.objective import PlannedPass, StepLoss
 from dualtk.pruning.masks import add_masks
 from dualtk.pruning.patterns import Blocks
 from dualtk.pruning.pruner import Pruner
 from dualtk.pruning.schedule import SparsitySchedule
-from dualtk.ssl.masking import SpanMask
 from dualtk.ssl.network import PretrainingNetwork
 from dualtk.ssl.objective import ContrastiveTask, Pretraining
 from dualtk.ssl.quantizer import Quantizer, Temperature

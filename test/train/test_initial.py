@@ -70,7 +70,7 @@ def test_the_log_names_twenty_and_the_file_all(source: Path, corpus: Path, tmp_p
     assert main(train_arguments(corpus, exp, *STILL, *deeper)) == 0
     log, listed = ((exp / name).read_text(encoding="utf-8") for name in ("train.log", "init.txt"))
     line = next(line for line in log.splitlines() if "not loaded" in line)
-    left = [line for line in listed.splitlines() if line.startswith("left encoder.blocks.2.")]
+    left = [line for line in listed.splitlines() if line.startswith("left encoder.stack.blocks.2.")]
     assert len(left) > 30
     assert line.count("(not there)") == 20
     assert line.endswith(f"and {len(left) - 20} more, all in init.txt")
@@ -181,7 +181,7 @@ def test_a_part_waits_and_then_moves(source: Path, corpus: Path, tmp_path: Path)
         assert main(train_arguments(corpus, exp, *FIXED, init(source, *parts), f"train.max_steps={steps}")) == 0
         state = torch.load(exp / "checkpoints/last.pt", weights_only=True)["objective"]
         moved = {key for key, value in before.items() if not torch.equal(state[f"network.{key}"], value)}
-        assert any(key.startswith("encoder.blocks.") for key in moved)
+        assert any(key.startswith("encoder.stack.blocks.") for key in moved)
         assert not any(key.startswith("predictor.") for key in moved)
         assert any(key.startswith("encoder.front.") for key in moved) == (steps == 5)
 
@@ -234,6 +234,8 @@ def test_faults_are_one_line_each(source: Path, corpus: Path, tmp_path: Path) ->
         with pytest.raises(InputError, match=line) as caught:
             main(train_arguments(corpus, tmp_path / "exp", *FIXED, override))
         assert "\n" not in str(caught.value)
-    wider = ["model.encoder.dim=32", init(source, "{module: encoder.blocks.0.attention}")]
-    with pytest.raises(InputError, match=r"freeze\.0\.module: nothing of encoder\.blocks\.0\.attention was loaded"):
+    wider = ["model.encoder.dim=32", init(source, "{module: encoder.stack.blocks.0.attention}")]
+    with pytest.raises(
+        InputError, match=r"freeze\.0\.module: nothing of encoder\.stack\.blocks\.0\.attention was loaded"
+    ):
         main(train_arguments(corpus, tmp_path / "exp", *FIXED, *wider))

@@ -70,6 +70,14 @@ def test_features_of_another_dimension_are_refused(corpus: Path, tmp_path: Path)
         main(train_arguments(corpus, tmp_path / "exp", "features.num_mels=80"))
 
 
+def test_a_number_of_threads_that_makes_no_sense(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([*train_arguments(corpus, tmp_path / "exp"), "--threads", "-1"])
+    assert "train: error: argument --threads: -1: expected a whole number of at least 0" in capsys.readouterr().err
+
+
 def test_two_processes_equal_one(corpus: Path, tmp_path: Path) -> None:
     """Two gloo processes with half of each batch each take the steps that one process takes with the whole.
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import CONFIG, ROOT, WORDS, write_set
+from torch import Tensor
 from two_processes import torchrun
 
 from dualtk.bin.train import main
@@ -32,6 +33,7 @@ FINETUNE = [
     "batches={max_frames: 200, cache: true}",
     "train={max_steps: 2, save_every: 2, validate_every: 2, log_every: 1}",
 ]
+FIXED = "schedule={name: transformer, peak: 0.003, warmup_steps: 4}"
 
 
 def write_samples(directory: Path, num_utterances: int, seed: int, spoken: bool = True) -> None:
@@ -67,6 +69,16 @@ def pretrained(waves: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     exp = tmp_path_factory.mktemp("pretrained") / "exp"
     assert main(arguments(waves, exp)) == 0
     return exp
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data directories of samples with transcripts, and wordpieces."""
+    folder = tmp_path_factory.mktemp("spoken")
+    for name, seed in {"train": 3, "dev": 4}.items():
+        write_samples(folder / name, 6, seed=seed)
+    write_language(folder / "lang", [" ".join(WORDS)] * 4, 22)
+    return folder
 
 
 def test_the_log_has_the_figures_of_progress_and_the_accuracy_chooses(pretrained: Path) -> None:
@@ -123,11 +135,7 @@ def test_the_collapse_of_a_codebook_is_said(waves: Path, tmp_path: Path, caplog:
     assert any("the codebook has collapsed: perplexity 1." in line for line in caplog.messages)
 
 
-def test_a_transducer_begins_with_it(waves: Path, pretrained: Path, tmp_path: Path) -> None:
-    spoken = tmp_path / "spoken"
-    for name, seed in {"train": 3, "dev": 4}.items():
-        write_samples(spoken / name, 6, seed=seed)
-    write_language(spoken / "lang", [" ".join(WORDS)] * 4, 22)
+def test_a_transducer_begins_with_it(spoken: Path, pretrained: Path, tmp_path: Path) -> None:
     exp = tmp_path / "exp"
     still = ["schedule={name: transformer, peak: 0.0, warmup_steps: 4}", f"init={{exp: {pretrained}}}", *FINETUNE]
     options = arguments(spoken, exp, *still, config=CONFIG, task="transducer")
@@ -139,7 +147,44 @@ def test_a_transducer_begins_with_it(waves: Path, pretrained: Path, tmp_path: Pa
     log, listed = ((exp / name).read_text(encoding="utf-8") for name in ("train.log", "init.txt"))
     assert f"init: {len(taken)} of {len(after)} tensors from {pretrained}\n" in log
     assert "init: not loaded: predictor 4, joiner 6: " in log
-    assert "unused quantizer.codebook\n" in listed
+    assert {"unused quantizer.codebook", "unused mask_embedding"} < set(listed.splitlines())
+
+
+def finetuned(spoken: Path, pretrained: Path, exp: Path, *overrides: str) -> dict[str, Tensor]:
+    """The last state of a transducer that began with the pre-trained network, with masks of its latent frames."""
+    masks = (
+        "model.encoder.latent_masks={time_probability: 0.2, time_width: 3, channel_probability: 0.1, channel_width: 2}"
+    )
+    options = [*FINETUNE, f"init={{exp: {pretrained}}}", masks, *overrides]
+    line = [*arguments(spoken, exp, *options, config=CONFIG, task="transducer"), "--bpe", str(spoken / "lang")]
+    assert main([*line, "--override"] if exp.exists() else line) == 0
+    state: dict[str, Tensor] = torch.load(exp / "checkpoints/last.pt", weights_only=True)["objective"]
+    return state
+
+
+def test_masks_of_fine_tuning_begin_with_the_vector_of_pre_training(
+    spoken: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    theirs = load_file(pretrained / "model.safetensors")["mask_embedding"]
+    still = "schedule={name: transformer, peak: 0.0, warmup_steps: 4}"
+    state = finetuned(spoken, pretrained, tmp_path / "exp", still)
+    assert torch.equal(state["network.encoder.latent_masks.embedding"], theirs)
+    listed = (tmp_path / "exp/init.txt").read_text(encoding="utf-8")
+    assert "loaded encoder.latent_masks.embedding from mask_embedding\n" in listed
+    moved = finetuned(spoken, pretrained, tmp_path / "moved")["network.encoder.latent_masks.embedding"]
+    assert not torch.equal(moved, theirs)
+    again = finetuned(spoken, tmp_path / "moved", tmp_path / "again", still)
+    best = load_file(tmp_path / "moved/model.safetensors")["encoder.latent_masks.embedding"]
+    assert torch.equal(again["network.encoder.latent_masks.embedding"], best)
+
+
+def test_masks_of_fine_tuning_resume(spoken: Path, pretrained: Path, tmp_path: Path) -> None:
+    whole = finetuned(spoken, pretrained, tmp_path / "whole", FIXED, "train.max_steps=6")
+    finetuned(spoken, pretrained, tmp_path / "parts", FIXED, "train.max_steps=3")
+    parts = finetuned(spoken, pretrained, tmp_path / "parts", FIXED, "train.max_steps=6")
+    assert whole.keys() == parts.keys()
+    for key, value in whole.items():
+        assert torch.equal(value, parts[key]), key
 
 
 def test_the_tasks_do_not_take_each_others_files(

@@ -92,10 +92,7 @@ fi
 
 if runs 3 "training of $exp"; then
   launch=(dualtk train)
-  if [ "$ngpu" -gt 1 ]; then
-    # One machine: its own address, whatever its name resolves to.
-    launch=(torchrun --standalone --local-addr 127.0.0.1 --nproc-per-node "$ngpu" --module dualtk.bin.train)
-  fi
+  if [ "$ngpu" -gt 1 ]; then launch=(torchrun --standalone --nproc-per-node "$ngpu" --module dualtk.bin.train); fi
   "${train_cmd[@]}" "${launch[@]}" --task "$task" --config "$conf" --exp "$exp" --bpe "$bpe" --device "$device" \
     --train-dir "$train${speed_perturb:+_sp}" --dev-dir "$dev" "${train_args[@]}"
 fi

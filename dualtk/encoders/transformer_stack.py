@@ -1,0 +1,108 @@
+"""Transformer blocks and the norm after them, as the Transformer and wav2vec 2.0 have them.
+
+Axes: B batch, T' frames, C frames of a chunk, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint as recompute
+
+from dualtk.encoders.stack import BlockOutput, BlockStack, Context
+from dualtk.modes import Mode
+from dualtk.nn.attention import Positions
+from dualtk.nn.blocks import Activation, FeedForward, SelfAttention
+from dualtk.nn.dual import DualNorm
+from dualtk.nn.state import Spec, State
+
+
+class TransformerBlock(nn.Module):
+    """norm and attention, norm and feed-forward, each with its residual connection (Zhang et al. 2020, figure 2)."""
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        dropout: float,
+        positions: Positions,
+        output_projection: bool,
+        mode_names: Sequence[str],
+        checkpoint: bool,
+        activation: Activation,
+    ) -> None:
+        super().__init__()
+        self.attention = SelfAttention(dim, num_heads, dropout, positions, mode_names, output_projection)
+        self.feedforward = FeedForward(dim, feedforward_dim, dropout, mode_names, activation)
+        self.checkpoint = checkpoint
+
+    def state_spec(self, num_cached: int) -> Spec:
+        """Keys and values of `num_cached` frames."""
+        return self.attention.state_spec(num_cached)
+
+    def forward(self, x: Tensor, context: Context) -> BlockOutput:
+        """(B, T', D) -> (B, T', D)."""
+        if self.checkpoint and torch.is_grad_enabled():
+            result: BlockOutput = recompute(self._run, x, context, use_reentrant=False)
+            return result
+        return self._run(x, context)
+
+    def _run(self, x: Tensor, context: Context) -> BlockOutput:
+        attended = x + self.attention(x, context.mask, context.table, context.mode)
+        return BlockOutput(attended + self.feedforward(attended, context.mode), attended)
+
+    def step(self, x: Tensor, state: State, mask: Tensor, table: Tensor | None, mode: Mode) -> tuple[Tensor, State]:
+        """One chunk (B, C, D); `mask` is the `cache_mask` of the step."""
+        mixed, state = self.attention.step(x, state, mask, table, mode)
+        x = x + mixed
+        return x + self.feedforward(x, mode), state
+
+
+def transformer_stack(
+    *,
+    dim: int,
+    num_layers: int,
+    num_heads: int,
+    feedforward_dim: int,
+    dropout: float,
+    mode_names: Sequence[str],
+    positions: Positions = "rotary",
+    output_projection: bool = True,
+    checkpoint: bool = False,
+    activation: Activation = F.relu,
+) -> BlockStack:
+    """Transformer blocks of one width and a last norm.
+
+    Args:
+        dim: width.
+        num_layers: blocks.
+        num_heads: attention heads; they divide `dim`.
+        feedforward_dim: inner width of the feed-forward branches.
+        dropout: of every residual branch, and inside the feed-forward.
+        mode_names: modes that own a set of norms.
+        positions: `relative` (Zhang et al. 2020), `rotary` (no parameters), or `none`.
+        output_projection: project the concatenated heads.
+        checkpoint: recompute blocks in the backward pass to save memory.
+        activation: of the feed-forward branches.
+    """
+    blocks = [
+        TransformerBlock(
+            dim=dim,
+            num_heads=num_heads,
+            feedforward_dim=feedforward_dim,
+            dropout=dropout,
+            positions=positions,
+            output_projection=output_projection,
+            mode_names=mode_names,
+            checkpoint=checkpoint,
+            activation=activation,
+        )
+        for _ in range(num_layers)
+    ]
+    norm = DualNorm("layer", dim, mode_names)
+    return BlockStack(blocks, dim=dim, num_heads=num_heads, positions=positions, norm=norm)
