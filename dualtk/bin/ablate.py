@@ -37,7 +37,11 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--bpe", type=Path, required=True, metavar="DIR", help="wordpiece directory of stage 2")
     options.add_argument(
-        "--seeds", type=int, nargs="+", metavar="N", help="instead of those of the suite; the first run is the first N"
+        "--seeds",
+        type=at_least(0),
+        nargs="+",
+        metavar="N",
+        help="instead of those of the suite; the first run is the first N",
     )
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change all systems")
     options.add_argument(

@@ -19,6 +19,7 @@ from dualtk.analysis.teacher_error import teacher_error
 from dualtk.analysis.tsne import available as has_tsne
 from dualtk.bin.decode import find_mode, load_experiment
 from dualtk.bin.dualtk import run
+from dualtk.bin.options import at_least
 from dualtk.data.batches import FeatureDataset, select_utterances
 from dualtk.data.bpe import Wordpieces
 from dualtk.errors import InputError
@@ -53,9 +54,13 @@ def parser() -> argparse.ArgumentParser:
         "--utterance", metavar="ID", help="utterance of the single-utterance figures; default: the first"
     )
     options.add_argument(
-        "--num", type=int, default=20, metavar="N", help="utterances for densities, distances, tables; default: 20"
+        "--num",
+        type=at_least(1),
+        default=20,
+        metavar="N",
+        help="utterances for densities, distances, tables; default: 20",
     )
-    options.add_argument("--layer", type=int, metavar="N", help="encoder layer from 1; default: the middle one")
+    options.add_argument("--layer", type=at_least(1), metavar="N", help="encoder layer from 1; default: the middle one")
     options.add_argument(
         "--term", default="encoder_logits", metavar="NAME", help="of teacher-error; default: encoder_logits"
     )

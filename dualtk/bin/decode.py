@@ -236,6 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "left_context": mode.left_context,
         "look_ahead": mode.look_ahead,
         "subsampling": subsampling,
+        "reach": config.features.reach,
         "num_parameters": network.num_parameters(),
         "real_time_factor": seconds / audio,
         "audio_seconds": audio,

@@ -20,6 +20,7 @@ from dualtk.analysis.experiment import Decoded, Drawing, Experiment
 from dualtk.analysis.report import report
 from dualtk.analysis.worst import Sound
 from dualtk.bin.dualtk import run
+from dualtk.bin.options import at_least
 from dualtk.data.audio import read_audio
 from dualtk.data.kaldi import AudioSource, read_audio_sources
 from dualtk.errors import InputError
@@ -38,7 +39,11 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("experiments", type=Path, nargs="+", metavar="EXP", help="experiment folder with scored sets")
     options.add_argument("--out", type=Path, metavar="FILE", help="default: report.html of the first EXP")
     options.add_argument(
-        "--worst", type=int, default=10, metavar="N", help="worst utterances of each set, with audio; default: 10"
+        "--worst",
+        type=at_least(0),
+        default=10,
+        metavar="N",
+        help="worst utterances of each set, with audio; default: 10",
     )
     return options
 

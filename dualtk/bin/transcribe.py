@@ -45,7 +45,10 @@ def parser() -> argparse.ArgumentParser:
         help="a mode of the experiment (streaming, full), or two-pass: streaming, then full; default: streaming",
     )
     options.add_argument(
-        "--chunk-ms", type=int, metavar="N", help="milliseconds decided together in streaming; default: as trained"
+        "--chunk-ms",
+        type=at_least(1),
+        metavar="N",
+        help="milliseconds decided together in streaming; default: as trained",
     )
     options.add_argument("--bpe", type=Path, metavar="DIR", help="wordpiece directory; default: EXP/lang")
     options.add_argument("--json", action="store_true", help="JSON lines: partial results, then one with word times")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dualtk.bin.dualtk import run
+from dualtk.bin.options import at_least
 from dualtk.data.validation import validate
 
 
@@ -19,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
         "--decode-audio", action="store_true", help="decode every audio file to its end; default: read its header"
     )
     options.add_argument(
-        "--expected-rate", type=int, metavar="HZ", help="sample rate that all audio must have; default: any"
+        "--expected-rate", type=at_least(1), metavar="HZ", help="sample rate that all audio must have; default: any"
     )
     options.add_argument(
         "--min-duration",

@@ -40,7 +40,7 @@ def algorithmic_latency(decoding: Mapping[str, Any]) -> dict[str, float] | None:
 
     `wait` is from the end of a frame's own audio to that of the last audio it needs: none for the last frame of a
     chunk, all but one frame of the chunk for the first; the mean over a chunk and the longest are given. `window` is
-    how far a feature frame reaches beyond its shift.
+    how far a feature frame reaches beyond its shift; a decoding that does not say is one of log-mel features.
     """
     if decoding["full_context"]:
         return None
@@ -51,7 +51,7 @@ def algorithmic_latency(decoding: Mapping[str, Any]) -> dict[str, float] | None:
         "frame": frame,
         "chunk": decoding["chunk"] * frame,
         "look_ahead": look_ahead,
-        "window": FRAME_REACH_SECONDS - FRAME_SECONDS,
+        "window": decoding.get("reach", FRAME_REACH_SECONDS) - FRAME_SECONDS,
         "mean_wait": longest / 2 + look_ahead,
         "longest_wait": longest + look_ahead,
     }

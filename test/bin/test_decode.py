@@ -53,6 +53,7 @@ def test_a_decoding_is_consistent(exp, data, tmp_path) -> None:
         assert 1 <= len(line["hypotheses"]) <= 3
         assert line["hypotheses"][0]["text"].strip() == texts[line["utt"]]
     facts = json.loads((tmp_path / "out/decode.json").read_text(encoding="utf-8"))
+    assert facts["reach"] == 0.0175
     assert facts["search"] == {
         "name": "beam",
         "beam": 4,

@@ -96,6 +96,7 @@ def test_latency_is_the_one_worked_out_by_hand(data: Path, streaming: Path) -> N
     assert latency["last_word_right"]["at50"]["value"] == pytest.approx((-0.0525 - 0.0725) / 2)
     assert found["algorithmic_latency"]["longest_wait"] == pytest.approx(0.18)
     assert found["algorithmic_latency"]["chunk"] == pytest.approx(0.16)
+    assert found["algorithmic_latency"]["window"] == pytest.approx(0.0075)
     assert found["computation"] == {"real_time_factor": 0.0123, "chunk_seconds": None}
     assert found["felt_latency"] is None
 
@@ -168,6 +169,12 @@ def test_numbers_that_make_no_sense(
     with pytest.raises(SystemExit, match="2"):
         score.main(["--data", str(data), "--decode", str(streaming), option, str(lowest - 1)])
     assert f"{option}: {lowest - 1}: expected a whole number of at least {lowest}\n" in capsys.readouterr().err
+
+
+def test_raw_samples_reach_no_further_than_their_frame(data: Path, streaming: Path) -> None:
+    folder = write_decoding(streaming.parent / "test-samples", REFS, {**FACTS, "reach": 0.01})
+    score.main(["--data", str(data), "--decode", str(folder)])
+    assert json.loads((folder / "score.json").read_text())["algorithmic_latency"]["window"] == pytest.approx(0.0)
 
 
 def test_results_show_both_modes_side_by_side(

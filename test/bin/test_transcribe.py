@@ -157,6 +157,7 @@ def test_options_that_make_no_sense(exp, audio, capsys, arguments, words: str) -
     ("arguments", "line"),
     [
         (("--threads", -1), "--threads: -1: expected a whole number of at least 0"),
+        (("--chunk-ms", 0), "--chunk-ms: 0: expected a whole number of at least 1"),
         (("--beam", 0), "--beam: 0: expected a whole number of at least 1"),
         (("--beam", "many"), "--beam: many: expected a whole number of at least 1"),
     ],
