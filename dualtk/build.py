@@ -35,10 +35,10 @@ from dualtk.distill.teacher import TEACHER, CoLearnedTeacher, FrozenTeacher, Tea
 from dualtk.distill.terms import Term, WeightedTerm
 from dualtk.distill.three_way import ThreeWay
 from dualtk.encoders.base import Encoder
-from dualtk.encoders.conformer import ConformerEncoder
+from dualtk.encoders.conformer import conformer_encoder
 from dualtk.encoders.contextnet import ContextNetEncoder
 from dualtk.encoders.lstm import LSTMEncoder
-from dualtk.encoders.transformer import TransformerEncoder
+from dualtk.encoders.transformer import transformer_encoder
 from dualtk.encoders.wav2vec import Wav2VecEncoder
 from dualtk.errors import InputError
 from dualtk.files import digest
@@ -53,9 +53,9 @@ from dualtk.transducer.model import Transducer
 from dualtk.transducer.predictor import LSTMPredictor, Predictor, StatelessPredictor
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {
-    "conformer": ConformerEncoder,
+    "conformer": conformer_encoder,
     "contextnet": ContextNetEncoder,
-    "transformer": TransformerEncoder,
+    "transformer": transformer_encoder,
     "lstm": LSTMEncoder,
     "wav2vec": Wav2VecEncoder,
 }

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from dualtk.data.fbank import FbankOptions, fbank
 from dualtk.encoders.base import Encoder
-from dualtk.encoders.conformer import ConformerEncoder
+from dualtk.encoders.conformer import conformer_encoder
 from dualtk.encoders.contextnet import ContextNetEncoder
 from dualtk.encoders.lstm import LSTMEncoder
-from dualtk.encoders.transformer import TransformerEncoder
+from dualtk.encoders.stacked import StackedEncoder
+from dualtk.encoders.transformer import transformer_encoder
 from dualtk.modes import FULL_CONTEXT, streaming
 from dualtk.transducer.joiner import TanhJoiner
 from dualtk.transducer.model import Transducer
@@ -35,7 +36,7 @@ def speech(num_samples: int, seed: int = 0) -> Tensor:
     return (loud * torch.where(loud > 0.3, smooth, noise[:num_samples])).clamp(-1, 1)
 
 
-def conformer(input_dim: int = INPUT_DIM, **changes: object) -> ConformerEncoder:
+def conformer(input_dim: int = INPUT_DIM, **changes: object) -> StackedEncoder:
     options: dict[str, object] = {
         "dim": 12,
         "num_layers": 2,
@@ -46,11 +47,11 @@ def conformer(input_dim: int = INPUT_DIM, **changes: object) -> ConformerEncoder
         "subsampling_channels": 3,
         "mode_names": MODE_NAMES,
     }
-    return ConformerEncoder(input_dim=input_dim, **(options | changes))  # type: ignore[arg-type]
+    return conformer_encoder(input_dim=input_dim, **(options | changes))  # type: ignore[arg-type]
 
 
 def transformer(input_dim: int = INPUT_DIM) -> Encoder:
-    return TransformerEncoder(
+    return transformer_encoder(
         input_dim=input_dim, dim=12, num_layers=2, num_heads=2, feedforward_dim=16, dropout=0.0, mode_names=MODE_NAMES
     )
 

@@ -10,7 +10,7 @@ from dualtk.config.section import Section
 
 
 class ConformerConfig(Section):
-    """`dualtk.encoders.conformer.ConformerEncoder`."""
+    """`dualtk.encoders.conformer.conformer_encoder`."""
 
     name: Literal["conformer"]
     dim: int = 256
@@ -43,7 +43,7 @@ class ContextNetConfig(Section):
 
 
 class TransformerConfig(Section):
-    """`dualtk.encoders.transformer.TransformerEncoder`; what is null is the encoder's own choice."""
+    """`dualtk.encoders.transformer.transformer_encoder`; what is null is the encoder's own choice."""
 
     name: Literal["transformer"]
     dim: int = 256

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from dualtk.encoders.base import EncoderOutput, pad_features, require_streaming, zero_state
 from dualtk.encoders.stack import BlockOutput, BlockStack, Context
+from dualtk.encoders.stacked import StackedEncoder
 from dualtk.modes import Mode
 from dualtk.nn.attention import Positions
 from dualtk.nn.blocks import ConvolutionModule, FeedForward, SelfAttention
-from dualtk.nn.dropout import Dropout
 from dualtk.nn.dual import DualNorm, NormKind
-from dualtk.nn.state import Spec, State, nest, nest_state, split_state
+from dualtk.nn.state import Spec, State
 from dualtk.nn.subsampling import SubsamplingKind, make_subsampling
 
 
@@ -86,7 +85,23 @@ class ConformerBlock(nn.Module):
         return self._finish(x + convolved, mode), {**attention_state, **convolution_state}
 
 
-class ConformerEncoder(nn.Module):
+def conformer_encoder(
+    *,
+    input_dim: int,
+    dim: int,
+    num_layers: int,
+    num_heads: int,
+    feedforward_dim: int,
+    kernel: int,
+    dropout: float,
+    subsampling_channels: int = 64,
+    subsampling: SubsamplingKind = "convolution",
+    subsampling_factor: int = 4,
+    mode_names: Sequence[str],
+    convolution_norm: NormKind = "batch",
+    positions: Positions = "relative",
+    checkpoint: bool = False,
+) -> StackedEncoder:
     """Subsampling, then Conformer blocks.
 
     Args:
@@ -105,72 +120,24 @@ class ConformerEncoder(nn.Module):
         positions: `relative` (the paper), `rotary` (no parameters, faster), or `none`.
         checkpoint: recompute blocks in the backward pass to save memory.
     """
-
-    def __init__(
-        self,
-        *,
-        input_dim: int,
-        dim: int,
-        num_layers: int,
-        num_heads: int,
-        feedforward_dim: int,
-        kernel: int,
-        dropout: float,
-        subsampling_channels: int = 64,
-        subsampling: SubsamplingKind = "convolution",
-        subsampling_factor: int = 4,
-        mode_names: Sequence[str],
-        convolution_norm: NormKind = "batch",
-        positions: Positions = "relative",
-        checkpoint: bool = False,
-    ) -> None:
-        super().__init__()
-        self.input_dim = input_dim
-        self.output_dim = dim
-        self.subsampling = subsampling_factor
-        self.front = make_subsampling(
-            subsampling,
-            input_dim=input_dim,
-            output_dim=dim,
-            channels=subsampling_channels,
-            factor=subsampling_factor,
+    front = make_subsampling(
+        subsampling, input_dim=input_dim, output_dim=dim, channels=subsampling_channels, factor=subsampling_factor
+    )
+    blocks = [
+        ConformerBlock(
+            dim=dim,
+            num_heads=num_heads,
+            feedforward_dim=feedforward_dim,
+            kernel=kernel,
+            dropout=dropout,
+            positions=positions,
+            convolution_norm=convolution_norm,
+            mode_names=mode_names,
+            checkpoint=checkpoint,
         )
-        self.dropout = Dropout(dropout)
-        blocks = [
-            ConformerBlock(
-                dim=dim,
-                num_heads=num_heads,
-                feedforward_dim=feedforward_dim,
-                kernel=kernel,
-                dropout=dropout,
-                positions=positions,
-                convolution_norm=convolution_norm,
-                mode_names=mode_names,
-                checkpoint=checkpoint,
-            )
-            for _ in range(num_layers)
-        ]
-        self.stack = BlockStack(blocks, dim=dim, num_heads=num_heads, positions=positions)
-
-    def forward(self, feats: Tensor, lengths: Tensor, mode: Mode, return_heads: bool = False) -> EncoderOutput:
-        """(B, T, F) normalised features with their (B,) lengths -> (B, T', D), T' = ceil(T / subsampling_factor)."""
-        padded = pad_features(feats, lengths, self.subsampling, mode)
-        x = self.dropout(self.front(padded.feats))
-        output: EncoderOutput = self.stack(x, padded.lengths, padded.visible, mode, return_heads)
-        return output.crop(padded.num_frames)
-
-    def state_spec(self, mode: Mode) -> Spec:
-        """See `Encoder.state_spec`."""
-        require_streaming(mode)
-        return {**nest("front", self.front.state_spec()), **self.stack.state_spec(mode)}
-
-    def init_state(self, batch: int, mode: Mode) -> State:
-        """The start of `batch` streams: zeros."""
-        return zero_state(self.state_spec(mode), batch, self.front.output.weight)
-
-    def step(self, chunk: Tensor, state: State, mode: Mode) -> tuple[Tensor, State]:
-        """One chunk (B, mode.chunk * subsampling_factor, F) -> frames (B, mode.chunk, D) and the next state."""
-        require_streaming(mode)
-        x, front_state = self.front.step(chunk, split_state(state).get("front", {}))
-        frames, stack_state = self.stack.step(x, state, mode)
-        return frames, {**nest_state("front", front_state), **stack_state}
+        for _ in range(num_layers)
+    ]
+    stack = BlockStack(blocks, dim=dim, num_heads=num_heads, positions=positions)
+    return StackedEncoder(
+        front, stack, input_dim=input_dim, output_dim=dim, subsampling=subsampling_factor, dropout=dropout
+    )

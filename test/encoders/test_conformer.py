@@ -7,7 +7,8 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
-from dualtk.encoders.conformer import ConformerBlock, ConformerEncoder
+from dualtk.encoders.conformer import ConformerBlock, conformer_encoder
+from dualtk.encoders.stacked import StackedEncoder
 from dualtk.modes import FULL_CONTEXT, streaming
 from dualtk.nn.dual import DualNorm
 from dualtk.nn.masked import MaskedLinear
@@ -15,7 +16,7 @@ from dualtk.nn.masked import MaskedLinear
 DIM, HEADS, FEEDFORWARD, LAYERS, KERNEL = 16, 2, 24, 3, 7
 
 
-def encoder(**changes: object) -> ConformerEncoder:
+def encoder(**changes: object) -> StackedEncoder:
     options: dict[str, object] = {
         "input_dim": 20,
         "dim": DIM,
@@ -27,7 +28,7 @@ def encoder(**changes: object) -> ConformerEncoder:
         "subsampling_channels": 4,
         "mode_names": ("full", "streaming"),
     }
-    return ConformerEncoder(**(options | changes))  # type: ignore[arg-type]
+    return conformer_encoder(**(options | changes))  # type: ignore[arg-type]
 
 
 def copy(target: nn.Module, source: nn.Module) -> None:

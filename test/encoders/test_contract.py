@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dualtk.encoders.base import Encoder
-from dualtk.encoders.conformer import ConformerEncoder
+from dualtk.encoders.conformer import conformer_encoder
 from dualtk.encoders.contextnet import ContextNetEncoder
 from dualtk.encoders.latent_masks import LatentMasks
 from dualtk.encoders.lstm import LSTMEncoder
-from dualtk.encoders.transformer import TransformerEncoder
+from dualtk.encoders.stacked import StackedEncoder
+from dualtk.encoders.transformer import transformer_encoder
 from dualtk.encoders.wav2vec import Wav2VecEncoder
 from dualtk.errors import InputError
 from dualtk.modes import FULL_CONTEXT, Mode, streaming
@@ -24,7 +25,7 @@ INPUT_DIM = 12
 MODE_NAMES = ("full", "streaming")
 
 
-def conformer(**changes: object) -> ConformerEncoder:
+def conformer(**changes: object) -> StackedEncoder:
     options: dict[str, object] = {
         "dim": 16,
         "num_layers": 2,
@@ -34,12 +35,12 @@ def conformer(**changes: object) -> ConformerEncoder:
         "dropout": 0.1,
         "subsampling_channels": 4,
     }
-    return ConformerEncoder(input_dim=INPUT_DIM, mode_names=MODE_NAMES, **(options | changes))  # type: ignore[arg-type]
+    return conformer_encoder(input_dim=INPUT_DIM, mode_names=MODE_NAMES, **(options | changes))  # type: ignore[arg-type]
 
 
-def transformer(**changes: object) -> TransformerEncoder:
+def transformer(**changes: object) -> StackedEncoder:
     options: dict[str, object] = {"dim": 16, "num_layers": 2, "num_heads": 2, "feedforward_dim": 24, "dropout": 0.1}
-    return TransformerEncoder(input_dim=INPUT_DIM, mode_names=MODE_NAMES, **(options | changes))  # type: ignore[arg-type]
+    return transformer_encoder(input_dim=INPUT_DIM, mode_names=MODE_NAMES, **(options | changes))  # type: ignore[arg-type]
 
 
 def lstm(**changes: object) -> LSTMEncoder:

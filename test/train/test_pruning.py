@@ -28,7 +28,6 @@ import sys
 import torch
 from small_networks import conformer, INPUT_DIM, MODE_NAMES
 from torch import nn
-from dualtk.encoders.conformer import ConformerEncoder
 from dualtk.modes import FULL_CONTEXT, streaming
 from dualtk.pruning.masks import add_masks
 from dualtk.pruning.patterns import Blocks
