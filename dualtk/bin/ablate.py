@@ -43,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="instead of those of the suite; the first run is the first N",
     )
+    options.add_argument(
+        "--beam", type=at_least(1), metavar="K", help="hypotheses to keep, instead of the suite's; 1: greedy search"
+    )
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change all systems")
     options.add_argument(
         "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, CUDA where there is one"
@@ -73,20 +76,20 @@ def train_system(options: argparse.Namespace, suite: Suite, system: System, seed
     return configuration.load(Experiment(folder).config_file)
 
 
-def score_system(options: argparse.Namespace, folder: Path, modes: Sequence[str]) -> None:
-    """Decode and score all sets in each of `modes`."""
+def score_system(options: argparse.Namespace, folder: Path, modes: Sequence[str], beam: int) -> None:
+    """Decode all sets in each of `modes` with `beam` hypotheses, and score them."""
     for data in options.test_dirs:
         for mode in modes:
             out = folder / "decode" / f"{data.name}-{mode}"
             place = ["--exp", str(folder), "--data", str(data), "--bpe", str(options.bpe), "--device", options.device]
-            stage("decode", decode.main, [*place, "--mode", mode])
+            stage("decode", decode.main, [*place, "--mode", mode, "--beam", str(beam)])
             stage("score", score.main, ["--data", str(data), "--decode", str(out)])
 
 
 def run_suite(options: argparse.Namespace, suite: Suite) -> list[Group]:
     """Every system with every seed: the first seed of all systems, then the next."""
     groups: dict[str, Group] = {}
-    for seed in options.seeds or suite.seeds:
+    for seed in suite.seeds:
         for system in suite.systems:
             folder = options.runs / f"{system.name}-{seed}"
             logger.info("== %s, seed %d", system.name, seed)
@@ -95,7 +98,7 @@ def run_suite(options: argparse.Namespace, suite: Suite) -> list[Group]:
             if system.teacher:
                 found[f"{system.name}, its teacher"] = (Experiment(folder).teacher.folder, [TEACHER])
             for name, (place, modes) in found.items():
-                score_system(options, place, modes)
+                score_system(options, place, modes, suite.beam)
                 groups.setdefault(name, Group(name, modes, [])).folders.append(place)
     return list(groups.values())
 
@@ -105,6 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     suite = load_suite(options.suite)
+    asked = {"seeds": options.seeds, "beam": options.beam}
+    suite = suite.model_copy(update={name: value for name, value in asked.items() if value is not None})
     groups = run_suite(options, suite)
     rows = [
         row
@@ -112,10 +117,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         for index, mode in enumerate(suite.modes)
         for row in part(groups, data.name, mode, teachers=index == 0)
     ]
-    seeds = " ".join(map(str, options.seeds or suite.seeds))
+    seeds = " ".join(map(str, suite.seeds))
     table = markdown(COLUMNS, [cells(row) for row in rows])
-    write_text(options.runs / "ablation.md", f"# {suite.title}\n\nSeeds: {seeds}.\n\n{table}\n{NOTES}")
-    facts: dict[str, Any] = {"title": suite.title, "seeds": options.seeds or suite.seeds}
+    head = f"# {suite.title}\n\nSeeds: {seeds}. Beam: {suite.beam}.\n\n"
+    write_text(options.runs / "ablation.md", f"{head}{table}\n{NOTES}")
+    facts: dict[str, Any] = {"title": suite.title, "seeds": suite.seeds, "beam": suite.beam}
     write_text(
         options.runs / "ablation.json", json.dumps({**facts, "rows": [asdict(row) for row in rows]}, indent=2) + "\n"
     )

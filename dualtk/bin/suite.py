@@ -12,8 +12,6 @@ from dualtk import config as configuration
 from dualtk.errors import InputError
 
 RUNS = "{runs}"  # in an override: the folder that holds all runs
-
-
 SEED = "{seed}"  # in an override: the run's seed
 
 
@@ -32,13 +30,17 @@ class System(BaseModel):
 
 
 class Suite(BaseModel):
-    """A list of systems, the seeds and the modes; `set` is for all systems, and `conf` is relative to the suite."""
+    """A list of systems, the seeds and the modes; `set` is for all systems, and `conf` is relative to the suite.
+
+    `beam` is the number of hypotheses that decoding keeps; 1: greedy search.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
     seeds: list[int] = Field(default=[1], min_length=1)
     modes: list[str]
+    beam: int = Field(default=1, ge=1)
     set: list[str] = []
     systems: list[System] = Field(min_length=1)
 

@@ -29,6 +29,7 @@ SUITE = f"""
 title: Two students and a teacher
 seeds: [1, 2]
 modes: [streaming, full]
+beam: 2
 set: [train.max_steps=2, train.validate_every=2, train.save_every=2]
 systems:
   - {{name: dual, conf: {CONF}/dual_no_distillation.yaml, set: [{", ".join(f"'{line}'" for line in TINY[:-4])}]}}
@@ -95,10 +96,15 @@ def test_a_suite_becomes_one_table_and_is_continued(corpus: Path, capsys: pytest
     assert rows["streaming", "codert"]["wer"]["mean"] == pytest.approx(sum(rate["value"] for rate in rates) / 2)
     assert (corpus / "runs/report.html").stat().st_size > 1000
 
+    searches = [json.loads(path.read_text())["search"] for path in (corpus / "runs").rglob("decode.json")]
+    assert [search["beam"] for search in searches] == [2] * 8
+
     weights = {path: path.stat().st_mtime_ns for path in (corpus / "runs").rglob("last.pt")}
     assert len(weights) == 4
-    assert call(corpus, "--seeds", "1") == 0
+    assert call(corpus, "--seeds", "1", "--beam", "1") == 0
     assert {path: path.stat().st_mtime_ns for path in weights} == weights
+    assert json.loads((corpus / "runs/dual-1/decode/test-full/decode.json").read_text())["search"]["name"] == "greedy"
+    assert "Seeds: 1. Beam: 1." in (corpus / "runs/ablation.md").read_text()
 
 
 def test_a_killed_suite_ends_in_the_same_table(corpus: Path) -> None:
@@ -165,6 +171,7 @@ def test_mistakes_show_before_the_first_run(tmp_path: Path, capsys: pytest.Captu
     whole = f"title: x\nmodes: [full]\nsystems:\n  - {{name: a, conf: {CONF}/full_only.yaml}}\n"
     for text, line in (
         (whole + "sed: 3\n", "sed"),
+        (whole + "beam: 0\n", "beam: Input should be greater than or equal to 1"),
         (whole.replace("conf:", "config:"), "systems.0.conf"),
         (whole + f"  - {{name: a, conf: {CONF}/full_only.yaml}}\n", "two systems have one name"),
         (whole.replace("full_only", "fullonly"), "fullonly.yaml: cannot be read"),
