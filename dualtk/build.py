@@ -42,7 +42,8 @@ from dualtk.encoders.transformer import transformer_encoder
 from dualtk.encoders.wav2vec import Wav2VecEncoder
 from dualtk.errors import InputError
 from dualtk.files import digest
-from dualtk.objective import Objective, PlannedPass
+from dualtk.objective import Objective
+from dualtk.plan import PassPlan, PlannedPass
 from dualtk.pruning.masks import add_masks
 from dualtk.pruning.patterns import parse_pattern
 from dualtk.pruning.pruner import Pruner
@@ -252,10 +253,16 @@ def build_pruner(config: RunConfig, network: nn.Module) -> Pruner | None:
     )
 
 
-def build_passes(config: RunConfig) -> list[PlannedPass]:
-    """The runs of the network in each step."""
+def build_plan(config: RunConfig) -> PassPlan:
+    """Which passes a step runs; those of pre-training are never sampled."""
     modes = {mode.name: mode for mode in config.mode_list()}
-    return [PlannedPass(modes[one.mode], one.weight) for one in config.passes]
+    return PassPlan(
+        [PlannedPass(modes[one.mode], one.weight) for one in config.passes],
+        sampling=config.sampling if isinstance(config, Config) else None,
+        sampling_steps=config.sampling_steps if isinstance(config, Config) else None,
+        sandwich=config.pruning is not None and config.pruning.sandwich,
+        seed=config.train.seed,
+    )
 
 
 def build_objective(config: Config, network: Transducer, outputs: Path | None = None) -> Objective:
@@ -269,14 +276,10 @@ def build_objective(config: Config, network: Transducer, outputs: Path | None = 
     return Objective(
         network,
         build_criterion(config.loss, network),
-        build_passes(config),
+        build_plan(config),
         [build_term(section) for section in config.terms],
         teacher=build_teacher(config, network, outputs),
-        sampling=config.sampling,
-        sampling_steps=config.sampling_steps,
         pruner=build_pruner(config, network),
-        sandwich=config.pruning is not None and config.pruning.sandwich,
         return_heads=reads(config, "heads"),
         augment=None if config.augment is None else Augmentation(**config.augment.arguments()),
-        seed=config.train.seed,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dualtk.build import build_passes, build_pruner
+from dualtk.build import build_plan, build_pruner
 from dualtk.config import PretrainConfig
 from dualtk.encoders.wav2vec import Wav2VecEncoder
 from dualtk.nn.spans import SpanMask
@@ -37,11 +37,9 @@ def build_pretraining(config: PretrainConfig, network: PretrainingNetwork) -> Pr
     section = config.pretraining
     return Pretraining(
         network,
-        build_passes(config),
+        build_plan(config),
         ContrastiveTask(**section.contrast.arguments()),
         SpanMask(**section.masking.arguments()),
         Temperature(**section.temperature.arguments()),
         pruner=build_pruner(config, network),
-        sandwich=config.pruning is not None and config.pruning.sandwich,
-        seed=config.train.seed,
     )

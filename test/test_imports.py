@@ -15,6 +15,7 @@ LAYERS = (
     "encoders",
     "transducer",
     "distill pruning",
+    "plan",
     "objective",
     "ssl",
     "config data score",

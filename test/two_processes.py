@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,33 +13,22 @@ from tiny import train_arguments, write_set
 
 from dualtk.bin.train import main
 
-NETWORK = ("Gloo", "gloo/transport", "TCPStore", "endezvous", "Connection")  # what errors of connections speak of
-
 
 def torchrun(*command: str, paths: tuple[Path, ...] = (), may_warn: bool = False) -> None:
     """Run a script or `-m module` as two processes; a failure shows what they wrote to stderr, and a warning is one.
 
-    The addresses are those of this machine alone, whatever its name resolves to. A sandboxed network may lose a
-    connection all the same, and gloo tries no more than three times: the command is then given once more, as a user
-    would, and pytest's summary shows what was lost.
+    The addresses are those of this machine alone, whatever its name resolves to.
 
     Args:
-        command: script or module, and its arguments; giving it again continues it.
+        command: script or module, and its arguments.
         paths: folders to import from besides.
         may_warn: let warnings pass.
     """
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
     folders = [*map(str, paths), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(folders)}
-
-    def run() -> subprocess.CompletedProcess[str]:
-        call = [*launch, "--nproc-per-node=2", *command]
-        return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=300)
-
-    done = run()
-    if done.returncode != 0 and any(word in done.stderr for word in NETWORK):
-        warnings.warn(f"a connection was lost, trying again:\n{done.stderr}", stacklevel=2)
-        done = run()
+    call = [*launch, "--nproc-per-node=2", *command]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert may_warn or "warn" not in done.stderr.lower(), done.stderr
 

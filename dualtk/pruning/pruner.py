@@ -95,6 +95,10 @@ class Pruner:
             self._found = {mode.name: measured_sparsity(self.masks(mode.name)) for mode in self.modes}
         return self._found
 
+    def parts(self) -> dict[str, Tensor]:
+        """The same as named scalars for the log of a step."""
+        return {f"{name}/sparsity": torch.tensor(value) for name, value in self.sparsities().items()}
+
 
 def measured_sparsity(masks: dict[str, Tensor]) -> float:
     """Fraction of the weights that masks remove."""

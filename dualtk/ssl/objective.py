@@ -8,7 +8,6 @@ Axes: B batch, T feature frames, T' encoder frames, M masked frames, K distracto
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,9 +15,9 @@ from torch import Tensor, nn
 
 from dualtk.errors import InputError
 from dualtk.nn.spans import SpanMask
-from dualtk.objective import PlannedPass, StepLoss
+from dualtk.objective import StepLoss
+from dualtk.plan import PassPlan
 from dualtk.pruning.pruner import Pruner
-from dualtk.pruning.sandwich import sandwich
 from dualtk.ssl.contrastive import contrast, contrastive_logits
 from dualtk.ssl.distractors import draw_distractors
 from dualtk.ssl.masking import MaskedFrames, mask_rate
@@ -87,51 +86,31 @@ class Pretraining(nn.Module):
 
     Args:
         network: the network that is trained.
-        passes: what runs in each step.
+        plan: which passes run in a step.
         task: what is asked of each.
         masking: which frames are masked.
         temperature: of the quantiser, step by step.
         pruner: draws the masks of sparse modes.
-        sandwich: of the streaming passes, the smallest, the largest and one other run in a step.
-        seed: of the draws of `sandwich`.
     """
 
     def __init__(
         self,
         network: PretrainingNetwork,
-        passes: Sequence[PlannedPass],
+        plan: PassPlan,
         task: ContrastiveTask,
         masking: SpanMask,
         temperature: Temperature,
         *,
         pruner: Pruner | None = None,
-        sandwich: bool = False,
-        seed: int = 1,
     ) -> None:
         super().__init__()
         self.network = network
-        self.passes = list(passes)
+        self.plan = plan
         self.task = task
         self.masking = masking
         self.temperature = temperature
         self.teacher = None
         self.pruner = pruner
-        self.sandwich = sandwich
-        self.seed = seed
-
-    def draws_passes(self, step: int) -> bool:
-        """Whether steps such as `step` leave out some passes."""
-        return self.sandwich
-
-    @property
-    def settled_step(self) -> int:
-        """The last step that changes the size of a network; networks up to it are not kept with those after it."""
-        return -1 if self.pruner is None else self.pruner.settled_step
-
-    def before_step(self, step: int) -> None:
-        """What changes between steps: masks of weights."""
-        if self.pruner is not None:
-            self.pruner.update(step)
 
     def forward(
         self, feats: Tensor, feat_lengths: Tensor, targets: Tensor, target_lengths: Tensor, step: int
@@ -143,7 +122,7 @@ class Pretraining(nn.Module):
         draw = self.draw(lengths, -(-feats.size(1) // subsampling))
         temperature = self.temperature.at(step)
 
-        planned = self._planned(step)
+        planned = self.plan.at(step) if self.training else self.plan.passes
         outcomes = []
         for plan in planned:
             run = self.network(feats, feat_lengths, plan.mode, draw.mask, draw.frames, temperature)
@@ -157,7 +136,7 @@ class Pretraining(nn.Module):
         parts |= {key: torch.stack([one.shared[key] for one in outcomes]).mean() for key in outcomes[0].shared}
         parts |= {"mask_rate": mask_rate(draw.mask, lengths), "temperature": torch.tensor(temperature)}
         if self.pruner is not None:
-            parts |= {f"{name}/sparsity": torch.tensor(value) for name, value in self.pruner.sparsities().items()}
+            parts |= self.pruner.parts()
         return StepLoss(total, utterance_losses.sum(0).detach(), parts)
 
     def draw(self, lengths: Tensor, num_frames: int) -> Draw:
@@ -183,10 +162,3 @@ class Pretraining(nn.Module):
             {"contrastive": loss.detach(), "accuracy": found.correct.sum() / num_masked},
             {"perplexity": quantized.perplexity, "diversity": diversity.detach(), "penalty": run.penalty.detach()},
         )
-
-    def _planned(self, step: int) -> list[PlannedPass]:
-        """All passes, or those of the sandwich."""
-        if not (self.training and self.sandwich):
-            return self.passes
-        chosen = sandwich([plan.mode for plan in self.passes], self.seed, step)
-        return [plan for plan in self.passes if plan.mode in chosen]

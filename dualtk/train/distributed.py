@@ -9,6 +9,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed
+
+# Its functions take the process group of the moment of import as a default argument. DDP imports it, and would so keep
+# the group and its threads beyond `destroy_process_group`: one that wants the interpreter while it ends aborts the
+# process.
+import torch.distributed.nn.functional
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 

@@ -127,7 +127,8 @@ class Trainer:
         self._say(step, "valid ", values)
         if self.collapse is not None:
             self.collapse.watch(values["perplexity"], step)
-        settled = self.stepper.objective.settled_step
+        pruner = self.stepper.objective.pruner
+        settled = -1 if pruner is None else pruner.settled_step
         best = [pair for pair in self.position.best if pair[1] > settled or step <= settled]
         self.position.best = self.best.offer(values["choice"], step, best)
         self.stepper.meter.clear()

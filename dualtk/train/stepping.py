@@ -62,7 +62,8 @@ class Stepper:
         """One step on the mean loss of `batches`; False when it was skipped for something not finite."""
         # Dropout and masks follow from (seed, step, rank) alone, so that no generator's state needs to be kept.
         torch.manual_seed((self.section.seed * self.world.size + self.world.rank) * 1_000_003 + position.step)
-        self.objective.before_step(position.step)
+        if self.objective.pruner is not None:
+            self.objective.pruner.update(position.step)
         self.freezing.apply(position.step)
         rate = self.schedule(position.step)
         for group in self.optimizer.param_groups:
@@ -95,7 +96,7 @@ class Stepper:
         It is wrapped anew where steps begin or cease to draw passes, and where parameters are no longer held: DDP
         gathers the gradients of those that wanted one when it was made.
         """
-        drawing = self.objective.draws_passes(step)
+        drawing = self.objective.plan.draws(step)
         wanted = drawing, self.freezing.held(step)
         if self._wrapped is None or wanted != self._wrapped_for:
             self._wrapped = None  # an old DDP would go on gathering gradients

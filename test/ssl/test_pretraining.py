@@ -13,7 +13,8 @@ from dualtk.errors import InputError
 from dualtk.modes import FULL_CONTEXT, Mode, streaming
 from dualtk.nn.masks import padding_mask
 from dualtk.nn.spans import SpanMask
-from dualtk.objective import PlannedPass, StepLoss
+from dualtk.objective import StepLoss
+from dualtk.plan import PassPlan, PlannedPass
 from dualtk.pruning.masks import add_masks
 from dualtk.pruning.patterns import Blocks
 from dualtk.pruning.pruner import Pruner
@@ -43,15 +44,15 @@ def encoder(*mode_names: str) -> Wav2VecEncoder:
     )
 
 
-def pretraining(*modes: Mode, seed: int = 0, **arguments: object) -> Pretraining:
+def pretraining(*modes: Mode, seed: int = 0, sandwich: bool = False, **arguments: object) -> Pretraining:
     torch.manual_seed(seed)
     quantizer = Quantizer(10, 8, groups=2, entries=6, codebook_dim=8)
     modes = modes or (FULL_CONTEXT, streaming(chunk=2))
     own = encoder(*(mode.name for mode in modes))
     network = PretrainingNetwork(own, quantizer, 8, torch.zeros(FEATURES), torch.ones(FEATURES))
-    passes = [PlannedPass(mode) for mode in modes]
+    plan = PassPlan([PlannedPass(mode) for mode in modes], sandwich=sandwich)
     options = {"task": ContrastiveTask(num_distractors=10), "masking": SpanMask(0.1, 4), "temperature": Temperature()}
-    return Pretraining(network, passes, **{**options, **arguments})  # type: ignore[arg-type]
+    return Pretraining(network, plan, **{**options, **arguments})  # type: ignore[arg-type]
 
 
 def waves(seed: int = 1) -> tuple[Tensor, Tensor]:
@@ -94,7 +95,7 @@ def test_the_total_is_in_nats_for_each_masked_frame() -> None:
 
 def test_weights_scale_what_they_weigh() -> None:
     one = pretraining(FULL_CONTEXT, task=ContrastiveTask(diversity_weight=0.5, penalty_weight=3.0)).eval()
-    one.passes = [PlannedPass(FULL_CONTEXT, 2.0)]
+    one.plan = PassPlan([PlannedPass(FULL_CONTEXT, 2.0)])
     found = loss_of(one)
     parts = {key: float(part) for key, part in found.parts.items()}
     expected = 2 * (parts["full/contrastive"] + 0.5 * parts["diversity"] + 3 * parts["penalty"])
@@ -204,16 +205,15 @@ def test_the_sparse_pass_is_pruned_during_training() -> None:
     schedule = SparsitySchedule("linear", start_step=0, end_step=10, interval=1)
     one.pruner = Pruner(one.network.encoder, [SPARSE], Blocks(), "layer", schedule)  # type: ignore[arg-type]
     one.train()
-    assert one.settled_step == one.pruner.settled_step
     for step, expected in ((0, 0.0), (5, 0.25), (10, 0.5)):
-        one.before_step(step)
+        one.pruner.update(step)
         assert float(loss_of(one, step).parts["streaming/sparsity"]) == pytest.approx(expected, abs=0.01)
 
 
 def test_the_sandwich_leaves_passes_out() -> None:
     sizes = [streaming(sparsity=value, name=name) for name, value in SIZES.items()]
     one = pretraining(FULL_CONTEXT, *sizes, sandwich=True).train()
-    assert one.draws_passes(0)
+    assert one.plan.draws(0)
     drawn = [{key.split("/")[0] for key in loss_of(one, step).parts if key.endswith("contrastive")} for step in (0, 1)]
     assert all({"full", "dense", "sparsest"} < names and len(names) == 4 for names in drawn)
     one.eval()
@@ -232,7 +232,7 @@ def test_thirty_steps_lower_the_loss() -> None:
     before = loss_of(one.eval())
     for step in range(30):
         torch.manual_seed(step)
-        one.train().before_step(step)
+        one.train()
         found = loss_of(one, step)
         optimizer.zero_grad()
         found.total.backward()
