@@ -45,8 +45,8 @@ TERMS = {
     "hidden vectors": "name: hidden, student: streaming, teacher: full",
     "heads": "name: heads, student: streaming, teacher: full",
 }
-SHARED = """What a joint step computes once (features, augmentation, the predictor with its half of the joiner) is small
-here beside two encoders and two joiners, and the KL comes on top."""
+SHARED = """A joint step computes once: features, augmentation, the predictor with its half of the joiner, clipping and
+the optimiser's update. Encoders, joiners and losses run twice."""
 PRETRAINING = "| pre-training, both modes | time of a step | for a second of speech | peak memory |"
 CODERT_TERM = "name: encoder_logits, student: streaming, teacher: teacher"
 
