@@ -48,7 +48,7 @@ class NumbaBackend:
             def run(start: int, stop: int) -> None:
                 recursion_kernels.pruned_recursion(*scores, starts, *lengths, *found, start, stop)
 
-        map_ranges(run, batch, parts=batch)
+        map_ranges(run, batch)
         return cast(Recursion(log_likelihood, Occupation(by_blank, by_label)), cells.blank.dtype)
 
 
