@@ -24,6 +24,17 @@ done
 if [ -f "$source/segments" ]; then # recordings, not utterances, are what wav.scp lists
   awk 'NR == FNR { kept[$2]; next } $1 in kept' "$part/segments" "$source/wav.scp" >"$part/wav.scp"
 fi
+# Paths are looked for as the toolkit does: as written, then from the source. In the subset they are absolute.
+while read -r name path; do
+  for candidate in "$path" "$source/$path" "$source/${path##*/}"; do
+    if [ -f "$candidate" ]; then
+      if [[ $candidate == /* ]]; then path=$candidate; else path=$PWD/$candidate; fi
+      break
+    fi
+  done
+  printf '%s %s\n' "$name" "$path"
+done <"$part/wav.scp" >"$part/absolute"
+mv "$part/absolute" "$part/wav.scp"
 awk '{ spoken[$2] = spoken[$2] " " $1 } END { for (one in spoken) print one spoken[one] }' "$part/utt2spk" |
   LC_ALL=C sort >"$part/spk2utt"
 for table in "$part"/*; do mv "$table" "$dest/"; done
