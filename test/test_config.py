@@ -76,7 +76,17 @@ def test_overrides_are_checked_like_a_file() -> None:
         ("passes.x=1", "--set: passes.x: unknown key"),
         ("train.seed.deep=1", "--set: train.seed.deep: unknown key"),
         ("train.seed=[1", "--set: train.seed:1: not plain YAML"),
-        ("passes.1.weight=heavy", "--set: passes.1.weight: Input should be a valid number"),
+        (
+            "passes.1.weight=heavy",
+            "--set: passes.1.weight: Input should be a valid number, unable to parse string as a number, not 'heavy'",
+        ),
+        ("passes.1.weight=-1", "--set: passes.1.weight: Input should be greater than or equal to 0, not -1"),
+        ("train.log_every=0", "--set: train.log_every: Input should be greater than or equal to 1, not 0"),
+        ("train.clip_norm=.inf", "--set: train.clip_norm: Input should be a finite number, not inf"),
+        ("train.max_steps=2.5", "--set: train.max_steps: Input should be a valid integer"),
+        ("model.encoder.dropout=1", "--set: model.encoder.dropout: Input should be less than 1, not 1"),
+        ("model.encoder.dim=0", "--set: model.encoder.dim: Input should be greater than or equal to 1, not 0"),
+        ("optimizer.betas=[0.9, 1.5]", "--set: optimizer.betas.1: Input should be less than 1, not 1.5"),
     ],
 )
 def test_an_override_at_fault_is_named(override: str, message: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Tag
 
-from dualtk.config.section import Section
+from dualtk.config.section import Amount, Count, Probability, Section, Size
 
 SAMPLES_PER_FRAME = 160  # 10 ms at 16 kHz
 
@@ -15,7 +15,7 @@ class FbankConfig(Section):
     """Log-mel features, extracted in stage 1."""
 
     kind: Literal["fbank"] = "fbank"
-    num_mels: int = 80
+    num_mels: Size = 80
 
     @property
     def dim(self) -> int:
@@ -57,22 +57,22 @@ FeaturesConfig = Annotated[
 class AugmentConfig(Section):
     """`dualtk.data.augment.Augmentation`: nothing before `start_step`, so that alignments are found on clean speech."""
 
-    start_step: int = 0
-    frequency_warp: float = 0.0
-    channel: float = 0.0
-    num_frequency_masks: int = 2
-    frequency_width: int = 27
-    num_time_masks: int = 10
-    time_width: int | None = None
-    time_fraction: float = 0.05
-    time_rate: float | None = None
+    start_step: Count = 0
+    frequency_warp: Amount = 0.0
+    channel: Amount = 0.0
+    num_frequency_masks: Count = 2
+    frequency_width: Count = 27
+    num_time_masks: Count = 10
+    time_width: Count | None = None
+    time_fraction: Probability = 0.05
+    time_rate: Amount | None = None
 
 
 class BatchesConfig(Section):
     """How utterances become batches."""
 
-    max_frames: int = 40000
-    num_buckets: int = 30
-    shortest_epochs: int = 0
-    num_workers: int = 2
+    max_frames: Size = 40000
+    num_buckets: Size = 30
+    shortest_epochs: Count = 0
+    num_workers: Count = 2
     cache: bool = False

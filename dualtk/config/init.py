@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from dualtk.config.section import Section
+from dualtk.config.section import Section, Size
 
 
 class FreezeConfig(Section):
@@ -16,7 +16,7 @@ class FreezeConfig(Section):
     """
 
     module: str = Field(min_length=1)
-    steps: int | None = Field(default=None, ge=1)
+    steps: Size | None = None
 
 
 class InitConfig(Section):

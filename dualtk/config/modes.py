@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dualtk.config.section import Section
+from dualtk.config.section import Amount, Section
 from dualtk.modes import Mode
 
 
@@ -24,4 +24,4 @@ class PassConfig(Section):
     """One run of the network in each step."""
 
     mode: str
-    weight: float = 1.0
+    weight: Amount = 1.0

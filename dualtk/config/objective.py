@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from dualtk.config.section import Section
+from dualtk.config.section import Amount, Count, Positive, Probability, Section, Size
 
 
 class TermSection(Section):
@@ -14,9 +14,9 @@ class TermSection(Section):
 
     student: str
     teacher: str
-    weight: float = 1.0
-    start_step: int = 0
-    warmup_steps: int = 0
+    weight: Amount = 1.0
+    start_step: Count = 0
+    warmup_steps: Count = 0
     reduction: Literal["mean", "sum"] = "mean"
 
     def arguments(self) -> dict[str, Any]:
@@ -38,7 +38,7 @@ class EncoderLogitsConfig(TermSection):
 
     name: Literal["encoder_logits"]
     distance: Literal["l2", "cross_entropy", "cosine"] = "l2"
-    top_k: int | None = Field(default=None, ge=1)
+    top_k: Size | None = None
     reach_teacher: bool = False
 
 
@@ -58,8 +58,8 @@ class FullKLConfig(TermSection):
     """`dualtk.distill.full_kl.FullKL`."""
 
     name: Literal["full_kl"]
-    temperature: float = Field(default=1.0, gt=0)
-    top_k: int | None = Field(default=None, ge=1)
+    temperature: Positive = 1.0
+    top_k: Size | None = None
 
 
 TermConfig = Annotated[
@@ -71,7 +71,7 @@ class ExactLossConfig(Section):
     """`dualtk.transducer.criterion.ExactLoss`."""
 
     name: Literal["exact"]
-    fastemit_lambda: float = 0.0
+    fastemit_lambda: Amount = 0.0
     delay_penalty: float = 0.0
 
 
@@ -80,11 +80,11 @@ class PrunedLossConfig(Section):
 
     name: Literal["pruned"]
     prune_range: int = Field(default=5, ge=2)
-    simple_scale: float = 0.5
-    lm_scale: float = 0.25
-    am_scale: float = 0.0
-    warmup_steps: int = 2000
-    fastemit_lambda: float = 0.0
+    simple_scale: Amount = 0.5
+    lm_scale: Probability = 0.25
+    am_scale: Probability = 0.0
+    warmup_steps: Count = 2000
+    fastemit_lambda: Amount = 0.0
     delay_penalty: float = 0.0
 
 

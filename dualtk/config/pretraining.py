@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from dualtk.config.data import SamplesConfig
 from dualtk.config.model import Wav2VecConfig
 from dualtk.config.run import RunConfig
-from dualtk.config.section import Section
+from dualtk.config.section import Amount, Positive, Probability, Section, Size
 
 PRETRAINING = "pretraining"  # the section by which a file of this task is known
 
@@ -15,40 +15,40 @@ PRETRAINING = "pretraining"  # the section by which a file of this task is known
 class MaskingConfig(Section):
     """`dualtk.nn.spans.SpanMask`."""
 
-    probability: float = 0.065
-    length: int = 10
+    probability: Probability = 0.065
+    length: Size = 10
 
 
 class QuantizerConfig(Section):
     """`dualtk.ssl.quantizer.Quantizer`."""
 
-    groups: int = 2
-    entries: int = 320
-    codebook_dim: int = 256
+    groups: Size = 2
+    entries: Size = 320
+    codebook_dim: Size = 256
 
 
 class TemperatureConfig(Section):
     """`dualtk.ssl.quantizer.Temperature`."""
 
-    start: float = 2.0
-    end: float = 0.5
-    decay: float = 0.999995
+    start: Positive = 2.0
+    end: Positive = 0.5
+    decay: Probability = 0.999995
 
 
 class ContrastConfig(Section):
     """`dualtk.ssl.objective.ContrastiveTask`."""
 
-    num_distractors: int = Field(default=100, ge=1)
-    kappa: float = Field(default=0.1, gt=0)
-    diversity_weight: float = 0.1
-    penalty_weight: float = 10.0
+    num_distractors: Size = 100
+    kappa: Positive = 0.1
+    diversity_weight: Amount = 0.1
+    penalty_weight: Amount = 10.0
 
 
 class PretrainingConfig(Section):
     """What is masked, what it is told from, and the width in which context and targets meet."""
 
-    target_dim: int = 256
-    extractor_gradient: float = 0.1
+    target_dim: Size = 256
+    extractor_gradient: Amount = 0.1
     masking: MaskingConfig = MaskingConfig()
     quantizer: QuantizerConfig = QuantizerConfig()
     temperature: TemperatureConfig = TemperatureConfig()

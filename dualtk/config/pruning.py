@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from dualtk.config.section import Section
+from dualtk.config.section import Count, Probability, Section, Size
 
 
 class SparsityScheduleConfig(Section):
     """`dualtk.pruning.schedule.SparsitySchedule`."""
 
     shape: Literal["constant", "linear", "cubic"] = "cubic"
-    start_step: int = Field(default=0, ge=0)
-    end_step: int = Field(default=1, ge=1)
-    interval: int = Field(default=1, ge=1)
-    initial: float = Field(default=0.0, ge=0.0, le=1.0)
+    start_step: Count = 0
+    end_step: Size = 1
+    interval: Size = 1
+    initial: Probability = 0.0
 
     @model_validator(mode="after")
     def _ends_after_its_start(self) -> SparsityScheduleConfig:

@@ -75,6 +75,8 @@ def _explain(error: ValidationError, tree: Tree, source: str) -> str:
     if fault["type"] == "missing":
         return f"{source}: {path}: missing"
     message = fault["msg"].removeprefix("Value error, ")
+    if isinstance(fault["input"], str | int | float):
+        message += f", not {fault['input']!r}"
     return f"{source}: {path}: {message}" if path else f"{source}: {message}"
 
 

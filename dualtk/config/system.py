@@ -9,6 +9,7 @@ from dualtk.config.model import ModelConfig, Wav2VecConfig
 from dualtk.config.modes import PassConfig
 from dualtk.config.objective import EncoderLogitsConfig, LossConfig, TermConfig
 from dualtk.config.run import RunConfig
+from dualtk.config.section import Count, Probability
 from dualtk.config.teacher import TEACHER, FrozenTeacherConfig, SharedDecoderTeacherConfig, TeacherConfig
 
 
@@ -17,8 +18,8 @@ class Config(RunConfig):
 
     model: ModelConfig
     teacher: TeacherConfig | None = None
-    sampling: dict[str, float] | None = None
-    sampling_steps: int | None = None
+    sampling: dict[str, Probability] | None = None
+    sampling_steps: Count | None = None
     terms: list[TermConfig] = Field(default_factory=list)
     loss: LossConfig
     augment: AugmentConfig | None = None

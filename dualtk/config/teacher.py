@@ -9,7 +9,7 @@ from pydantic import Field
 
 from dualtk.config.model import EncoderConfig, ModelConfig
 from dualtk.config.modes import ModeConfig
-from dualtk.config.section import Section
+from dualtk.config.section import Amount, Section
 
 TEACHER = "teacher"  # the pass of the second network
 
@@ -20,7 +20,7 @@ class SharedDecoderTeacherConfig(Section):
     name: Literal["shared_decoder"]
     encoder: EncoderConfig
     mode: ModeConfig
-    weight: float = 1.0
+    weight: Amount = 1.0
 
 
 class SeparateTeacherConfig(Section):
@@ -29,7 +29,7 @@ class SeparateTeacherConfig(Section):
     name: Literal["separate"]
     model: ModelConfig | None = None
     mode: ModeConfig
-    weight: float = 1.0
+    weight: Amount = 1.0
 
 
 class FrozenTeacherConfig(Section):
