@@ -22,7 +22,7 @@ class TransformerScheduleConfig(Section):
     """Linear warm-up to `peak`, then the inverse square root of the step (Vaswani et al. 2017)."""
 
     name: Literal["transformer"]
-    peak: Positive = 2e-3
+    peak: Amount = 2e-3
     warmup_steps: Count = 10000
 
 
@@ -31,7 +31,7 @@ class HoldScheduleConfig(Section):
 
     name: Literal["hold"]
     initial: Amount = 1e-7
-    peak: Positive = 5e-4
+    peak: Amount = 5e-4
     final: Amount = 1e-5
     warmup_steps: Count = 3000
     hold_steps: Count = 35000
@@ -42,7 +42,7 @@ class CosineScheduleConfig(Section):
     """Linear warm-up to `peak`, then half a cosine down to `final` at the last step of training."""
 
     name: Literal["cosine"]
-    peak: Positive = 2e-3
+    peak: Amount = 2e-3
     final: Amount = 1e-5
     warmup_steps: Count = 200
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from dualtk.train.checkpoint import average, save_network
+from dualtk.train.checkpoint import average, load_network, save_network
 
 
 class KeptNetwork:
@@ -31,6 +31,10 @@ class KeptNetwork:
     def average(self, steps: list[int]) -> None:
         """Write the mean of the candidates of `steps`."""
         save_network(self.averaged, average([self._candidate(step) for step in steps]))
+
+    def load(self) -> None:
+        """Take on the average."""
+        load_network(self.averaged, self.network)
 
     def drop_others(self, steps: list[int]) -> None:
         """Remove the candidates that are not of `steps`."""
@@ -65,6 +69,17 @@ class BestNetworks:
             network.keep(step)
             network.average([kept for _, kept in renewed])
         return renewed
+
+    def load(self) -> None:
+        """Let every network be its average, as it was last written."""
+        for network in self.networks:
+            network.load()
+
+    def leave(self, step: int) -> None:
+        """Put the networks of `step` alone in the place of the averages."""
+        if self.writes:
+            for network in self.networks:
+                network.average([step])
 
     def tidy(self, best: list[tuple[float, int]]) -> None:
         """Remove what is no longer among the best, once the training state says so too: until then, a run that is

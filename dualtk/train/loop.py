@@ -77,6 +77,8 @@ class Trainer:
                     self.log(progress)
                 if self.position.step % self.section.validate_every == 0 or self.finished:
                     self.evaluate()
+                if self.finished:
+                    self.settle()
                 if self.position.step % self.section.save_every == 0 or self.finished:
                     self.save()
                 if self.finished:
@@ -132,6 +134,27 @@ class Trainer:
         best = [pair for pair in self.position.best if pair[1] > settled or step <= settled]
         self.position.best = self.best.offer(values["choice"], step, best)
         self.stepper.meter.clear()
+
+    def settle(self) -> None:
+        """Decide by validation whether the average of the best networks is left, or the best of them alone.
+
+        Networks of far-apart steps may have little in common: of two good ones the mean can be one that knows nothing.
+        """
+        (lowest, alone), *others = self.position.best
+        if not others:
+            return
+        objective, world = self.stepper.objective, self.stepper.world
+        trained = {key: value.clone() for key, value in objective.state_dict().items()}
+        world.barrier()  # the first process has written the averages, all read them
+        self.best.load()
+        averaged = choice_loss(evaluate(objective, self.valid_loader, world, self.position.step))
+        objective.load_state_dict(trained)
+        if not averaged <= lowest:  # nor if it is not a number
+            self.best.leave(alone)
+        if self.experiment.writes:
+            steps = " ".join(str(step) for _, step in self.position.best)
+            left = "the average" if averaged <= lowest else f"step {alone}"
+            logger.info("steps %s: average %.4g, step %d %.4g; left is %s", steps, averaged, alone, lowest, left)
 
     def _say(self, step: int, kind: str, values: dict[str, float]) -> None:
         if self.experiment.writes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import kaldiio
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 from tiny import ROOT, train_arguments, write_set
 from two_processes import assert_two_equal_one
@@ -16,7 +18,9 @@ from dualtk import config as configuration
 from dualtk.bin.train import main
 from dualtk.build import build_network
 from dualtk.errors import InputError
-from dualtk.train.checkpoint import load_network
+from dualtk.train import loop
+from dualtk.train.checkpoint import load_network, load_training
+from dualtk.train.evaluation import evaluate
 
 
 def metrics(exp: Path, kind: str) -> list[dict[str, float]]:
@@ -101,7 +105,19 @@ def test_two_processes_equal_one(corpus: Path, tmp_path: Path) -> None:
 LSTM = "{name: lstm, dim: 12, num_layers: 1, dropout: 0.0, stacking: 4, time_reduction: 1}"
 
 
-def test_a_teacher_that_learns_is_chosen_and_averaged_like_the_student(corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [-1e6, 1e6, float("nan")], ids=["better", "worse", "not a number"])
+def test_a_teacher_that_learns_is_chosen_and_averaged_like_the_student(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: float
+) -> None:
+    """The average of the two best steps is left where validation finds it better than the best alone."""
+    calls = []
+
+    def changed(*arguments: Any) -> dict[str, float]:
+        calls.append(evaluate(*arguments))
+        last = len(calls) == 4  # after the validations of steps 4, 8 and 12
+        return {key: value + change for key, value in calls[-1].items()} if last else calls[-1]
+
+    monkeypatch.setattr(loop, "evaluate", changed)
     exp, conf = tmp_path / "exp", tmp_path / "codert.yaml"
     conf.write_text(
         f"base: {ROOT / 'test/conf/dual_conformer.yaml'}\n"
@@ -113,13 +129,17 @@ def test_a_teacher_that_learns_is_chosen_and_averaged_like_the_student(corpus: P
     valid = metrics(exp, "valid")
     assert [line["choice"] for line in valid] == [line["streaming/rnnt"] for line in valid]
     assert any(line["loss"] != line["choice"] for line in valid)
+    assert len(calls) == 4
     kept = sorted((line["choice"], int(line["step"])) for line in valid)[:2]
     for folder in (exp, exp / "teacher"):
         files = [folder / f"checkpoints/step-{step}.safetensors" for _, step in kept]
         first, second = map(load_file, files)
         for key, value in load_file(folder / "model.safetensors").items():
-            expected = (first[key].double() + second[key].double()) / 2
+            expected = (first[key].double() + second[key].double()) / 2 if change < 0 else first[key].double()
             np.testing.assert_allclose(value.double().numpy(), expected.numpy(), atol=1e-6, err_msg=key)
+    last = load_training(exp / "checkpoints/last.pt", torch.device("cpu"))["objective"]
+    for key, value in load_file(exp / "checkpoints/step-12.safetensors").items():
+        assert np.array_equal(last[f"network.{key}"], value), key  # not the average, which was only tried
     ours, theirs = load_file(exp / "model.safetensors"), load_file(exp / "teacher/model.safetensors")
     assert all(np.array_equal(ours[key], theirs[key]) for key in ours if key.startswith("predictor."))
     alone = configuration.load(exp / "teacher/config.yaml")
