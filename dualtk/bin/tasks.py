@@ -91,7 +91,7 @@ def build_task(options: argparse.Namespace, config: Config | PretrainConfig, exp
         _begin(pretrained, config, experiment)
         if experiment.writes:
             logger.info("%d parameters", pretrained.num_parameters())
-        watch = CollapseWatch(config.pretraining.quantizer.groups) if experiment.writes else None
+        watch = CollapseWatch(config.pretraining.quantizer.entries) if experiment.writes else None
         return Task(build_pretraining(config, pretrained), collapse=watch)
     wordpieces = Wordpieces(options.bpe)
     network = build_network(config, wordpieces.vocab_size, mean, istd)

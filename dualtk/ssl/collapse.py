@@ -8,18 +8,18 @@ logger = logging.getLogger("dualtk")
 
 
 class CollapseWatch:
-    """Is told the codebook's perplexity at each validation, and warns of a collapse.
+    """Is told the least perplexity of any group and mode at each validation, and warns of a collapse.
 
-    Collapsed means a perplexity below two entries a group, 2 G; 1 a group is the least there can be. Said once, and
-    again only after a recovery.
+    Collapsed means that a group has fewer than two entries in use, or than a thirty-second of what it has. Said once,
+    and again only after a recovery.
 
     Args:
-        groups: G, the groups of the quantiser.
+        entries: V, the entries of a group.
         patience: validations in a row below the bound before it is said.
     """
 
-    def __init__(self, groups: int, patience: int = 3) -> None:
-        self.bound = 2.0 * groups
+    def __init__(self, entries: int, patience: int = 3) -> None:
+        self.bound = max(2.0, entries / 32)
         self.patience = patience
         self.below = 0
 
@@ -28,8 +28,8 @@ class CollapseWatch:
         self.below = self.below + 1 if perplexity < self.bound else 0
         if self.below == self.patience:
             logger.warning(
-                "step %d: the codebook has collapsed: perplexity %.2f, below %g for %d validations in a row; "
-                "a larger diversity weight or a slower fall of the temperature may help",
+                "step %d: the codebook has collapsed: a group's perplexity is %.2f, below %g for %d validations in a "
+                "row; a larger diversity weight or a slower fall of the temperature may help",
                 *(step, perplexity, self.bound, self.below),
             )
         return self.below >= self.patience

@@ -70,12 +70,21 @@ class Draw:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """One pass' losses: `total` a scalar, `utterance_losses` (B,), `parts` and `shared` named scalars for the log."""
+    """One pass' losses and what the log says of it.
+
+    Attributes:
+        total: scalar.
+        utterance_losses: (B,).
+        parts: named scalars of this pass.
+        shared: named scalars of which the log has the mean over passes.
+        perplexities: (G,) of the codebook.
+    """
 
     total: Tensor
     utterance_losses: Tensor
     parts: dict[str, Tensor]
     shared: dict[str, Tensor]
+    perplexities: Tensor
 
 
 class Pretraining(nn.Module):
@@ -134,6 +143,8 @@ class Pretraining(nn.Module):
             f"{plan.mode.name}/{key}": value for plan, one in zip(planned, outcomes) for key, value in one.parts.items()
         }
         parts |= {key: torch.stack([one.shared[key] for one in outcomes]).mean() for key in outcomes[0].shared}
+        # A group can collapse, or the codes of one mode, while the sum of all seems healthy.
+        parts["least_perplexity"] = torch.stack([one.perplexities for one in outcomes]).min()
         parts |= {"mask_rate": mask_rate(draw.mask, lengths), "temperature": torch.tensor(temperature)}
         if self.pruner is not None:
             parts |= self.pruner.parts()
@@ -160,5 +171,10 @@ class Pretraining(nn.Module):
             loss + self.task.diversity_weight * diversity + self.task.penalty_weight * run.penalty,
             found.losses.sum(1) / counts.clamp(min=1),
             {"contrastive": loss.detach(), "accuracy": found.correct.sum() / num_masked},
-            {"perplexity": quantized.perplexity, "diversity": diversity.detach(), "penalty": run.penalty.detach()},
+            {
+                "perplexity": quantized.perplexities.sum(),
+                "diversity": diversity.detach(),
+                "penalty": run.penalty.detach(),
+            },
+            quantized.perplexities,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dualtk.ssl.quantizer import mean_of_valid, perplexity
+from dualtk.ssl.quantizer import mean_of_valid, perplexities
 
 
 def diversity_loss(probabilities: Tensor) -> Tensor:
@@ -18,7 +18,7 @@ def diversity_loss(probabilities: Tensor) -> Tensor:
     footnote names and its weight of 0.1 is meant for: the entropy stands in an exponent, so that the value lies in
     [0, 1 - 1/V], 0 when all entries are in equal use.
     """
-    return 1.0 - perplexity(probabilities) / probabilities.numel()
+    return 1.0 - perplexities(probabilities).sum() / probabilities.numel()
 
 
 def feature_penalty(extracted: Tensor, valid: Tensor) -> Tensor:

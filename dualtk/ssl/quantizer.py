@@ -39,14 +39,14 @@ class Quantized:
         vectors: (B, M, D) targets.
         codes: (B, M, G) int64, the entry that was chosen in each group.
         probabilities: (G, V) mean softmax over the valid frames, without noise or temperature.
-        perplexity: scalar in [G, G * V], detached: exponential of the entropy of the likeliest entries over the valid
-            frames, summed over groups; how many entries are in use.
+        perplexities: (G,) in [1, V], detached: exponential of the entropy of the likeliest entries over the valid
+            frames; how many entries of each group are in use.
     """
 
     vectors: Tensor
     codes: Tensor
     probabilities: Tensor
-    perplexity: Tensor
+    perplexities: Tensor
 
 
 def straight_through(soft: Tensor) -> Tensor:
@@ -61,11 +61,11 @@ def gumbel_choice(logits: Tensor, temperature: float) -> Tensor:
     return straight_through(functional.softmax((logits + noise) / temperature, dim=-1))
 
 
-def perplexity(probabilities: Tensor) -> Tensor:
-    """(G, V) -> exponential of the entropy of each group, summed: G when one entry has all, G * V when all share."""
+def perplexities(probabilities: Tensor) -> Tensor:
+    """(G, V) -> (G,) exponential of the entropy of each group: 1 when one entry has all, V when all share."""
     # The clamp keeps the gradient of an entry that is never used finite.
     entropy: Tensor = -torch.xlogy(probabilities, probabilities.clamp(min=1e-30)).sum(-1)
-    return entropy.exp().sum()
+    return entropy.exp()
 
 
 def mean_of_valid(values: Tensor, valid: Tensor) -> Tensor:
@@ -116,5 +116,5 @@ class Quantizer(nn.Module):
             self.output(vectors),
             choice.argmax(-1),
             mean_of_valid(functional.softmax(logits, dim=-1), valid),
-            perplexity(mean_of_valid(likeliest, valid)).detach(),
+            perplexities(mean_of_valid(likeliest, valid)).detach(),
         )

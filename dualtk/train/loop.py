@@ -128,7 +128,7 @@ class Trainer:
         self.experiment.metrics(step, values, "valid")
         self._say(step, "valid ", values)
         if self.collapse is not None:
-            self.collapse.watch(values["perplexity"], step)
+            self.collapse.watch(values["least_perplexity"], step)
         pruner = self.stepper.objective.pruner
         settled = -1 if pruner is None else pruner.settled_step
         best = [pair for pair in self.position.best if pair[1] > settled or step <= settled]

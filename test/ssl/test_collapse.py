@@ -10,17 +10,18 @@ from dualtk.ssl.collapse import CollapseWatch
 
 
 def test_a_collapse_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    watch = CollapseWatch(groups=2, patience=3)
+    watch = CollapseWatch(entries=64, patience=3)
     with caplog.at_level(logging.WARNING, logger="dualtk"):
-        said = [watch.watch(value, 100 * i) for i, value in enumerate([300.0, 3.9, 2.5, 4.0, 3.0, 2.0, 2.0, 2.0, 2.0])]
+        said = [watch.watch(value, 100 * i) for i, value in enumerate([30.0, 1.9, 1.5, 2.0, 1.5, 1.0, 1.0, 1.0, 1.0])]
     assert said == [False] * 6 + [True] * 3
     (line,) = caplog.messages
-    assert line.startswith("step 600: the codebook has collapsed: perplexity 2.00, below 4 for 3 validations in a row")
+    found = "step 600: the codebook has collapsed: a group's perplexity is 1.00, below 2 for 3 validations in a row"
+    assert line.startswith(found)
 
 
 def test_another_collapse_is_said_again(caplog: pytest.LogCaptureFixture) -> None:
-    watch = CollapseWatch(groups=1, patience=1)
+    watch = CollapseWatch(entries=320, patience=1)
     with caplog.at_level(logging.WARNING, logger="dualtk"):
-        for step, value in enumerate([1.0, 1.0, 5.0, 1.5]):
+        for step, value in enumerate([3.0, 9.9, 10.0, 1.5]):
             watch.watch(value, step)
     assert [line.split(":")[0] for line in caplog.messages] == ["step 0", "step 3"]

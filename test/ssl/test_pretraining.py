@@ -73,13 +73,31 @@ def test_a_step_logs_what_progress_is_seen_by() -> None:
     torch.manual_seed(0)
     found = loss_of(pretraining().train(), step=1000)
     own = {f"{mode}/{key}" for mode in ("full", "streaming") for key in ("contrastive", "accuracy")}
-    assert set(found.parts) == own | {"perplexity", "diversity", "penalty", "mask_rate", "temperature"}
+    assert set(found.parts) == own | {
+        "perplexity",
+        "least_perplexity",
+        "diversity",
+        "penalty",
+        "mask_rate",
+        "temperature",
+    }
     assert float(found.parts["temperature"]) == pytest.approx(Temperature().at(1000))
     assert 0.2 < float(found.parts["mask_rate"]) < 0.5
     assert 2 <= float(found.parts["perplexity"]) <= 12
+    assert 1 <= float(found.parts["least_perplexity"]) <= float(found.parts["perplexity"]) / 2
     assert not any(part.requires_grad for part in found.parts.values())
     assert found.utterance_losses.shape == (4,)
     assert found.utterance_losses.tolist()[3] == 0  # too short for a span
+
+
+def test_a_dead_group_shows_in_the_log() -> None:
+    """The other group hides it from the sum."""
+    one = pretraining().eval()
+    with torch.no_grad():
+        one.network.quantizer.logits.bias[2] = 1e4  # of the six entries of the first group
+    found = loss_of(one)
+    assert float(found.parts["least_perplexity"]) == 1
+    assert float(found.parts["perplexity"]) > 3
 
 
 def test_the_total_is_in_nats_for_each_masked_frame() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dualtk.errors import InputError
-from dualtk.ssl.quantizer import Quantizer, Temperature, gumbel_choice, perplexity, straight_through
+from dualtk.ssl.quantizer import Quantizer, Temperature, gumbel_choice, perplexities, straight_through
 
 
 def quantizer(groups: int = 2, entries: int = 5) -> Quantizer:
@@ -72,8 +72,8 @@ def test_evaluation_looks_the_likeliest_entries_up() -> None:
             for g in range(2):
                 used[g, best[g]] += float(valid[b, m]) / 11
     torch.testing.assert_close(found.probabilities, softmax[valid].mean(0))
-    expected = sum(math.exp(-sum(p * math.log(p) for p in row if p > 0)) for row in used.tolist())
-    assert float(found.perplexity) == pytest.approx(expected)
+    expected = [math.exp(-sum(p * math.log(p) for p in row if p > 0)) for row in used.tolist()]
+    assert found.perplexities.tolist() == pytest.approx(expected)
     assert torch.equal(found.vectors, one(x, valid, 0.5).vectors)
 
 
@@ -99,15 +99,15 @@ def test_frames_that_do_not_exist_count_nowhere() -> None:
     other = x.masked_fill(~valid.unsqueeze(2), 9.0)
     ours, theirs = one(x, valid, 1.0), one(other, valid, 1.0)
     assert torch.equal(ours.probabilities, theirs.probabilities)
-    assert torch.equal(ours.perplexity, theirs.perplexity)
+    assert torch.equal(ours.perplexities, theirs.perplexities)
 
 
 def test_perplexity_goes_from_one_entry_to_all() -> None:
     one_hot = functional.one_hot(torch.tensor([0, 3]), 8).double()
-    assert float(perplexity(one_hot)) == pytest.approx(2)
-    assert float(perplexity(torch.full((2, 8), 1 / 8, dtype=torch.float64))) == pytest.approx(16)
+    assert perplexities(one_hot).tolist() == pytest.approx([1, 1])
+    assert perplexities(torch.full((2, 8), 1 / 8, dtype=torch.float64)).tolist() == pytest.approx([8, 8])
     half = torch.tensor([[0.5, 0.5, 0, 0]], dtype=torch.float64)
-    assert float(perplexity(half)) == pytest.approx(2)
+    assert perplexities(half).tolist() == pytest.approx([2])
 
 
 def test_the_temperature_falls_to_its_end() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from stopping import stopped_after
 from tiny import CONFIG, ROOT, WORDS, write_set
 from torch import Tensor
 from two_processes import torchrun
@@ -87,6 +88,7 @@ def test_the_log_has_the_figures_of_progress_and_the_accuracy_chooses(pretrained
             assert 0.0 <= line[f"{mode}/accuracy"] <= 1.0
             assert 0.0 < line[f"{mode}/contrastive"] < 3 * math.log(6)
         assert 2.0 <= line["perplexity"] <= 16.0
+        assert 1.0 <= line["least_perplexity"] <= line["perplexity"] / 2
         assert 0.1 < line["mask_rate"] < 0.6
     valid = metrics(pretrained, "valid")
     for line in valid:
@@ -101,10 +103,11 @@ def test_the_log_has_the_figures_of_progress_and_the_accuracy_chooses(pretrained
 
 
 def test_stopped_and_continued_equals_uninterrupted(waves: Path, pretrained: Path, tmp_path: Path) -> None:
-    """Stopped between two changes of the masks of weights."""
+    """Stopped while the masks of weights grow: they change with steps 2, 4 and 6."""
     parts = tmp_path / "parts"
-    assert main(arguments(waves, parts, "train.max_steps=7")) == 0
-    assert main([*arguments(waves, parts), "--override"]) == 0
+    with stopped_after(4):
+        main(arguments(waves, parts))
+    assert main(arguments(waves, parts)) == 0
     states = [torch.load(exp / "checkpoints/last.pt", weights_only=True) for exp in (pretrained, parts)]
     for key, value in states[0]["objective"].items():
         assert torch.equal(value, states[1]["objective"][key]), key
@@ -116,10 +119,31 @@ def test_stopped_and_continued_equals_uninterrupted(waves: Path, pretrained: Pat
     assert whole == broken
 
 
+# Trains, and writes what each process has in the end.
+WORKER = """
+import os
+import sys
+import torch
+from dualtk.bin.train import main
+from dualtk.train.loop import Trainer
+
+def leave(self):
+    torch.save(self.stepper.objective.state_dict(), f"{sys.argv[1]}/{os.environ['RANK']}.pt")
+
+Trainer.settle = leave
+sys.exit(main(sys.argv[2:]))
+"""
+
+
 def test_two_processes_train_one_network(waves: Path, tmp_path: Path) -> None:
     """Each draws masks of its own, so that their step is not that of one; their weights and masks stay the same."""
     short = ["train.max_steps=4", "train.validate_every=4", "pruning.schedule.end_step=3"]
-    torchrun("-m", "dualtk.bin.train", *arguments(waves, tmp_path / "exp", *short))
+    (tmp_path / "worker.py").write_text(WORKER, encoding="utf-8")
+    torchrun(str(tmp_path / "worker.py"), str(tmp_path), *arguments(waves, tmp_path / "exp", *short))
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert any(key.endswith("mask_streaming") for key in first)
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
     log = (tmp_path / "exp/train.log").read_text(encoding="utf-8")
     assert log.count("step 4: valid") == 1
     assert [line["step"] for line in metrics(tmp_path / "exp", "train")] == [1, 2, 3, 4]
@@ -132,7 +156,7 @@ def test_the_collapse_of_a_codebook_is_said(waves: Path, tmp_path: Path, caplog:
     small = ["pretraining.quantizer={groups: 1, entries: 2, codebook_dim: 4}", "train.max_steps=7"]
     with caplog.at_level(logging.WARNING):
         assert main(arguments(waves, tmp_path / "exp", *small, "train.validate_every=1")) == 0
-    assert any("the codebook has collapsed: perplexity 1." in line for line in caplog.messages)
+    assert any("the codebook has collapsed: a group's perplexity is 1." in line for line in caplog.messages)
 
 
 def test_a_transducer_begins_with_it(spoken: Path, pretrained: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from stopping import stopped_after
 from tiny import train_arguments
 from two_processes import torchrun
 
@@ -81,13 +82,13 @@ def test_the_log_follows_the_schedule_and_the_kept_network_is_sparse(corpus: Pat
 
 
 def test_a_resumed_run_has_the_same_masks(corpus: Path, tmp_path: Path) -> None:
-    fixed = [*SUPERNET, "schedule={name: transformer, peak: 0.003, warmup_steps: 4}"]
-    assert main(train_arguments(corpus, tmp_path / "whole", *fixed)) == 0
-    # Stopped after 5 and 10 steps: between two updates, and when masks are complete.
-    late = "pruning.schedule={shape: linear, start_step: 2, end_step: 8, interval: 2}"
-    assert main(train_arguments(corpus, tmp_path / "parts", *fixed, late, "train.max_steps=9")) == 0
-    again = train_arguments(corpus, tmp_path / "parts", *fixed)
-    assert main([*again, "--override"]) == 0
+    """Stopped between two updates of the masks, with an update, and when they are complete."""
+    each = [*SUPERNET, "train.save_every=1"]
+    assert main(train_arguments(corpus, tmp_path / "whole", *each)) == 0
+    for step in (5, 6, 10):
+        with stopped_after(step):
+            main(train_arguments(corpus, tmp_path / "parts", *each))
+    assert main(train_arguments(corpus, tmp_path / "parts", *each)) == 0
     states = [torch.load(tmp_path / exp / "checkpoints/last.pt", weights_only=True) for exp in ("whole", "parts")]
     for key, value in states[0]["objective"].items():
         assert torch.equal(value, states[1]["objective"][key]), key
