@@ -86,6 +86,16 @@ def test_overrides_are_checked_like_a_file() -> None:
         ("train.max_steps=2.5", "--set: train.max_steps: Input should be a valid integer"),
         ("model.encoder.dropout=1", "--set: model.encoder.dropout: Input should be less than 1, not 1"),
         ("model.encoder.dim=0", "--set: model.encoder.dim: Input should be greater than or equal to 1, not 0"),
+        ("passes=[]", "--set: passes: List should have at least 1 item after validation, not 0"),
+        ("sampling_steps=5", "--set: sampling_steps: there is no section `sampling`"),
+        (
+            "sampling={full: 0.5, streaming: 0.4}",
+            "--set: sampling: needs one probability for each pass, ['full', 'streaming'], with sum 1, not full 0.5, ",
+        ),
+        (
+            "terms=[{name: three_way, student: full, teacher: full}]",
+            "--set: terms.0.teacher: full is the student too",
+        ),
         ("optimizer.betas=[0.9, 1.5]", "--set: optimizer.betas.1: Input should be less than 1, not 1.5"),
     ],
 )
@@ -93,6 +103,25 @@ def test_an_override_at_fault_is_named(override: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         configuration.with_overrides(configuration.parse(TEXT, "x"), [override])
     assert str(caught.value).startswith(message)
+
+
+def test_what_begins_after_the_last_step_is_said() -> None:
+    config = configuration.with_overrides(
+        configuration.parse(TEXT, "x"),
+        [
+            "sampling={full: 0.5, streaming: 0.5}",
+            "sampling_steps=90",
+            "terms=[{name: three_way, student: streaming, teacher: full, start_step: 99}]",
+            "augment={start_step: 100}",
+            "train.max_steps=100",
+        ],
+    )
+    assert config.idle() == ["augment.start_step: 100, but train.max_steps is 100"]
+    assert configuration.with_overrides(config, ["train.max_steps=50"]).idle() == [
+        "terms.0.start_step: 99, but train.max_steps is 50",
+        "sampling_steps: 90, but train.max_steps is 50",
+        "augment.start_step: 100, but train.max_steps is 50",
+    ]
 
 
 def test_a_mode_may_be_called_like_a_block_and_is_still_named() -> None:

@@ -151,6 +151,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         experiment = Experiment(options.exp, here.is_main)
         made_from = origin(options, here.device)
         experiment.start(config, made_from.inputs, made_from.backend, options.override, made_from.assets)
+        for line in config.idle() if here.is_main else []:
+            logger.warning("never reached: %s", line)
         task = build_task(options, config, experiment)
         trainer(options, config, task, experiment, here).train()
         experiment.close()

@@ -10,9 +10,10 @@ from dualtk.config.section import Section, Size
 
 
 class FreezeConfig(Section):
-    """A part of the network, such as `encoder.extractor`, that first stays as it was loaded.
+    """A part of the network, such as `encoder.extractor`, that first stays as it was loaded, all of it.
 
-    `steps` is how long; null is to the end. Parts may lie inside each other: a parameter waits for the longest.
+    `steps` is how long; null is to the end. Parts may lie inside each other: a parameter waits for the longest. Only
+    parameters are held: the statistics of batch norms in the part follow the data all the while.
     """
 
     module: str = Field(min_length=1)
@@ -20,7 +21,9 @@ class FreezeConfig(Section):
 
 
 class InitConfig(Section):
-    """Tensors to begin with: of the experiment folder `exp`, or of a safetensors file in torchaudio's wav2vec2 names.
+    """Tensors to begin with: of the experiment folder `exp`, or of a file in torchaudio's wav2vec2 names.
+
+    Such a file is safetensors, or what `torch.save(model.state_dict(), file)` wrote.
 
     Every tensor whose name and shape fit is taken, once, before the first step; see `dualtk.train.initial`.
     """

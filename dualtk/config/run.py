@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from dualtk.config.data import BatchesConfig, FbankConfig, FeaturesConfig
 from dualtk.config.init import InitConfig
@@ -17,7 +17,7 @@ class RunConfig(Section):
     """A run of training: modes, passes and masks, what it begins with, data, and the loop."""
 
     modes: dict[str, ModeConfig]
-    passes: list[PassConfig]
+    passes: list[PassConfig] = Field(min_length=1)
     pruning: PruningConfig | None = None
     init: InitConfig | None = None
     features: FeaturesConfig = FbankConfig()
@@ -37,6 +37,10 @@ class RunConfig(Section):
         if self.pruning is not None and self.pruning.schedule.settled_step >= self.train.max_steps:
             raise ValueError("pruning.schedule: masks are not complete before train.max_steps")
         return self
+
+    def idle(self) -> list[str]:
+        """What the run ends too early for, a line each."""
+        return []
 
     def mode_list(self) -> list[Mode]:
         """The modes, in the order of the YAML."""

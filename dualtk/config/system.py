@@ -41,7 +41,10 @@ class Config(RunConfig):
         if isinstance(self.teacher, FrozenTeacherConfig) and self.teacher.cache and self.augment is not None:
             raise ValueError("teacher.cache: under augmentation no utterance is heard twice alike; set augment: null")
         if self.sampling is not None and (set(self.sampling) != runs or abs(sum(self.sampling.values()) - 1) > 1e-6):
-            raise ValueError("sampling: needs one probability for each pass, with sum 1")
+            given = ", ".join(f"{name} {probability:g}" for name, probability in self.sampling.items())
+            raise ValueError(f"sampling: needs one probability for each pass, {sorted(runs)}, with sum 1, not {given}")
+        if self.sampling is None and self.sampling_steps is not None:
+            raise ValueError("sampling_steps: there is no section `sampling`")
         if self.sampling is not None and self.sampling_steps is None and (self.terms or self.teacher):
             section = "terms" if self.terms else "teacher"
             raise ValueError(
@@ -53,6 +56,8 @@ class Config(RunConfig):
         """A term compares passes that there are, in ways that they can be compared."""
         if term.student not in runs:
             raise ValueError(f"{path}.student: no pass runs in mode {term.student}")
+        if term.teacher == term.student:
+            raise ValueError(f"{path}.teacher: {term.teacher} is the student too")
         if term.teacher == TEACHER and self.teacher is None:
             raise ValueError(f"{path}.teacher: there is no section `{TEACHER}`")
         if term.teacher not in runs | {TEACHER}:
@@ -63,6 +68,16 @@ class Config(RunConfig):
             for key in ("symmetric", "reach_teacher"):
                 if getattr(term, key, False):
                     raise ValueError(f"{path}.{key}: a frozen teacher does not learn")
+
+    def idle(self) -> list[str]:
+        """See `RunConfig.idle`: terms, joint training and augmentation that would begin after the last step."""
+        last = self.train.max_steps
+        starts = {f"terms.{index}.start_step": term.start_step for index, term in enumerate(self.terms)}
+        if self.sampling_steps is not None:
+            starts["sampling_steps"] = self.sampling_steps
+        if self.augment is not None:
+            starts["augment.start_step"] = self.augment.start_step
+        return [f"{key}: {step}, but train.max_steps is {last}" for key, step in starts.items() if step >= last]
 
     def teacher_alone(self) -> Config | None:
         """A teacher that learns beside the student, as a system of its own with the one mode "teacher"."""
