@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from dualtk.encoders.extractor import ExtractorNorm
+
 PRETRAINED = "wav2vec2."  # before the names in networks with what pre-training needs
 CONVOLUTION = re.compile(r"feature_extractor\.conv_layers\.(\d+)\.(conv|layer_norm)\.(weight|bias)")
 LAYER = re.compile(r"encoder\.transformer\.layers\.(\d+)\.(.+)\.(weight|bias)")
@@ -26,10 +28,12 @@ class Renamed:
     """Tensors under our names.
 
     Attributes:
+        extractor_norm: of their feature extractor; the names and shapes of both kinds are the same.
         tensors: of a `Wav2VecEncoder`.
         left: names of theirs that have no counterpart: the convolution over positions, and what follows the encoder.
     """
 
+    extractor_norm: ExtractorNorm
     tensors: dict[str, Tensor] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
 
@@ -52,8 +56,8 @@ def from_torchaudio(state_dict: Mapping[str, Tensor], mode_names: Iterable[str] 
     in its extractor, stand after the residual connections: its blocks are left, because there is no place for them.
     """
     theirs = {name.removeprefix(PRETRAINED): tensor for name, tensor in state_dict.items()}
-    modes, renamed = tuple(mode_names), Renamed()
-    norms_first = "feature_extractor.conv_layers.1.layer_norm.weight" in theirs
+    modes, norms_first = tuple(mode_names), "feature_extractor.conv_layers.1.layer_norm.weight" in theirs
+    renamed = Renamed("layer" if norms_first else "group")
     for name, tensor in theirs.items():
         if found := CONVOLUTION.fullmatch(name):
             _convolution(renamed, theirs, found, tensor, modes)

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dualtk.errors import InputError
@@ -137,3 +139,16 @@ def unpack(tensors: Tensors, metadata: Mapping[str, str], source: str) -> Tensor
             raise InputError(f"{source}: {key}: its packed layout is damaged: {error}") from error
         whole[key] = weight
     return whole
+
+
+def read_tensors(path: Path) -> Tensors:
+    """The tensors of a safetensors file; those of a compact one (`dualtk extract`) are made dense."""
+    try:
+        with safe_open(path, "pt") as file:
+            tensors: Tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            metadata = file.metadata() or {}
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; has training finished an evaluation?") from error
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a safetensors file: {error}") from error
+    return unpack(tensors, metadata, str(path))

@@ -5,20 +5,17 @@ Training state is loaded with `weights_only=True` and networks are safetensors: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dualtk.errors import InputError
 from dualtk.files import atomic_path
-from dualtk.pruning.packing import unpack
-
-Tensors = dict[str, Tensor]
+from dualtk.pruning.packing import Tensors, read_tensors
 
 
 def save_training(path: Path, state: dict[str, Any]) -> None:
@@ -42,17 +39,29 @@ def save_network(path: Path, tensors: Tensors, metadata: dict[str, str] | None =
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary, metadata)
 
 
-def read_tensors(path: Path) -> Tensors:
-    """The tensors of a safetensors file; those of a compact one (`dualtk extract`) are made dense."""
+def read_state_dict(path: Path) -> Tensors:
+    """The tensors of a file from elsewhere: safetensors, or what `torch.save(model.state_dict(), path)` wrote.
+
+    Raises:
+        InputError: it is neither.
+    """
     try:
-        with safe_open(path, "pt") as file:
-            tensors: Tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-            metadata = file.metadata() or {}
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; has training finished an evaluation?") from error
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a safetensors file: {error}") from error
-    return unpack(tensors, metadata, str(path))
+        with path.open("rb") as stream:
+            start = stream.read(9)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if start[8:] == b"{":  # of safetensors: eight bytes of a length, then JSON
+        return read_tensors(path)
+    fault = InputError(f"{path}: neither safetensors nor a state dict that torch.save wrote")
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds, of many lines
+        raise fault from error
+    if not isinstance(tensors, Mapping):
+        raise fault
+    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()):
+        raise fault
+    return dict(tensors)
 
 
 def load_network(path: Path, network: nn.Module) -> None:

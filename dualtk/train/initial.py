@@ -16,12 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from dualtk import config as configuration
-from dualtk.config import InitConfig
+from dualtk.config import InitConfig, Wav2VecConfig
+from dualtk.encoders.extractor import ExtractorNorm, FeatureExtractor
+from dualtk.encoders.latent_masks import LatentMasks
 from dualtk.encoders.wav2vec_weights import from_torchaudio, is_wav2vec
 from dualtk.errors import InputError
 from dualtk.files import digest, write_text
 from dualtk.nn.masked import MaskedLinear
-from dualtk.train.checkpoint import Tensors, read_tensors
+from dualtk.pruning.packing import Tensors, read_tensors
+from dualtk.train.checkpoint import read_state_dict
 from dualtk.train.run import Experiment
 
 logger = logging.getLogger("dualtk")
@@ -41,12 +44,14 @@ class Source:
         tensors: by the names that they have here.
         full_modes: the modes that see the whole utterance.
         foreign: names in the file that have no counterpart here.
+        extractor_norm: of its feature extractor, where it has one.
     """
 
     path: Path
     tensors: Tensors
     full_modes: frozenset[str] = frozenset()
     foreign: tuple[str, ...] = ()
+    extractor_norm: ExtractorNorm | None = None
 
 
 @dataclass
@@ -68,25 +73,34 @@ def read_source(path: Path) -> Source:
     """What `init.exp` names.
 
     Raises:
-        InputError: neither a trained experiment nor a safetensors file of a wav2vec 2.0 network.
+        InputError: neither a trained experiment nor a file with the tensors of a wav2vec 2.0 network.
     """
     if path.is_dir():
-        trained = Experiment(path, writes=False)
-        for file in (trained.network_file, trained.config_file):
-            if not file.is_file():
-                raise InputError(f"init.exp: {path}: not a trained experiment: it has no {file.name}")
-        modes = configuration.load_any(trained.config_file).modes
-        full = frozenset(name for name, mode in modes.items() if mode.full_context)
-        return Source(path, read_tensors(trained.network_file), full)
+        return _read_experiment(path)
     if not path.exists():
         raise InputError(f"init.exp: {path}: no such folder or file")
-    tensors = read_tensors(path)
+    tensors = read_state_dict(path)
     if not is_wav2vec(tensors):
         raise InputError(f"init.exp: {path}: not a wav2vec 2.0 network of torchaudio; of ours, name the folder")
     renamed = from_torchaudio(tensors)
     return Source(
-        path, {f"encoder.{key}": value for key, value in renamed.tensors.items()}, foreign=tuple(renamed.left)
+        path,
+        {f"encoder.{key}": value for key, value in renamed.tensors.items()},
+        foreign=tuple(renamed.left),
+        extractor_norm=renamed.extractor_norm,
     )
+
+
+def _read_experiment(path: Path) -> Source:
+    trained = Experiment(path, writes=False)
+    for file in (trained.network_file, trained.config_file):
+        if not file.is_file():
+            raise InputError(f"init.exp: {path}: not a trained experiment: it has no {file.name}")
+    config = configuration.load_any(trained.config_file)
+    full = frozenset(name for name, mode in config.modes.items() if mode.full_context)
+    encoder = config.model.encoder
+    norm = encoder.extractor_norm if isinstance(encoder, Wav2VecConfig) else None
+    return Source(path, read_tensors(trained.network_file), full, extractor_norm=norm)
 
 
 def _is_mask(key: str) -> bool:
@@ -114,8 +128,9 @@ def inherit(network: nn.Module, source: Source) -> Inheritance:
     statistics that features are normalised with are taken too: the weights know no others.
 
     Raises:
-        InputError: no parameter fits.
+        InputError: no parameter fits, or the extractors have norms of two kinds.
     """
+    _require_norm(network, source)
     found = Inheritance()
     for key, own in network.state_dict().items():
         if _is_mask(key):
@@ -139,6 +154,16 @@ def inherit(network: nn.Module, source: Source) -> Inheritance:
     if not any(key in found.taken for key, _ in network.named_parameters()):
         raise InputError(f"init.exp: {source.path}: none of its tensors fits this network")
     return found
+
+
+def _require_norm(network: nn.Module, source: Source) -> None:
+    """Norms over channels and over time have the same names and shapes, so that one would be taken for the other."""
+    for module in network.modules():
+        if isinstance(module, FeatureExtractor) and source.extractor_norm not in (None, module.norm):
+            raise InputError(
+                f"model.encoder.extractor_norm: {module.norm}, "
+                f"but {source.path} was trained with {source.extractor_norm}"
+            )
 
 
 def _shape(tensor: Tensor) -> str:
@@ -171,21 +196,42 @@ def record(found: Inheritance, source: Source) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _require_loaded(network: nn.Module, found: Inheritance, section: InitConfig, source: Source) -> None:
+    """What is held holds what was loaded; numbers that were drawn would stay for as long."""
+    unread = _unread(network)
+    for index, part in enumerate(section.freeze):
+        inside = [key for key, _ in network.named_parameters() if key.startswith(f"{part.module}.")]
+        drawn = [key for key in inside if key in found.left and key not in unread]
+        if drawn:
+            raise InputError(
+                f"init.freeze.{index}.module: not all of {part.module} was loaded from {source.path}; {len(drawn)} of "
+                f"its {len(inside)} parameters would be held as they were drawn, the first {drawn[0]} "
+                f"({found.left[drawn[0]]})"
+            )
+
+
+def _unread(network: nn.Module) -> set[str]:
+    """Parameters that no step reads: vectors for masked frames where no frame is masked.
+
+    Networks that were trained without masks lack this vector. Where frames are masked it has to learn, so that it may
+    not be held as it was drawn: name the parts beside it.
+    """
+    return {
+        f"{name}.embedding"
+        for name, module in network.named_modules()
+        if isinstance(module, LatentMasks) and module.time.probability == 0
+    }
+
+
 def initialise(network: nn.Module, section: InitConfig, experiment: Experiment) -> None:
     """Fill `network` from the source that `section` names; what was not loaded goes to the log and to `init.txt`.
 
     Raises:
-        InputError: no such source, nothing in it fits, or a part is to be held of which nothing was loaded.
+        InputError: no such source, nothing in it fits, or a part is to be held that was not loaded whole.
     """
     source = read_source(section.exp)
     found = inherit(network, source)
-    for index, part in enumerate(section.freeze):
-        inside = f"{part.module}."
-        if not any(key.startswith(inside) for key in found.taken) and any(key.startswith(inside) for key in found.left):
-            raise InputError(
-                f"init.freeze.{index}.module: nothing of {part.module} was loaded from {source.path}; "
-                "it would be held as it was drawn"
-            )
+    _require_loaded(network, found, section, source)
     if experiment.writes:
         write_text(experiment.folder / "init.txt", record(found, source))
         for line in summary(found, source):

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from dualtk.errors import InputError
 from dualtk.nn.masked import MaskedLinear
 from dualtk.pruning.masks import magnitude_masks
-from dualtk.pruning.packing import METADATA_KEY, pack, pack_bits, quantize, unpack, unpack_bits
+from dualtk.pruning.packing import METADATA_KEY, pack, pack_bits, quantize, read_tensors, unpack, unpack_bits
 from dualtk.pruning.patterns import parse_pattern
-from dualtk.train.checkpoint import read_tensors, save_network
+from dualtk.train.checkpoint import save_network
 
 CASES = [("unstructured", 0.7), ("8x1", 0.7), ("3x5", 0.4), ("2:4", 0.5), ("1:4", 0.75), ("4:8", 0.25), ("8x1", 0.0)]
 

@@ -236,6 +236,6 @@ def test_faults_are_one_line_each(source: Path, corpus: Path, tmp_path: Path) ->
         assert "\n" not in str(caught.value)
     wider = ["model.encoder.dim=32", init(source, "{module: encoder.stack.blocks.0.attention}")]
     with pytest.raises(
-        InputError, match=r"freeze\.0\.module: nothing of encoder\.stack\.blocks\.0\.attention was loaded"
+        InputError, match=r"freeze\.0\.module: not all of encoder\.stack\.blocks\.0\.attention was loaded"
     ):
         main(train_arguments(corpus, tmp_path / "exp", *FIXED, *wider))

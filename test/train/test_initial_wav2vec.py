@@ -1,0 +1,178 @@
+"""What a network takes from torchaudio's, and what it refuses to hold or to mix up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchaudio
+from safetensors.torch import save_file
+from torch import nn
+
+from dualtk import config as configuration
+from dualtk.build import build_network
+from dualtk.build_pretraining import build_pretraining_network
+from dualtk.config import Config, FreezeConfig, InitConfig, PretrainConfig
+from dualtk.encoders.latent_masks import LatentMaskOptions
+from dualtk.encoders.wav2vec import Wav2VecEncoder
+from dualtk.errors import InputError
+from dualtk.train.checkpoint import save_network
+from dualtk.train.initial import Source, inherit, initialise, read_source
+from dualtk.train.run import Experiment
+
+ROOT = Path(__file__).resolve().parents[2]
+KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
+SHAPES = ["dim=16", "num_layers=2", "num_heads=2", "feedforward_dim=24", "channels=8"]
+NEVER: LatentMaskOptions = {"time_probability": 0.0, "channel_probability": 0.5, "channel_width": 4}
+ALWAYS: LatentMaskOptions = {"time_probability": 0.5, "channel_width": 4}
+
+
+def theirs(extractor: str) -> torchaudio.models.Wav2Vec2Model:
+    """Torchaudio's network, small; `group_norm` is the shape of its base model, `layer_norm` of its large ones."""
+    large = extractor == "layer_norm"
+    network = torchaudio.models.wav2vec2_model(
+        *(extractor, [(8, kernel, stride) for kernel, stride in zip(KERNELS, STRIDES)], large),
+        *(16, 0.0, 8, 4, 2, 2, 0.0, 24, 0.0, 0.0, large, 0.0, None),
+    )
+    for parameter in network.parameters():
+        nn.init.normal_(parameter.data)
+    return network
+
+
+def ours(norm: str = "layer", masks: LatentMaskOptions | None = None, inner: int = 24) -> nn.ModuleDict:
+    encoder = Wav2VecEncoder(
+        **{"dim": 16, "num_layers": 2, "num_heads": 2, "feedforward_dim": inner, "dropout": 0.0, "channels": 8},
+        **{"extractor_norm": norm, "latent_masks": masks},  # type: ignore[arg-type]
+        mode_names=("streaming", "whole"),
+    )
+    return nn.ModuleDict({"encoder": encoder, "joiner": nn.Linear(2, 2)})
+
+
+def written(network: nn.Module, path: Path) -> Path:
+    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
+    return path
+
+
+def begin(network: nn.Module, source: Path, folder: Path, *modules: str) -> None:
+    freeze = [FreezeConfig(module=module, steps=10) for module in modules]
+    initialise(network, InitConfig(exp=source, freeze=freeze), Experiment(folder, writes=False))
+
+
+def refusal(network: nn.Module, source: Path, *modules: str) -> str:
+    with pytest.raises(InputError) as caught:
+        begin(network, source, source.parent / "exp", *modules)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def shrunk(path: Path, *changes: str) -> Config | PretrainConfig:
+    sizes = [f"model.encoder.{change}" for change in SHAPES]
+    return configuration.with_overrides(configuration.load_any(path), [*sizes, *changes])
+
+
+def pretrained(folder: Path, config: PretrainConfig) -> Path:
+    """A folder as pre-training leaves it."""
+    folder.mkdir()
+    (folder / "config.yaml").write_text(configuration.dump(config), encoding="utf-8")
+    mean = torch.zeros(config.features.dim)
+    network = build_pretraining_network(config, mean, mean + 1)
+    save_network(Experiment(folder, writes=False).network_file, network.state_dict())
+    return folder
+
+
+def test_a_part_is_held_only_where_all_of_it_was_loaded(tmp_path: Path) -> None:
+    source, wider = written(theirs("layer_norm"), tmp_path / "x.safetensors"), ours(inner=32)
+    begin(ours(), source, tmp_path, "encoder")
+    first = "encoder.stack.blocks.0.feedforward.input.weight"
+    line = refusal(wider, source, "encoder.extractor", "encoder")
+    assert line.startswith("init.freeze.1.module: not all of encoder was loaded from ")
+    held = sum(1 for _ in wider["encoder"].parameters())
+    assert f"; 6 of its {held} parameters would be held as they were drawn, the first {first} " in line
+    assert line.endswith("(24x16 there, 32x16 here)")
+    begin(wider, source, tmp_path, "encoder.extractor", "encoder.projection", "encoder.stack.blocks.0.attention")
+
+
+def test_the_base_model_has_no_blocks_to_hold(tmp_path: Path) -> None:
+    source = written(theirs("group_norm"), tmp_path / "x.safetensors")
+    line = refusal(ours("group"), source, "encoder.extractor", "encoder")
+    assert line.startswith("init.freeze.1.module: not all of encoder was loaded from ")
+    assert "the first encoder.stack." in line
+    assert line.endswith("(not there)")
+    begin(ours("group"), source, tmp_path, "encoder.extractor", "encoder.projection", "encoder.extracted_norm")
+
+
+def test_the_vector_of_masks_may_be_drawn_only_where_no_frame_is_masked(tmp_path: Path) -> None:
+    source = written(theirs("layer_norm"), tmp_path / "x.safetensors")
+    begin(ours(masks=NEVER), source, tmp_path, "encoder")
+    line = refusal(ours(masks=ALWAYS), source, "encoder")
+    assert " 1 of its " in line
+    assert line.endswith("the first encoder.latent_masks.embedding (not there)")
+    begin(ours(masks=ALWAYS), source, tmp_path, "encoder.extractor", "encoder.stack")
+
+
+@pytest.mark.parametrize("recipe", ["librispeech", "synthetic", "fsdd"])
+def test_shipped_fine_tuning_may_hold_what_shipped_pre_training_left(recipe: str, tmp_path: Path) -> None:
+    conf = ROOT / f"egs/{recipe}/asr1/conf"
+    before = shrunk(conf / "wav2vec_pretrain.yaml")
+    assert isinstance(before, PretrainConfig)
+    source = pretrained(tmp_path / "source", before)
+    config = shrunk(conf / "wav2vec_finetune.yaml", f"init.exp={source}", "model.encoder.latent_masks.channel_width=4")
+    assert isinstance(config, Config)
+    assert config.init is not None
+    assert [part.module for part in config.init.freeze] == ["encoder.extractor", "encoder"]
+    mean = torch.zeros(config.features.dim)
+    initialise(build_network(config, 9, mean, mean + 1), config.init, Experiment(tmp_path / "exp", writes=False))
+
+
+@pytest.mark.parametrize(("here", "there"), [("layer", "group"), ("group", "layer")])
+def test_the_extractors_norm_is_that_of_torchaudios_network(here: str, there: str, tmp_path: Path) -> None:
+    source = written(theirs(f"{there}_norm"), tmp_path / "x.safetensors")
+    line = refusal(ours(here), source)
+    assert line == f"model.encoder.extractor_norm: {here}, but {source} was trained with {there}"
+    begin(ours(there), source, tmp_path)
+
+
+@pytest.mark.parametrize(("here", "there"), [("layer", "group"), ("group", "layer")])
+def test_the_extractors_norm_is_that_of_our_experiment(here: str, there: str, tmp_path: Path) -> None:
+    path = ROOT / "egs/synthetic/asr1/conf/wav2vec_pretrain.yaml"
+    configs = [shrunk(path, f"model.encoder.extractor_norm={norm}") for norm in (here, there)]
+    assert isinstance(configs[0], PretrainConfig)
+    assert isinstance(configs[1], PretrainConfig)
+    source, mean = pretrained(tmp_path / "source", configs[1]), torch.zeros(configs[0].features.dim)
+    line = refusal(build_pretraining_network(configs[0], mean, mean + 1), source)
+    assert line == f"model.encoder.extractor_norm: {here}, but {source} was trained with {there}"
+    begin(build_pretraining_network(configs[1], mean, mean + 1), source, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "zipped"), [("x.pth", True), ("x.pt", False), ("pytorch_model.bin", True)])
+def test_a_state_dict_of_torch_is_read_like_safetensors(name: str, zipped: bool, tmp_path: Path) -> None:
+    network = theirs("layer_norm")
+    torch.save(network.state_dict(), tmp_path / name, _use_new_zipfile_serialization=zipped)
+    expected = read_source(written(network, tmp_path / "x.safetensors"))
+    found = read_source(tmp_path / name)
+    assert found.tensors.keys() == expected.tensors.keys()
+    assert all(torch.equal(value, expected.tensors[key]) for key, value in found.tensors.items())
+    assert not any(key.startswith("encoder.") for key in inherit(ours(), found).left)
+
+
+def test_a_file_that_is_neither_is_one_line(tmp_path: Path) -> None:
+    network = theirs("layer_norm")
+    torch.save(network.feature_extractor, tmp_path / "module.pth")  # needs its class: not tensors alone
+    torch.save({"model": network.state_dict(), "epoch": 3}, tmp_path / "nested.pth")
+    torch.save(network.state_dict(), tmp_path / "whole.pth")
+    (tmp_path / "half.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:2000])
+    (tmp_path / "text.bin").write_text("half a file", encoding="utf-8")
+    (tmp_path / "empty.pt").touch()
+    for name in ("module.pth", "nested.pth", "half.pth", "text.bin", "empty.pt"):
+        line = refusal(ours(), tmp_path / name)
+        assert line == f"{tmp_path / name}: neither safetensors nor a state dict that torch.save wrote"
+    whole = written(network, tmp_path / "whole.safetensors").read_bytes()
+    (tmp_path / "half.safetensors").write_bytes(whole[:2000])
+    assert "half.safetensors: not a safetensors file: " in refusal(ours(), tmp_path / "half.safetensors")
+
+
+def test_a_source_without_an_extractor_says_nothing_of_its_norm() -> None:
+    network = ours("group")
+    tensors = {key: value.clone() for key, value in network.state_dict().items()}
+    assert not inherit(network, Source(Path("exp/x"), tensors)).left
