@@ -1,14 +1,16 @@
-"""Stage 4: decode a data directory in one mode of a trained network."""
+"""Stage 4: decode a data directory in one mode of a trained network.
+
+Whole utterances are encoded in batches; with `--precision int8` each is a stream of its own, with the arithmetic of
+`dualtk transcribe --precision int8`.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,11 @@ import torch
 from tqdm import tqdm
 
 from dualtk import config as configuration
+from dualtk.bin.decoded import describe, write_decoded
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
 from dualtk.bin.searching import add_search_options, build_search, describe_search
+from dualtk.bin.streaming import add_precision_option, decode_streams, open_recognizer
 from dualtk.build import build_network
 from dualtk.config import Config
 from dualtk.data.batches import Batch, FeatureDataset, batch_loader, select_utterances
@@ -26,18 +30,15 @@ from dualtk.data.bpe import Wordpieces
 from dualtk.data.kinds import require_kind
 from dualtk.data.sampler import BucketedBatches
 from dualtk.errors import InputError
-from dualtk.files import Done, atomic_path, digest
+from dualtk.files import Done, digest
 from dualtk.modes import Mode
-from dualtk.score.latency import emission_time
 from dualtk.train.checkpoint import load_network
 from dualtk.train.run import Experiment
-from dualtk.transducer.hypothesis import Hypothesis, SpokenWord, spoken_words
+from dualtk.transducer.hypothesis import Hypothesis
 from dualtk.transducer.model import Transducer
 from dualtk.transducer.search import Search
 
 logger = logging.getLogger("dualtk")
-
-FRAME_SECONDS = 0.01
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,7 +48,12 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--mode", required=True, metavar="NAME", help="a mode of the experiment: full, streaming, ...")
     options.add_argument("--data", type=Path, required=True, metavar="DIR", help="data directory with feats.scp")
     options.add_argument("--bpe", type=Path, metavar="DIR", help="wordpiece directory; default: EXP/lang")
-    options.add_argument("--out", type=Path, metavar="DIR", help="output; default: EXP/decode/<data>-<mode>")
+    options.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="output; default: EXP/decode/<data>-<mode>, or <data>-int8-<mode> with --precision int8",
+    )
     options.add_argument(
         "--max-frames", type=at_least(1), default=20000, metavar="N", help="feature frames in a batch; default: 20000"
     )
@@ -59,25 +65,11 @@ def parser() -> argparse.ArgumentParser:
         help="also write nbest.jsonl with this many hypotheses of --beam",
     )
     add_search_options(options)
+    add_precision_option(options)
     options.add_argument(
         "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, CUDA where there is one"
     )
     return options
-
-
-@dataclass
-class Decoded:
-    """One utterance's best hypothesis with its times in seconds, and all that the search kept."""
-
-    utterance: str
-    text: str
-    tokens: list[str]
-    frames: list[int]
-    emissions: list[float]
-    duration: float
-    score: float
-    words: list[SpokenWord]
-    nbest: list[Hypothesis]
 
 
 def load_experiment(folder: Path, vocab_size: int) -> tuple[Config, Transducer]:
@@ -113,84 +105,34 @@ def decode_batches(
         yield from zip(batch.utterances, batch.feat_lengths.tolist(), found)
 
 
-def describe(
-    utterance: str,
-    num_frames: int,
-    nbest: list[Hypothesis],
-    wordpieces: Wordpieces,
-    mode: Mode,
-    subsampling: int,
-    reach: float,
-) -> Decoded:
-    """Text and times of the best hypothesis; a feature frame covers `reach` seconds of audio from its start on."""
-    hypothesis = nbest[0]
-    duration = num_frames * FRAME_SECONDS
-    chunk = None if mode.full_context else mode.chunk
-    emissions = emission_time(hypothesis.frames, subsampling, chunk, mode.look_ahead, duration, reach)
-    return Decoded(
-        utterance,
-        " ".join(wordpieces.decode(hypothesis.tokens).split()),
-        [wordpieces.pieces[token] for token in hypothesis.tokens],
-        hypothesis.frames,
-        [round(time, 4) for time in emissions.tolist()],
-        duration,
-        hypothesis.score,
-        spoken_words(hypothesis, wordpieces.pieces),
-        nbest,
-    )
+def start(
+    options: argparse.Namespace, network: Transducer, mode: Mode, batches: Iterator[Batch], search: Search[Any]
+) -> Iterator[tuple[str, int, list[Hypothesis]]]:
+    """What decoding finds, in the precision and on the device that the options ask for.
+
+    Raises:
+        InputError: 8-bit arithmetic in a mode or on a device that has none.
+    """
+    if options.precision == "float32":
+        device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
+        return decode_batches(network.to(device), mode, batches, device, search)
+    if options.device == "cuda":
+        raise InputError(f"--precision {options.precision}: computes on a CPU, not with --device cuda")
+    return decode_streams(open_recognizer(network, mode, search, options.precision), batches)
 
 
-def ctm_lines(decoded: Decoded, subsampling: int) -> Iterator[str]:
-    """`utt 1 start duration WORD confidence` in seconds: from the frame of its first wordpiece to the end of that of
-    its last."""
-    seconds = subsampling * FRAME_SECONDS
-    for word in decoded.words:
-        start, duration = word.first * seconds, (word.last + 1 - word.first) * seconds
-        yield f"{decoded.utterance} 1 {start:.2f} {duration:.2f} {word.text} {word.confidence:.2f}\n"
-
-
-def nbest_line(decoded: Decoded, wordpieces: Wordpieces, size: int) -> str:
-    """The best `size` hypotheses of an utterance as a line of JSON."""
-    hypotheses = [
-        {"text": " ".join(wordpieces.decode(one.tokens).split()), "score": round(one.score, 4), "frames": one.frames}
-        for one in decoded.nbest[:size]
-    ]
-    return json.dumps({"utt": decoded.utterance, "hypotheses": hypotheses}, ensure_ascii=False) + "\n"
-
-
-def write_decoded(
-    folder: Path, results: list[Decoded], facts: dict[str, object], wordpieces: Wordpieces, subsampling: int, nbest: int
-) -> None:
-    """text, hyp.ctm, tokens.jsonl, nbest.jsonl and decode.json, as one folder that is whole or absent."""
-    with atomic_path(folder) as temporary:
-        temporary.mkdir()
-        with (temporary / "text").open("w", encoding="utf-8") as text:
-            text.writelines(f"{one.utterance} {one.text}".rstrip() + "\n" for one in results)
-        with (temporary / "hyp.ctm").open("w", encoding="utf-8") as ctm:
-            for one in results:
-                ctm.writelines(ctm_lines(one, subsampling))
-        if nbest:
-            with (temporary / "nbest.jsonl").open("w", encoding="utf-8") as lists:
-                lists.writelines(nbest_line(one, wordpieces, nbest) for one in results)
-        with (temporary / "tokens.jsonl").open("w", encoding="utf-8") as tokens:
-            for one in results:
-                line = {
-                    "utt": one.utterance,
-                    "tokens": one.tokens,
-                    "frames": one.frames,
-                    "emissions": one.emissions,
-                    "duration": round(one.duration, 4),
-                    "score": round(one.score, 4),
-                }
-                tokens.write(json.dumps(line, ensure_ascii=False) + "\n")
-        (temporary / "decode.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+def default_output(options: argparse.Namespace) -> Path:
+    """Of the same data, each mode and each precision has a folder of its own."""
+    precision = "" if options.precision == "float32" else f"-{options.precision}"
+    folder: Path = options.exp / "decode" / f"{options.data.name}{precision}-{options.mode}"
+    return folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Decode; see `parser` for the options."""
     options = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    out = options.out or options.exp / "decode" / f"{options.data.name}-{options.mode}"
+    out = options.out or default_output(options)
     experiment = Experiment(options.exp, writes=False)
     language = options.bpe or options.exp / "lang"
     wordpieces = Wordpieces(language)
@@ -211,8 +153,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if done.matches(key):
         logger.info("%s: up to date", out)
         return 0
-    device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
-    network.to(device)
     subsampling = network.encoder.subsampling
     require_kind(options.data, config.features.kind)
     dataset = FeatureDataset(select_utterances(options.data, min_frames=subsampling))
@@ -222,8 +162,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"the network of {options.exp} takes {config.features.dim}"
         )
     batches = BucketedBatches([entry.num_frames for entry in dataset.entries], options.max_frames, shuffle=False)
+    found = start(options, network, mode, iter(batch_loader(dataset, batches)), search)
     began = time.monotonic()
-    found = decode_batches(network, mode, iter(batch_loader(dataset, batches)), device, search)
     progress = tqdm(found, total=len(dataset), unit="utt", disable=None, desc=f"{options.data.name} {mode.name}")
     results = [describe(*one, wordpieces, mode, subsampling, config.features.reach) for one in progress]
     seconds = time.monotonic() - began
@@ -241,6 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "real_time_factor": seconds / audio,
         "audio_seconds": audio,
         "seconds": seconds,
+        "precision": options.precision,
         "search": describe_search(options),
     }
     write_decoded(out, results, facts, wordpieces, subsampling, options.nbest)

@@ -1,7 +1,7 @@
 """Take one mode out of a trained network, without the weights that its mask removes, as an experiment folder.
 
 `dualtk decode` and `dualtk transcribe` read the folder like any other. A sparsity that the network was not trained with
-is reached by pruning it here, in one shot.
+is reached by pruning it here, in one shot: above that of training, from the weights that training kept.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from dualtk.data.bpe import Wordpieces
 from dualtk.errors import InputError
 from dualtk.files import atomic_path, write_text
 from dualtk.modes import Mode
-from dualtk.pruning.masks import magnitude_masks, prunable_layers
+from dualtk.pruning.masks import Layers, magnitude_masks, prunable_layers
 from dualtk.pruning.packing import pack
-from dualtk.pruning.patterns import Pattern, parse_pattern
+from dualtk.pruning.patterns import Pattern, parse_pattern, require_reach
+from dualtk.pruning.pruner import measured_sparsity
 from dualtk.train.checkpoint import save_network
 from dualtk.train.run import Experiment
 from dualtk.transducer.fast_step import Precision, compile_step
@@ -44,10 +45,17 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--exp", type=Path, required=True, metavar="DIR", help="experiment folder of stage 3")
     options.add_argument("--mode", default="streaming", metavar="NAME", help="mode to keep; default: streaming")
     options.add_argument(
-        "--sparsity", type=float, metavar="S", help="fraction of the prunable weights to leave out; default: the mode's"
+        "--sparsity",
+        type=float,
+        metavar="S",
+        help="fraction of the prunable weights to leave out; above the mode's more are left out than in training, "
+        "below it weights come back, both in one shot; default: the mode's",
     )
     options.add_argument(
-        "--pattern", metavar="P", help="unstructured, 8x1 or 2:4, for one-shot pruning; default: as trained"
+        "--pattern",
+        metavar="P",
+        help="unstructured, 8x1 or 2:4, for one-shot pruning, also of a network whose masks are unfinished; "
+        "default: as trained",
     )
     options.add_argument(
         "--int8", action="store_true", help="store the encoder's linear weights in 8 bits, a scale for each output"
@@ -98,20 +106,54 @@ class Masks:
     trained: bool
 
 
+def trained_masks(layers: Layers, mode: Mode) -> dict[str, Tensor]:
+    """The checkpoint's masks of a mode by layer; none where it is dense."""
+    masks = {name: layer.mask(mode.name) for name, layer in layers.items()} if mode.sparsity > 0 else {}
+    return {name: mask for name, mask in masks.items() if mask is not None}
+
+
+def asked_pattern(options: argparse.Namespace, section: PruningConfig, layers: Layers, sparsity: float) -> Pattern:
+    """That of --pattern, where it fits the layers, or else that of training; it can remove `sparsity`."""
+    if options.pattern is None:
+        pattern = parse_pattern(section.pattern)
+        require_reach(pattern, sparsity, "--sparsity")
+        return pattern
+    pattern = parse_pattern(options.pattern, "--pattern")
+    require_reach(pattern, sparsity, "--pattern")
+    for name, layer in layers.items():
+        pattern.check(layer.weight, name, "--pattern")
+    return pattern
+
+
 def choose_masks(options: argparse.Namespace, config: Config, network: Transducer, mode: Mode) -> Masks:
-    """Those of the checkpoint where they have the wanted sparsity, else new ones by magnitude."""
+    """Those of the checkpoint where they have the wanted sparsity; else new ones by magnitude, inside those of the
+    checkpoint where they remove less than is wanted.
+
+    Raises:
+        InputError: a sparsity or a pattern that cannot be, or masks that are asked for as trained and unfinished.
+    """
     section = config.pruning or PruningConfig()
-    pattern = parse_pattern(options.pattern or section.pattern)
     sparsity = mode.sparsity if options.sparsity is None else options.sparsity
     if not 0.0 <= sparsity < 1.0:
         raise InputError(f"--sparsity: must lie in [0, 1), not {sparsity}")
     layers = prunable_layers(network)
-    if sparsity == mode.sparsity and options.pattern is None:
-        masks = {name: layer.mask(mode.name) for name, layer in layers.items()} if sparsity > 0 else {}
-        return Masks({name: mask for name, mask in masks.items() if mask is not None}, pattern, trained=True)
-    for name, layer in layers.items():
-        pattern.check(layer.weight, name)
-    return Masks(magnitude_masks(layers, pattern, section.scope, sparsity), pattern, trained=False)
+    if sparsity > 0 and not layers:
+        raise InputError("--sparsity: no layer of the network can be masked")
+    pattern = asked_pattern(options, section, layers, sparsity)
+    if sparsity == mode.sparsity == 0:
+        return Masks({}, pattern, trained=True)
+    trained = trained_masks(layers, mode)
+    reached = measured_sparsity(trained) if trained else 0.0
+    inside = trained if pattern == parse_pattern(section.pattern) and sparsity >= min(mode.sparsity, reached) else {}
+    masks = magnitude_masks(layers, pattern, section.scope, sparsity, inside or None)
+    # Finished masks have the number of units that rounding gives, so that drawing inside them removes nothing more.
+    finished = bool(inside) and all(torch.equal(mask, inside[name]) for name, mask in masks.items())
+    if sparsity == mode.sparsity and options.pattern is None and not finished:
+        raise InputError(
+            f"{options.exp}: the masks of mode {mode.name} remove {100 * reached:.2f} % of the prunable weights, not "
+            f"yet {100 * sparsity:.2f} %: resume the training, or prune the rest in one shot by --pattern {pattern}"
+        )
+    return Masks(masks, pattern, finished)
 
 
 def of_size(config: Config, mode: Mode, sparsity: float | None) -> Mode:

@@ -17,13 +17,13 @@ from dualtk.bin.display import Display, JsonDisplay, TextDisplay, Transcript
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
 from dualtk.bin.searching import add_search_options, build_search
+from dualtk.bin.streaming import add_precision_option, open_recognizer
 from dualtk.config import Config
 from dualtk.data.bpe import Wordpieces
 from dualtk.data.kinds import FeatureOptions, open_stream, read_options, require_kind
 from dualtk.data.live import Piece, file_pieces, raw_pieces
 from dualtk.errors import InputError
 from dualtk.modes import Mode
-from dualtk.transducer.fast_step import compile_step
 from dualtk.transducer.hypothesis import Hypothesis, spoken_words
 from dualtk.transducer.model import Transducer
 from dualtk.transducer.search import Search
@@ -52,12 +52,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--bpe", type=Path, metavar="DIR", help="wordpiece directory; default: EXP/lang")
     options.add_argument("--json", action="store_true", help="JSON lines: partial results, then one with word times")
-    options.add_argument(
-        "--precision",
-        choices=["float32", "int8"],
-        default="float32",
-        help="weights of the streaming encoder; int8 is about twice as fast; default: float32",
-    )
+    add_precision_option(options)
     options.add_argument(
         "--threads", type=at_least(0), default=0, metavar="N", help="CPU threads; default: torch's own choice"
     )
@@ -171,19 +166,6 @@ def modes_of(config: Config, name: str, folder: Path) -> list[Mode]:
     return [find_mode(config, name, folder)]
 
 
-def open_recognizer(
-    network: Transducer, mode: Mode, search: Search[Any], options: argparse.Namespace
-) -> Recognizer[Any]:
-    """What streams in `mode` share, with the chunk and the precision that the options ask for."""
-    mode = with_chunk(mode, options.chunk_ms, network.encoder.subsampling)
-    step = None
-    if mode.left_context is not None:
-        step = compile_step(network.encoder, mode, options.precision)
-    elif options.precision != "float32":
-        raise InputError(f"--precision {options.precision}: mode {mode.name} has an unbounded left context")
-    return Recognizer(network, mode, search, step)
-
-
 def load(options: argparse.Namespace) -> Transcriber:
     """The experiment, in the modes that the options ask for."""
     wordpieces = Wordpieces(options.bpe or options.exp / "lang")
@@ -203,7 +185,8 @@ def load(options: argparse.Namespace) -> Transcriber:
     ):
         if is_given and not streaming:
             raise InputError(f"{option}: is for streaming, and mode {options.mode} sees the whole utterance")
-    first = open_recognizer(network, streaming[0], search, options) if streaming else None
+    chunked = [with_chunk(mode, options.chunk_ms, network.encoder.subsampling) for mode in streaming]
+    first = open_recognizer(network, chunked[0], search, options.precision) if chunked else None
     second = next((mode for mode in modes if mode.full_context), None)
     return Transcriber(network, wordpieces, features, search, first, second)
 

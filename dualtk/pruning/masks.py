@@ -12,10 +12,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dualtk.errors import InputError
 from dualtk.modes import Mode
 from dualtk.nn.masked import MaskedLinear
-from dualtk.pruning.patterns import Pattern
+from dualtk.pruning.patterns import Pattern, require_reach
 
 Scope = Literal["layer", "kind", "global"]
 Layers = dict[str, MaskedLinear]
@@ -82,9 +81,8 @@ def magnitude_masks(
     Raises:
         InputError: more than the pattern can remove.
     """
+    require_reach(pattern, sparsity)
     share = sparsity / pattern.unit_sparsity
-    if share > 1.0 + 1e-6:
-        raise InputError(f"pruning.pattern: {pattern} removes {pattern.unit_sparsity:g} at most, not {sparsity:g}")
     masks: dict[str, Tensor] = {}
     for names in grouped(layers, scope):
         magnitudes = [layers[name].weight.detach().abs() for name in names]

@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 from dualtk.errors import InputError
 
+KEY = "pruning.pattern"  # what errors name where a pattern comes from a configuration
+
 
 class Pattern(Protocol):
     """A way to mask a weight."""
@@ -25,8 +27,8 @@ class Pattern(Protocol):
     def unit_sparsity(self) -> float:
         """Fraction of a unit's weights that masking it removes."""
 
-    def check(self, weight: Tensor, name: str) -> None:
-        """Raise InputError when a weight (O, I) cannot be divided into units."""
+    def check(self, weight: Tensor, name: str, key: str = KEY) -> None:
+        """Raise InputError, naming `key`, when a weight (O, I) cannot be divided into units."""
 
     def scores(self, magnitudes: Tensor) -> Tensor:
         """(O, I) -> (U,), mean magnitude of what masking each unit removes."""
@@ -47,7 +49,7 @@ class Blocks:
         """A masked block is gone."""
         return 1.0
 
-    def check(self, weight: Tensor, name: str) -> None:
+    def check(self, weight: Tensor, name: str, key: str = KEY) -> None:
         """Blocks cover any weight."""
 
     def scores(self, magnitudes: Tensor) -> Tensor:
@@ -85,12 +87,10 @@ class KeepOfGroup:
         """A masked group keeps N of its M weights."""
         return 1.0 - self.keep / self.group
 
-    def check(self, weight: Tensor, name: str) -> None:
+    def check(self, weight: Tensor, name: str, key: str = KEY) -> None:
         """Groups must fill the rows."""
         if weight.shape[1] % self.group:
-            raise InputError(
-                f"pruning.pattern: {self} needs inputs in groups of {self.group}, {name} has {weight.shape[1]}"
-            )
+            raise InputError(f"{key}: {self} needs inputs in groups of {self.group}, {name} has {weight.shape[1]}")
 
     def _dropped(self, groups: Tensor) -> Tensor:
         """(U, M) -> (U, M) bool, the weights that each group would lose; of equals the later go."""
@@ -111,11 +111,17 @@ class KeepOfGroup:
         return f"{self.keep}:{self.group}"
 
 
-def parse_pattern(text: str) -> Pattern:
+def require_reach(pattern: Pattern, sparsity: float, key: str = KEY) -> None:
+    """Raise InputError, naming `key`, when `sparsity` is more than a pattern can remove."""
+    if sparsity > pattern.unit_sparsity * (1.0 + 1e-6):
+        raise InputError(f"{key}: {pattern} removes {pattern.unit_sparsity:g} at most, not {sparsity:g}")
+
+
+def parse_pattern(text: str, key: str = KEY) -> Pattern:
     """`unstructured`, blocks such as `8x1` (outputs x inputs), or `2:4`.
 
     Raises:
-        InputError: none of these.
+        InputError: none of these; it names `key`.
     """
     if text == "unstructured":
         return Blocks()
@@ -126,4 +132,4 @@ def parse_pattern(text: str) -> Pattern:
             return Blocks(first, second)
         if first < second:
             return KeepOfGroup(first, second)
-    raise InputError(f"pruning.pattern: {text!r} is not unstructured, blocks such as 8x1, or N:M such as '2:4'")
+    raise InputError(f"{key}: {text!r} is not unstructured, blocks such as 8x1, or N:M such as '2:4'")

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import kaldiio
 import pytest
-from small_experiment import write_experiment
+import soundfile
+import torch
+from small_experiment import MELS, write_experiment
+from small_networks import RATE, speech
 from tiny import write_set
 
-from dualtk.bin import decode
+from dualtk.bin import decode, transcribe
 from dualtk.bin.dualtk import run
 from dualtk.data.bpe import Wordpieces
+from dualtk.data.fbank import fbank
+from dualtk.data.stream import FbankStream
 from dualtk.score.read import read_ctm, read_emissions, read_text
 
 
@@ -108,3 +114,97 @@ def test_bad_options(exp, data, tmp_path, capsys, arguments, words: str) -> None
     assert call(exp, data, tmp_path / "out", *arguments) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+BOUNDED = "modes.streaming={left_context: 8, chunk: 2, look_ahead: 6}"
+
+
+@pytest.fixture(scope="module")
+def streamed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_experiment(tmp_path_factory.mktemp("streamed") / "tiny", BOUNDED)
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with features of audio, which lies beside them."""
+    folder = tmp_path_factory.mktemp("spoken") / "test"
+    folder.mkdir()
+    audio = {f"spk-{index}": speech(size, index) for index, size in enumerate((14000, 32000, 9011, 24000))}
+    feats = {name: fbank(samples, RATE, MELS).numpy() for name, samples in audio.items()}
+    kaldiio.save_ark(str(folder / "feats.ark"), feats, scp=str(folder / "feats.scp"))
+    (folder / "utt2num_frames").write_text("".join(f"{name} {len(one)}\n" for name, one in feats.items()))
+    for name, samples in audio.items():
+        soundfile.write(folder / f"{name}.wav", samples.numpy(), RATE, subtype="FLOAT")
+    return folder
+
+
+@pytest.mark.parametrize("search", [(), ("--beam", 3)], ids=["greedy", "beam"])
+def test_eight_bits_find_the_tokens_that_transcribe_finds(streamed, spoken, tmp_path, search) -> None:
+    out, options = tmp_path / "out", ("--mode", "streaming", "--precision", "int8", *search)
+    assert call(streamed, spoken, out, *options, "--nbest", 2) == 0
+    assert {path.name for path in out.iterdir()} >= {"text", "hyp.ctm", "tokens.jsonl", "nbest.jsonl", "decode.json"}
+    assert json.loads((out / "decode.json").read_text(encoding="utf-8"))["precision"] == "int8"
+    arguments = [str(one) for one in ("-", "--exp", streamed, *options)]
+    transcriber = transcribe.load(transcribe.parser().parse_args(arguments))
+    assert transcriber.first is not None
+    said = 0
+    for line in map(json.loads, (out / "tokens.jsonl").read_text(encoding="utf-8").splitlines()):
+        samples, rate = soundfile.read(spoken / f"{line['utt']}.wav", dtype="float32")
+        session = transcriber.first.open(FbankStream(MELS))
+        for piece in torch.from_numpy(samples).split(1600):
+            session.accept(piece, rate)
+        found = session.finish()
+        assert line["tokens"] == [transcriber.wordpieces.pieces[token] for token in found.tokens]
+        assert line["frames"] == found.frames
+        assert line["score"] == pytest.approx(found.score, abs=1e-3)
+        said += len(found.tokens)
+    assert said > 40, "a network that says nothing proves nothing"
+
+
+def test_eight_bits_say_what_transcribe_says(streamed, spoken, tmp_path, capsys) -> None:
+    assert call(streamed, spoken, tmp_path / "out", "--mode", "streaming", "--precision", "int8") == 0
+    capsys.readouterr()
+    texts = read_text(tmp_path / "out/text")
+    files = [str(spoken / f"{name}.wav") for name in texts]
+    assert run(transcribe.main, ["--exp", str(streamed), "--precision", "int8", *files]) == 0
+    printed = [line.partition(": ")[2].split() for line in capsys.readouterr().out.splitlines()]
+    assert printed == [text.split() for text in texts.values()]
+
+
+def test_each_precision_has_its_folder_and_scores(streamed, data, tmp_path) -> None:
+    found = {}
+    for precision in ("float32", "int8"):
+        options = ["--exp", streamed, "--data", data, "--mode", "streaming", "--precision", precision]
+        assert run(decode.main, list(map(str, options))) == 0
+    for name in ("test", "test-int8"):
+        found[name] = scores(streamed / "decode" / f"{name}-streaming")
+    assert found["test"].keys() == found["test-int8"].keys()
+    assert found["test"] != found["test-int8"]
+
+
+def test_eight_bits_of_an_utterance_do_not_depend_on_the_others(streamed, spoken, tmp_path) -> None:
+    options = ("--mode", "streaming", "--precision", "int8")
+    for name, frames in (("one", 1), ("all", 20000)):
+        assert call(streamed, spoken, tmp_path / name, *options, "--max-frames", frames) == 0
+    one, everything = ((tmp_path / name / "tokens.jsonl").read_bytes() for name in ("one", "all"))
+    assert one == everything
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--mode", "full"), "--precision: is for streaming, and mode full sees the whole utterance"),
+        (("--mode", "streaming", "--device", "cuda"), "--precision int8: computes on a CPU, not with --device cuda"),
+    ],
+)
+def test_what_eight_bits_cannot_do(streamed, data, tmp_path, capsys, arguments, line: str) -> None:
+    assert call(streamed, data, tmp_path / "out", "--precision", "int8", *arguments) == 2
+    assert f"dualtk: error: {line}\n" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_eight_bits_need_a_bounded_left_context(tmp_path, data, capsys) -> None:
+    unbounded = write_experiment(tmp_path / "exp", "modes.streaming={left_context: null, chunk: 2}")
+    assert call(unbounded, data, tmp_path / "out", "--precision", "int8", "--mode", "streaming") == 2
+    line = "--precision int8: mode streaming has an unbounded left context"
+    assert f"dualtk: error: {line}\n" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from torch.nn.utils import prune
 from dualtk.errors import InputError
 from dualtk.nn.masked import MaskedLinear
 from dualtk.pruning.masks import Scope, grouped, lowest, magnitude_masks
-from dualtk.pruning.patterns import Blocks, KeepOfGroup, parse_pattern
+from dualtk.pruning.patterns import Blocks, KeepOfGroup, parse_pattern, require_reach
 
 
 def layer(outputs: int, inputs: int, seed: int = 0) -> MaskedLinear:
@@ -27,8 +27,10 @@ def test_patterns_are_parsed_and_nothing_else() -> None:
     assert parse_pattern("2:4") == KeepOfGroup(2, 4)
     assert [str(parse_pattern(text)) for text in ("unstructured", "8x1", "2:4")] == ["unstructured", "8x1", "2:4"]
     for text in ("4:2", "4:4", "0x1", "8", "2 4", ""):
-        with pytest.raises(InputError, match=r"pruning\.pattern"):
+        with pytest.raises(InputError, match=r"^pruning\.pattern: "):
             parse_pattern(text)
+        with pytest.raises(InputError, match=r"^--pattern: "):
+            parse_pattern(text, "--pattern")
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.5, 0.7, 0.9, 1.0])
@@ -103,6 +105,8 @@ def test_half_the_groups_are_masked_at_half_the_sparsity() -> None:
 def test_n_of_m_refuses_what_it_cannot_divide_or_reach() -> None:
     with pytest.raises(InputError, match=r"groups of 4, block\.input has 10"):
         KeepOfGroup(2, 4).check(torch.zeros(3, 10), "block.input")
+    with pytest.raises(InputError, match=r"^--sparsity: 2:4 removes"):
+        require_reach(KeepOfGroup(2, 4), 0.6, "--sparsity")
     with pytest.raises(InputError, match=r"2:4 removes 0\.5 at most, not 0\.7"):
         magnitude_masks({"a": layer(4, 8)}, KeepOfGroup(2, 4), "layer", 0.7)
 
