@@ -11,18 +11,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dualtk import config as configuration
-from dualtk.bin import decode, report, score, train
-from dualtk.bin.comparison import COLUMNS, NOTES, Group, cells, part
-from dualtk.bin.dualtk import Main, run
+from dualtk.bin import report
+from dualtk.bin.comparison import Failure, Group, part, remarks, table
+from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
-from dualtk.bin.suite import Suite, System, fill, load_suite
-from dualtk.config import TEACHER, Config
+from dualtk.bin.suite import Suite, load_suite, refuse_twice
+from dualtk.bin.suite_data import check_directories
+from dualtk.bin.suite_runs import plan, streams
+from dualtk.bin.suite_stages import run_suite, stage
+from dualtk.errors import InputError
 from dualtk.files import write_text
-from dualtk.score.table import markdown
-from dualtk.train.run import Experiment
 
-logger = logging.getLogger("dualtk")
+TABLE = "ablation.md"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,78 +56,49 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def stage(name: str, main: Main, arguments: list[str]) -> None:
-    """Run a stage's own main; an experiment records it as if it had been called by hand."""
-    kept, sys.argv = sys.argv, [f"dualtk {name}", *arguments]
-    try:
-        main(arguments)
-    finally:
-        sys.argv = kept
-
-
-def train_system(options: argparse.Namespace, suite: Suite, system: System, seed: int, folder: Path) -> Config:
-    """Train one system with one seed, or go on where it stopped."""
-    arguments = ["--config", str(options.suite.parent / system.conf), "--exp", str(folder)]
-    arguments += ["--train-dir", str(options.train_dir), "--dev-dir", str(options.dev_dir), "--bpe", str(options.bpe)]
-    arguments += ["--device", options.device, "--threads", str(options.threads)]
-    for override in fill([*suite.set, *system.set, *options.set, f"train.seed={seed}"], options.runs, seed):
-        arguments += ["--set", override]
-    stage("train", train.main, arguments)
-    return configuration.load(Experiment(folder).config_file)
-
-
-def score_system(options: argparse.Namespace, folder: Path, modes: Sequence[str], beam: int) -> None:
-    """Decode all sets in each of `modes` with `beam` hypotheses, and score them."""
-    for data in options.test_dirs:
-        for mode in modes:
-            out = folder / "decode" / f"{data.name}-{mode}"
-            place = ["--exp", str(folder), "--data", str(data), "--bpe", str(options.bpe), "--device", options.device]
-            stage("decode", decode.main, [*place, "--mode", mode, "--beam", str(beam)])
-            stage("score", score.main, ["--data", str(data), "--decode", str(out)])
-
-
-def run_suite(options: argparse.Namespace, suite: Suite) -> list[Group]:
-    """Every system with every seed: the first seed of all systems, then the next."""
-    groups: dict[str, Group] = {}
-    for seed in suite.seeds:
-        for system in suite.systems:
-            folder = options.runs / f"{system.name}-{seed}"
-            logger.info("== %s, seed %d", system.name, seed)
-            config = train_system(options, suite, system, seed, folder)
-            found = {system.name: (folder, [mode for mode in suite.modes if mode in config.modes])}
-            if system.teacher:
-                found[f"{system.name}, its teacher"] = (Experiment(folder).teacher.folder, [TEACHER])
-            for name, (place, modes) in found.items():
-                score_system(options, place, modes, suite.beam)
-                groups.setdefault(name, Group(name, modes, [])).folders.append(place)
-    return list(groups.values())
+def write_results(
+    folder: Path, data: Sequence[Path], suite: Suite, groups: Sequence[Group], failures: Sequence[Failure]
+) -> str:
+    """The table and its facts of the sets `data`, written into `folder`; returns the table."""
+    rows = [
+        row
+        for one in data
+        for index, mode in enumerate(suite.modes)
+        for row in part(groups, one.name, mode, teachers=index == 0)
+    ]
+    seeds = " ".join(map(str, suite.seeds))
+    head = f"# {suite.title}\n\nSeeds: {seeds}. Beam: {suite.beam}.\n\n"
+    found = table(rows, suite.seeds)
+    write_text(folder / TABLE, f"{head}{found}\n{remarks(failures)}")
+    facts: dict[str, Any] = {"title": suite.title, "seeds": suite.seeds, "beam": suite.beam}
+    facts |= {"rows": [asdict(row) for row in rows], "failed": [asdict(failure) for failure in failures]}
+    write_text(folder / "ablation.json", json.dumps(facts, indent=2) + "\n")
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a suite; see `parser` for the options."""
+    """Run a suite; see `parser` for the options.
+
+    Raises:
+        InputError: a mistake in the suite, before anything is trained; or runs failed, after the others and the table.
+    """
     options = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     suite = load_suite(options.suite)
+    refuse_twice(options.seeds or [], "--seeds")
     asked = {"seeds": options.seeds, "beam": options.beam}
     suite = suite.model_copy(update={name: value for name, value in asked.items() if value is not None})
-    groups = run_suite(options, suite)
-    rows = [
-        row
-        for data in options.test_dirs
-        for index, mode in enumerate(suite.modes)
-        for row in part(groups, data.name, mode, teachers=index == 0)
-    ]
-    seeds = " ".join(map(str, suite.seeds))
-    table = markdown(COLUMNS, [cells(row) for row in rows])
-    head = f"# {suite.title}\n\nSeeds: {seeds}. Beam: {suite.beam}.\n\n"
-    write_text(options.runs / "ablation.md", f"{head}{table}\n{NOTES}")
-    facts: dict[str, Any] = {"title": suite.title, "seeds": suite.seeds, "beam": suite.beam}
-    write_text(
-        options.runs / "ablation.json", json.dumps({**facts, "rows": [asdict(row) for row in rows]}, indent=2) + "\n"
-    )
-    runs = [str(folder) for group in groups for folder in group.folders]
-    stage("report", report.main, [*runs, "--out", str(options.runs / "report.html")])
-    print(table, end="")
+    runs = plan(options.suite, suite, options.runs, options.set)
+    check_directories(options.train_dir, options.dev_dir, options.test_dirs, options.bpe, streams(suite, runs))
+    groups, failures = run_suite(options, suite, runs)
+    found = write_results(options.runs, options.test_dirs, suite, groups, failures)
+    print(found, end="")
+    folders = [str(folder) for group in groups for folder in group.folders.values()]
+    if folders:
+        stage("report", report.main, [*folders, "--out", str(options.runs / "report.html")])
+    if failures:
+        names = ", ".join(f"{one.system} with seed {one.seed}" for one in failures)
+        raise InputError(f"{options.runs / TABLE}: {len(failures)} of {len(runs)} runs failed: {names}")
     return 0
 
 

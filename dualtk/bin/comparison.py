@@ -1,26 +1,39 @@
-"""The table of `dualtk ablate`: systems side by side over seeds, with the paired bootstrap between them."""
+"""The table of `dualtk ablate`: systems side by side over seeds, each against the first."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dualtk.bin.against import Against, Lines, against
 from dualtk.config import TEACHER
-from dualtk.score.bootstrap import Comparison, compare
+from dualtk.score.bootstrap import Interval
 from dualtk.score.summary import SetScore, read_score
-from dualtk.score.table import parameters
+from dualtk.score.table import markdown, parameters
 from dualtk.score.utterances import UTTERANCE_FILE, read_utterances
 
-COLUMNS = ("set", "mode", "system", "WER %", "against", "Latency@50 ms", "Latency@90 ms", "params")
-
-
+COLUMNS = (
+    "set",
+    "mode",
+    "system",
+    "WER %",
+    "against",
+    "relative %",
+    "Latency@50 ms",
+    "against",
+    "Latency@90 ms",
+    "against",
+    "params",
+)
 NOTES = """\
-WER and latency: mean over seeds, plus or minus their standard deviation. Against: difference in WER (percent, absolute)
-from the first system of the table's part, with the 95 % interval of a paired bootstrap over utterances, in which an
-utterance counts with its errors under every seed. Latency: emission of the last token minus the end of speech, over all
-utterances.
+WER and latency: mean over seeds, plus or minus their standard deviation. Against: difference from the first system of
+the table's part, of WER in percent absolute and of latency in milliseconds; relative: that of WER in percent of the
+first system's. Their 95 % intervals are of a paired bootstrap over utterances, in which an utterance counts with its
+errors and its delays under every seed: they say what other utterances would change, not other seeds. Latency: emission
+of the last token minus the end of speech, over all utterances; its difference, over those that have one in every run of
+both systems.
 """
 
 
@@ -38,25 +51,38 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """One system on one set in one mode; rates as fractions, latencies in seconds (None in full context)."""
+    """One system on one set in one mode; rates as fractions, latencies in seconds (None in full context).
+
+    `seeds` are those of which there is a run; `against_first` is None in the first row of a part.
+    """
 
     set: str
     mode: str
     system: str
+    seeds: list[int]
     wer: Spread
-    against_first: Comparison | None
     latency_at50: Spread | None
     latency_at90: Spread | None
+    against_first: Against | None
     num_parameters: int
 
 
 @dataclass(frozen=True)
 class Group:
-    """The runs of one system over all seeds, and the modes that it has."""
+    """The runs of one system by seed, and the modes that it has."""
 
     system: str
     modes: list[str]
-    folders: list[Path]
+    folders: dict[int, Path]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that did not come to its end, and why."""
+
+    system: str
+    seed: int
+    why: str
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -72,56 +98,70 @@ def latency(scores: Sequence[SetScore], rank: str) -> Spread | None:
     return spread([each["all"][rank]["value"] for each in found])
 
 
-def errors_by_utterance(folders: Sequence[Path]) -> dict[str, tuple[int, int]]:
-    """Errors and reference words of each utterance, added up over seeds."""
-    total: dict[str, tuple[int, int]] = {}
-    for folder in folders:
-        for line in read_utterances(folder / UTTERANCE_FILE):
-            errors, words = total.get(line.scored.utterance, (0, 0))
-            counts = line.scored.words
-            total[line.scored.utterance] = (errors + counts.errors, words + counts.reference)
-    return total
-
-
-def against(first: dict[str, tuple[int, int]], other: dict[str, tuple[int, int]]) -> Comparison:
-    """Paired bootstrap of another system against the first."""
-    names = sorted(first)
-    words = [first[name][1] for name in names]
-    return compare([first[name][0] for name in names], [other[name][0] for name in names], words)
-
-
 def part(groups: Sequence[Group], data: str, mode: str, teachers: bool) -> list[Row]:
     """The systems that have `mode`, and teachers beside them in their own mode where they are wanted, on one set."""
     rows: list[Row] = []
-    first: dict[str, tuple[int, int]] | None = None
+    first: Mapping[int, Lines] | None = None
     for group in groups:
         own = TEACHER if teachers and group.modes == [TEACHER] else mode
         if own not in group.modes:
             continue
-        folders = [folder / "decode" / f"{data}-{own}" for folder in group.folders]
-        scores = [read_score(folder) for folder in folders]
-        errors = errors_by_utterance(folders)
+        folders = {seed: folder / "decode" / f"{data}-{own}" for seed, folder in group.folders.items()}
+        scores = [read_score(folder) for folder in folders.values()]
+        lines = {seed: read_utterances(folder / UTTERANCE_FILE) for seed, folder in folders.items()}
         rows.append(
             Row(
-                data,
-                own,
-                group.system,
-                spread([one.score["wer"]["rate"]["value"] for one in scores]),
-                None if first is None else against(first, errors),
-                latency(scores, "at50"),
-                latency(scores, "at90"),
-                scores[0].score["decoding"]["num_parameters"],
+                set=data,
+                mode=own,
+                system=group.system,
+                seeds=list(folders),
+                wer=spread([one.score["wer"]["rate"]["value"] for one in scores]),
+                latency_at50=latency(scores, "at50"),
+                latency_at90=latency(scores, "at90"),
+                against_first=None if first is None else against(first, lines),
+                num_parameters=scores[0].score["decoding"]["num_parameters"],
             )
         )
-        first = first or errors
+        first = first or lines
     return rows
 
 
-def cells(row: Row) -> list[str]:
-    """A row as text, in the order of `COLUMNS`."""
-    difference = "-"
-    if row.against_first is not None:
-        value = row.against_first.difference
-        difference = f"{100 * value.value:+.2f} [{100 * value.low:+.2f}, {100 * value.high:+.2f}]"
-    times = [each.text(1000, 0) if each else "-" for each in (row.latency_at50, row.latency_at90)]
-    return [row.set, row.mode, row.system, row.wer.text(100, 2), difference, *times, parameters(row.num_parameters)]
+def change(found: Interval | None, scale: float, digits: int) -> str:
+    """`-1.37 [-1.70, -1.04]`."""
+    if found is None:
+        return "-"
+    # Rounded before it is written, and 0 added: nothing is "-0".
+    value, low, high = (
+        f"{round(scale * each, digits) + 0.0:+.{digits}f}" for each in (found.value, found.low, found.high)
+    )
+    return f"{value} [{low}, {high}]"
+
+
+def cells(row: Row, seeds: Sequence[int]) -> list[str]:
+    """A row as text, in the order of `COLUMNS`; one that lacks runs of `seeds` says which it has."""
+    found = row.against_first
+    remark = f" (seed{'s' if len(row.seeds) > 1 else ''} {' '.join(map(str, row.seeds))})"
+    return [
+        row.set,
+        row.mode,
+        row.system + ("" if row.seeds == list(seeds) else remark),
+        row.wer.text(100, 2),
+        change(found.wer.difference if found else None, 100, 2),
+        change(found.relative if found else None, 100, 1),
+        row.latency_at50.text(1000, 0) if row.latency_at50 else "-",
+        change(found.latency_at50 if found else None, 1000, 0),
+        row.latency_at90.text(1000, 0) if row.latency_at90 else "-",
+        change(found.latency_at90 if found else None, 1000, 0),
+        parameters(row.num_parameters),
+    ]
+
+
+def table(rows: Sequence[Row], seeds: Sequence[int]) -> str:
+    """All rows as markdown; `seeds` are those of the suite."""
+    return markdown(COLUMNS, [cells(row, seeds) for row in rows])
+
+
+def remarks(failures: Sequence[Failure]) -> str:
+    """What the columns mean, and which runs the table lacks."""
+    lacking = "".join(f"- {one.system}, seed {one.seed}: {one.why}\n" for one in failures)
+    return NOTES + (f"\nRuns that failed, and are not in the table:\n\n{lacking}" if failures else "")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dualtk import config as configuration
+from dualtk.config.tree import parse_tree
 from dualtk.errors import InputError
 
 RUNS = "{runs}"  # in an override: the folder that holds all runs
@@ -39,31 +38,38 @@ class Suite(BaseModel):
 
     title: str
     seeds: list[int] = Field(default=[1], min_length=1)
-    modes: list[str]
+    modes: list[str] = Field(min_length=1)
     beam: int = Field(default=1, ge=1)
     set: list[str] = []
     systems: list[System] = Field(min_length=1)
 
 
 def load_suite(path: Path) -> Suite:
-    """Read a suite; its configurations are loaded too, so that a mistake shows before the first run."""
+    """Read a suite.
+
+    Raises:
+        InputError: no suite, or a seed, a mode or a system's name that is there twice.
+    """
     try:
-        suite = Suite.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
+    try:
+        suite = Suite.model_validate(parse_tree(text, str(path)))
     except ValidationError as error:
         fault = error.errors()[0]
         raise InputError(f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
-    names = [system.name for system in suite.systems]
-    if len(set(names)) != len(names):
-        raise InputError(f"{path}: two systems have one name")
-    for system in suite.systems:
-        overrides = fill([*suite.set, *system.set], Path("runs"), suite.seeds[0])
-        source = f"{path}: {system.name}"
-        config = configuration.with_overrides(configuration.load(path.parent / system.conf), overrides, source)
-        if system.teacher and config.teacher_alone() is None:
-            raise InputError(f"{source}: no teacher is trained beside it")
+    refuse_twice(suite.seeds, f"{path}: seeds")
+    refuse_twice(suite.modes, f"{path}: modes")
+    refuse_twice([system.name for system in suite.systems], f"{path}: systems")
     return suite
+
+
+def refuse_twice(entries: Sequence[str | int], source: str) -> None:
+    """Raise InputError, led by `source`, where an entry is there twice."""
+    for index, entry in enumerate(entries):
+        if entry in entries[:index]:
+            raise InputError(f"{source}: {entry} is there twice")
 
 
 def fill(overrides: Sequence[str], runs: Path, seed: int) -> list[str]:

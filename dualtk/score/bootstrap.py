@@ -66,9 +66,8 @@ def _rates(errors: Floats, sizes: Floats, replicates: int, seed: int) -> Floats:
     drawn = _draws(len(errors), replicates, seed)
     totals = np.concatenate([sizes[indices].sum(axis=1) for indices in drawn])
     wrong = np.concatenate([errors[indices].sum(axis=1) for indices in drawn])
-    with np.errstate(invalid="ignore"):
-        rates: Floats = wrong / totals
-    return rates[totals > 0]
+    rates: Floats = wrong[totals > 0] / totals[totals > 0]
+    return rates
 
 
 def rate_interval(
@@ -102,3 +101,48 @@ def compare(
     difference = np.asarray(second, float) - np.asarray(first, float)
     rates = _rates(difference, words, replicates, seed)
     return Comparison(_interval(float(difference.sum() / words.sum()), rates), float((rates < 0).mean()))
+
+
+def relative_change(
+    first: Sequence[int], second: Sequence[int], replicates: int = REPLICATES, seed: int = SEED
+) -> Interval | None:
+    """Paired bootstrap of the change of an error rate as a fraction of the first system's, second / first - 1.
+
+    Both make their errors on the same utterances, so reference words cancel. Replicates without an error of the first
+    system are left out.
+
+    Args:
+        first: errors of the first system on each utterance.
+        second: errors of the second system on the same utterances.
+        replicates: number of resamples.
+        seed: of the resampling; with that of `compare` the draws are the same.
+
+    Returns:
+        None where the first system makes no error at all.
+    """
+    if not sum(first):
+        return None
+    return rate_interval([after - before for before, after in zip(first, second)], first, replicates, seed)
+
+
+def percentile_difference(
+    first: Floats, second: Floats, rank: float, replicates: int = REPLICATES, seed: int = SEED
+) -> Interval:
+    """Paired bootstrap of the difference of a percentile over utterances, second minus first, as its mean over runs.
+
+    Args:
+        first: (R, N), one number per run of the first system and utterance, N at least 1.
+        second: (R, N), the second system's on the same utterances.
+        rank: of the percentile, 0 to 100.
+        replicates: number of resamples of utterances; a draw is the same in all runs of both systems.
+        seed: of the resampling.
+    """
+
+    def difference(indices: NDArray[np.int64]) -> Floats:
+        """(..., N) -> (...)"""
+        of_first, of_second = (np.percentile(values[:, indices], rank, axis=-1) for values in (first, second))
+        return np.asarray((of_second - of_first).mean(axis=0))
+
+    num = first.shape[1]
+    drawn = np.concatenate([difference(indices) for indices in _draws(num, replicates, seed)])
+    return _interval(float(difference(np.arange(num))), drawn)

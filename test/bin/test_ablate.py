@@ -11,19 +11,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from stopping import stopped_after
 from tiny import TINY, WORDS, write_set
 
 from dualtk.bin import ablate
-from dualtk.bin.comparison import COLUMNS, Row, Spread, against, cells
 from dualtk.bin.dualtk import run
-from dualtk.bin.suite import load_suite
 from dualtk.data.bpe import write_language
 from dualtk.errors import InputError
-from dualtk.score.bootstrap import compare
+from dualtk.train.checkpoint import load_training
+from dualtk.train.run import Experiment
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "egs/synthetic/asr1/conf"
-SUITES = sorted(ROOT.glob("egs/*/*/conf/suites/*.yaml"))
 LSTM = "{name: lstm, dim: 8, num_layers: 1, dropout: 0.0, stacking: 4, time_reduction: 1}"
 SUITE = f"""
 title: Two students and a teacher
@@ -109,27 +108,77 @@ def test_a_suite_becomes_one_table_and_is_continued(corpus: Path, capsys: pytest
 
 def test_a_killed_suite_ends_in_the_same_table(corpus: Path) -> None:
     """Killed in its second system: the first is left alone, the second goes on, the table is that of a whole run."""
-    one = ["--seeds", "1"]
-    assert call(corpus, *one) == 0
+    one = ["--seeds", "1", "--set", "train.max_steps=16"]
+    assert call(corpus, *one, runs="whole") == 0
     command = [sys.executable, "-m", "dualtk.bin.ablate", *arguments(corpus, *one, runs="killed")]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    state = Experiment(corpus / "killed/codert-1").training_file
     deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if (corpus / "killed/codert-1/train.log").exists():
-            break
+    while process.poll() is None and time.monotonic() < deadline and not state.exists():
         time.sleep(0.01)
     process.kill()
     process.wait()
-    killed = corpus / "killed"
+    step = load_training(state, torch.device("cpu"))["position"]["step"]
+    assert 0 < step < 16
+    whole, killed = corpus / "whole", corpus / "killed"
     assert not (killed / "ablation.md").exists()
     finished = (killed / "dual-1/model.safetensors").stat().st_mtime_ns
     assert call(corpus, *one, runs="killed") == 0
+    assert f"continuing from step {step} " in (killed / "codert-1/train.log").read_text()
     assert (killed / "dual-1/model.safetensors").stat().st_mtime_ns == finished
     for name in ("dual-1", "codert-1", "codert-1/teacher"):
-        assert (killed / name / "model.safetensors").read_bytes() == (
-            corpus / "runs" / name / "model.safetensors"
-        ).read_bytes()
-    assert (killed / "ablation.md").read_text() == (corpus / "runs/ablation.md").read_text()
+        assert (killed / name / "model.safetensors").read_bytes() == (whole / name / "model.safetensors").read_bytes()
+    assert (killed / "ablation.md").read_text() == (whole / "ablation.md").read_text()
+
+
+def test_an_interrupt_stops_the_suite(corpus: Path) -> None:
+    with stopped_after(2):
+        call(corpus, "--seeds", "1", runs="interrupted")
+    assert not (corpus / "interrupted/codert-1").exists()
+    assert not (corpus / "interrupted/ablation.md").exists()
+
+
+def test_a_run_that_fails_leaves_the_others(corpus: Path) -> None:
+    """`half` has the features' 16 dimensions with seed 6 only; `student` learns from it under the same seed."""
+    suite = corpus / "half.yaml"
+    system = f"conf: {CONF}/codert_student.yaml, set: ['model.encoder={LSTM}', batches.max_frames=200"
+    suite.write_text(
+        SUITE[: SUITE.index("  - {name: dual")].replace("[streaming, full]", "[streaming]")
+        + f"  - {{name: first, {system}, features.num_mels=16]}}\n"
+        + f"  - {{name: half, {system}, 'features.num_mels=1{{seed}}']}}\n"
+        + f"  - {{name: student, {system.replace('codert_student', 'codert_static')},"
+        + " features.num_mels=16, 'teacher.exp={runs}/half-{seed}']}\n"
+    )
+    failing = ["--seeds", "7", "6"]
+    with pytest.raises(InputError, match=r"ablation\.md: 2 of 6 runs failed: half with seed 7, student with seed 7"):
+        ablate.main([str(suite), *arguments(corpus, *failing, runs="half")[1:]])
+    runs = corpus / "half"
+    table = (runs / "ablation.md").read_text()
+    why = f"{corpus}/train/feats.scp: features have 16 dimensions, those of the configuration 17"
+    assert f"- half, seed 7: {why}\n- student, seed 7: teacher.exp: {runs}/half-7: its own training failed\n" in table
+    facts = json.loads((runs / "ablation.json").read_text())
+    assert [(one["system"], one["seed"]) for one in facts["failed"]] == [("half", 7), ("student", 7)]
+    assert [row["seeds"] for row in facts["rows"]] == [[7, 6], [6], [6]]
+    first, half = (
+        json.loads((runs / f"{name}-6/decode/test-streaming/score.json").read_text())["wer"]["rate"]["value"]
+        for name in ("first", "half")
+    )
+    assert facts["rows"][1]["against_first"]["wer"]["difference"]["value"] == pytest.approx(half - first)
+    assert "batches in an epoch" not in (runs / "half-7/train.log").read_text()  # that is of later runs
+    assert (runs / "report.html").stat().st_size > 1000
+
+
+def test_two_test_sets_of_one_name_are_refused(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = corpus / "other/test"
+    other.parent.mkdir()
+    other.symlink_to(corpus / "test")
+    wrong = arguments(corpus, runs="none")
+    wrong.insert(wrong.index("--test-dirs") + 1, str(other))
+    assert run(ablate.main, wrong) == 2
+    assert capsys.readouterr().err == (
+        f"dualtk: error: --test-dirs: {other} and {corpus}/test have one name, and would share decoded sets\n"
+    )
+    assert not (corpus / "none").exists()
 
 
 def test_a_number_of_threads_that_makes_no_sense(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,48 +187,8 @@ def test_a_number_of_threads_that_makes_no_sense(corpus: Path, capsys: pytest.Ca
     assert "ablate: error: argument --threads: -1: expected a whole number of at least 0" in capsys.readouterr().err
 
 
-def test_a_row_is_written_as_it_is_read() -> None:
-    difference = compare([3, 0], [1, 1], [6, 4])
-    row = Row("test", "streaming", "b", Spread(0.0421, 0.001), difference, Spread(-0.05, 0.0), None, 30_712_345)
-    value = difference.difference
-    against_first = f"-10.00 [{100 * value.low:+.2f}, {100 * value.high:+.2f}]"
-    assert cells(row) == ["test", "streaming", "b", "4.21 ± 0.10", against_first, "-50 ± 0", "-", "30.71 M"]
-    assert len(cells(row)) == len(COLUMNS)
-
-
 def test_a_teacher_is_only_asked_for_where_one_learns(corpus: Path, tmp_path: Path) -> None:
     suite = tmp_path / "suite.yaml"
     suite.write_text(SUITE.replace("{name: dual,", "{name: dual, teacher: true,"))
     with pytest.raises(InputError, match=r"suite\.yaml: dual: no teacher is trained beside it"):
         ablate.main([str(suite), *arguments(corpus, "--seeds", "1")[1:]])
-
-
-def test_pairs_are_utterances_with_their_errors_under_every_seed() -> None:
-    first = {"a": (2, 6), "b": (0, 4)}
-    other = {"b": (1, 4), "a": (1, 6)}
-    assert against(first, other) == compare([2, 0], [1, 1], [6, 4])
-
-
-@pytest.mark.parametrize("path", SUITES, ids=lambda path: f"{path.parts[-5]}-{path.stem}")
-def test_shipped_suites_name_systems_that_exist(path: Path) -> None:
-    suite = load_suite(path)
-    assert len(suite.systems) > 1
-
-
-def test_mistakes_show_before_the_first_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    suite = tmp_path / "suite.yaml"
-    whole = f"title: x\nmodes: [full]\nsystems:\n  - {{name: a, conf: {CONF}/full_only.yaml}}\n"
-    for text, line in (
-        (whole + "sed: 3\n", "sed"),
-        (whole + "beam: 0\n", "beam: Input should be greater than or equal to 1"),
-        (whole.replace("conf:", "config:"), "systems.0.conf"),
-        (whole + f"  - {{name: a, conf: {CONF}/full_only.yaml}}\n", "two systems have one name"),
-        (whole.replace("full_only", "fullonly"), "fullonly.yaml: cannot be read"),
-        (whole.replace("}", ", set: [modes.streaming.chunk=3]}"), "a: modes.streaming.chunk: unknown key"),
-    ):
-        suite.write_text(text)
-        with pytest.raises(InputError, match=line):
-            load_suite(suite)
-    needed = ["--runs", "r", "--train-dir", "t", "--dev-dir", "d", "--test-dirs", "e", "--bpe", "b"]
-    assert run(ablate.main, [str(tmp_path / "none.yaml"), *needed]) == 2
-    assert capsys.readouterr().err.startswith("dualtk: error:")
