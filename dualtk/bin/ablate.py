@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from dualtk.bin import report
-from dualtk.bin.comparison import Failure, Group, part, remarks, table
+from dualtk.bin.ablation.comparison import Failure, Group, part, remarks, table
+from dualtk.bin.ablation.directories import check_directories
+from dualtk.bin.ablation.runs import plan, streams
+from dualtk.bin.ablation.stages import run_suite, stage
+from dualtk.bin.ablation.suite import Suite, load_suite, refuse_twice
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
-from dualtk.bin.suite import Suite, load_suite, refuse_twice
-from dualtk.bin.suite_data import check_directories
-from dualtk.bin.suite_runs import plan, streams
-from dualtk.bin.suite_stages import run_suite, stage
 from dualtk.errors import InputError
 from dualtk.files import write_text
 

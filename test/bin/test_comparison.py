@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dualtk.bin.against import Lines, against, errors_by_utterance
-from dualtk.bin.comparison import COLUMNS, Failure, Row, Spread, cells, change, remarks, table
+from dualtk.bin.ablation.against import Lines, against, errors_by_utterance
+from dualtk.bin.ablation.comparison import COLUMNS, Failure, Row, Spread, cells, change, remarks, table
 from dualtk.score.bootstrap import Interval, compare
 from dualtk.score.utterances import UtteranceLine
 from dualtk.score.wer import Counts, ScoredUtterance

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from dualtk.bin import ablate
+from dualtk.bin.ablation.directories import check_directories
+from dualtk.bin.ablation.runs import Run, plan, streams
+from dualtk.bin.ablation.suite import fill, load_suite
 from dualtk.bin.dualtk import run
-from dualtk.bin.suite import fill, load_suite
-from dualtk.bin.suite_data import check_directories
-from dualtk.bin.suite_runs import Run, plan, streams
 from dualtk.config import FrozenTeacherConfig
 from dualtk.errors import InputError
 

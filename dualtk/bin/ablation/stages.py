@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dualtk.bin import decode, score, train
-from dualtk.bin.comparison import Failure, Group
+from dualtk.bin.ablation.comparison import Failure, Group
+from dualtk.bin.ablation.runs import Run, owner, sources
+from dualtk.bin.ablation.suite import Suite
 from dualtk.bin.dualtk import Main
-from dualtk.bin.suite import Suite
-from dualtk.bin.suite_runs import Run, owner, sources
 from dualtk.config import TEACHER
 from dualtk.errors import InputError
 from dualtk.train.run import Experiment

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dualtk.bin.against import Against, Lines, against
+from dualtk.bin.ablation.against import Against, Lines, against
 from dualtk.config import TEACHER
 from dualtk.score.bootstrap import Interval
 from dualtk.score.summary import SetScore, read_score

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dualtk import config as configuration
-from dualtk.bin.suite import Suite, System, fill
+from dualtk.bin.ablation.suite import Suite, System, fill
 from dualtk.config import TEACHER, Config, FrozenTeacherConfig
 from dualtk.errors import InputError
 from dualtk.train.run import Experiment

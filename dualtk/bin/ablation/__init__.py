@@ -1,0 +1,1 @@
+"""What `dualtk ablate` is made of: the suite, its runs, their stages, and the table."""
