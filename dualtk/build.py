@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dualtk import config as configuration
@@ -26,6 +25,7 @@ from dualtk.config import (
     TermConfig,
 )
 from dualtk.data.augment import Augmentation
+from dualtk.data.bpe import Wordpieces
 from dualtk.distill.encoder_logits import EncoderLogits
 from dualtk.distill.full_kl import FullKL
 from dualtk.distill.heads import Heads
@@ -45,6 +45,7 @@ from dualtk.files import digest
 from dualtk.objective import Objective
 from dualtk.plan import PassPlan, PlannedPass
 from dualtk.pruning.masks import add_masks
+from dualtk.pruning.packing import read_tensors
 from dualtk.pruning.patterns import parse_pattern
 from dualtk.pruning.pruner import Pruner
 from dualtk.pruning.schedule import SparsitySchedule
@@ -67,6 +68,7 @@ TERMS: dict[str, Callable[..., Term]] = {
     "heads": Heads,
     "full_kl": FullKL,
 }
+ALIKE = {"hidden": ("num_layers", "dim"), "heads": ("num_layers", "dim", "num_heads")}  # in what a term compares
 
 
 def build_encoder(section: EncoderConfig, num_mels: int, mode_names: list[str]) -> Encoder:
@@ -126,19 +128,21 @@ def build_shared_decoder_teacher(
 
 
 def build_frozen_teacher(
-    section: FrozenTeacherConfig, student: Config, network: Transducer, outputs: Path | None
+    section: FrozenTeacherConfig,
+    student: Config,
+    network: Transducer,
+    outputs: Path | None,
+    wordpieces: Wordpieces | None,
 ) -> FrozenTeacher:
-    """The trained network of an experiment folder, with its own configuration; its outputs may be kept in `outputs`.
+    """The trained network of an experiment folder, with its own configuration; `outputs` and `wordpieces` as in
+    `build_objective`.
 
     Raises:
         InputError: it is not an experiment that finished an evaluation, or it does not fit the student.
     """
     config = configuration.load(section.exp / "config.yaml")
     path = section.exp / "model.safetensors"
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"teacher.exp: {path}: not a trained network: {error}") from error
+    tensors = read_tensors(path)
     if section.mode not in config.modes:
         raise InputError(f"teacher.mode: {section.exp} has no mode {section.mode}; its modes are {list(config.modes)}")
     if config.features.kind != student.features.kind:
@@ -148,6 +152,9 @@ def build_frozen_teacher(
     vocab_size, ours = tensors["predictor.embedding.weight"].shape[0], network.joiner.vocab_size
     if vocab_size != ours:
         raise InputError(f"teacher.exp: {section.exp} has {vocab_size} wordpieces, the student {ours}")
+    if wordpieces is not None:
+        check_wordpieces(section.exp / "lang/tokens.txt", wordpieces)
+    check_terms(student, config.model.encoder, f"that of teacher.exp {section.exp}")
     num_mels = tensors["feature_mean"].numel()
     if num_mels != network.encoder.input_dim:
         raise InputError(f"teacher.exp: {section.exp} takes {num_mels} mels, the student {network.encoder.input_dim}")
@@ -165,6 +172,41 @@ def build_frozen_teacher(
         return_heads=reads(student, "heads"),
         cache=build_output_cache(section, student, teacher, outputs) if section.cache else None,
     )
+
+
+def check_wordpieces(path: Path, wordpieces: Wordpieces) -> None:
+    """Refuse a teacher whose classes are not the student's; `path` is the tokens.txt of its experiment.
+
+    Raises:
+        InputError: a wordpiece differs, or the file cannot be read.
+    """
+    try:
+        theirs = [line.rpartition(" ")[0] for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"teacher.exp: {path}: not a list of wordpieces: {error}") from error
+    for index, (ours, other) in enumerate(zip_longest(wordpieces.pieces, theirs)):
+        if ours != other:
+            raise InputError(f"teacher.exp: wordpiece {index} is {other} in {path}, {ours} in {wordpieces.path}")
+
+
+def check_terms(student: Config, theirs: EncoderConfig, whose: str) -> None:
+    """Refuse a term that compares layers of the student and its teacher of which one has more, or wider ones.
+
+    Args:
+        student: its configuration.
+        theirs: the teacher's encoder; sizes that not both encoders name are compared in the first step.
+        whose: where the configuration of that encoder is, for the error.
+
+    Raises:
+        InputError: names the term and both sizes.
+    """
+    for index, term in enumerate(student.terms):
+        for key in ALIKE.get(term.name, ()) if term.teacher == TEACHER else ():
+            ours, other = getattr(student.model.encoder, key, None), getattr(theirs, key, None)
+            if ours is not None and other is not None and ours != other:
+                raise InputError(
+                    f"terms.{index}: {term.name} compares layers: model.encoder.{key} is {ours}, {whose} {other}"
+                )
 
 
 def build_output_cache(
@@ -188,23 +230,27 @@ def reads(config: Config, term: str) -> bool:
     return any(section.name == term for section in config.terms)
 
 
-def build_teacher(config: Config, network: Transducer, outputs: Path | None) -> Teacher | None:
-    """The second network, where `config` asks for one; `outputs` as in `build_objective`.
+def build_teacher(
+    config: Config, network: Transducer, outputs: Path | None, wordpieces: Wordpieces | None
+) -> Teacher | None:
+    """The second network, where `config` asks for one; `outputs` and `wordpieces` as in `build_objective`.
 
     Raises:
-        InputError: its frames are not those of the student.
+        InputError: its frames, layers or classes are not those of the student.
     """
     section = config.teacher
     if section is None:
         return None
     teacher: Teacher
     if isinstance(section, FrozenTeacherConfig):
-        teacher = build_frozen_teacher(section, config, network, outputs)
+        teacher = build_frozen_teacher(section, config, network, outputs, wordpieces)
     else:
         if isinstance(section, SharedDecoderTeacherConfig):
+            check_terms(config, section.encoder, "that of teacher.encoder")
             taught = build_shared_decoder_teacher(section, config, network)
         else:
             model, vocab_size = section.model or config.model, network.joiner.vocab_size
+            check_terms(config, model.encoder, "that of teacher.model.encoder")
             taught = _transducer(model, [TEACHER], vocab_size, network.feature_mean, network.feature_istd)
         teacher = CoLearnedTeacher(
             taught,
@@ -219,12 +265,20 @@ def build_teacher(config: Config, network: Transducer, outputs: Path | None) -> 
     return teacher
 
 
-def build_term(section: TermConfig) -> WeightedTerm:
-    """A distillation term with its weight."""
-    term = TERMS[section.name](**section.arguments())
-    return WeightedTerm(
-        term, section.student, section.teacher, section.weight, section.start_step, section.warmup_steps
-    )
+def build_terms(sections: Sequence[TermConfig]) -> list[WeightedTerm]:
+    """Distillation terms with their weights."""
+    return [
+        WeightedTerm(
+            TERMS[section.name](**section.arguments()),
+            section.student,
+            section.teacher,
+            section.weight,
+            section.start_step,
+            section.warmup_steps,
+            key=f"terms.{index}",
+        )
+        for index, section in enumerate(sections)
+    ]
 
 
 def build_pruner(config: RunConfig, network: nn.Module) -> Pruner | None:
@@ -265,20 +319,23 @@ def build_plan(config: RunConfig) -> PassPlan:
     )
 
 
-def build_objective(config: Config, network: Transducer, outputs: Path | None = None) -> Objective:
+def build_objective(
+    config: Config, network: Transducer, outputs: Path | None = None, wordpieces: Wordpieces | None = None
+) -> Objective:
     """The passes and terms of `config` over `network`, and its teacher.
 
     Args:
         config: of the system.
         network: what is trained.
         outputs: folder in which a frozen teacher's outputs may be kept.
+        wordpieces: of the targets; a frozen teacher must have the same. None where only their number is known.
     """
     return Objective(
         network,
         build_criterion(config.loss, network),
         build_plan(config),
-        [build_term(section) for section in config.terms],
-        teacher=build_teacher(config, network, outputs),
+        build_terms(config.terms),
+        teacher=build_teacher(config, network, outputs, wordpieces),
         pruner=build_pruner(config, network),
         return_heads=reads(config, "heads"),
         augment=None if config.augment is None else Augmentation(**config.augment.arguments()),

@@ -15,7 +15,7 @@ from dualtk.distill.teacher import TEACHER, Teacher
 from dualtk.distill.terms import Outcome, WeightedTerm
 from dualtk.plan import PassPlan
 from dualtk.pruning.pruner import Pruner
-from dualtk.transducer.criterion import Criterion, PassLoss
+from dualtk.transducer.criterion import Criterion, PassLoss, losses_together
 from dualtk.transducer.model import Pass, Transducer
 
 
@@ -88,14 +88,14 @@ class Objective(nn.Module):
         for plan in planned:
             with self.network.mode(plan.mode):
                 runs.append(self.network(feats, feat_lengths, predicted, return_heads=self.return_heads))
-        losses = self.criterion(runs, targets, target_lengths, step)
+        heard = None if self.teacher is None else self.teacher(feats, feat_lengths, targets, runs[0])
+        losses = self._losses(runs, heard, targets, target_lengths, step)
 
         utterance_losses = torch.stack([plan.weight * one.loss for plan, one in zip(planned, losses)]).sum(0)
         logged = {plan.mode.name: one.parts for plan, one in zip(planned, losses)}
         outcomes = {plan.mode.name: _outcome(run, one) for plan, run, one in zip(planned, runs, losses)}
-        if self.teacher is not None:
-            first = outcomes[planned[0].mode.name]
-            lesson = self.teacher(feats, feat_lengths, targets, target_lengths, step, first)
+        if self.teacher is not None and heard is not None:
+            lesson = self.teacher.lesson(heard, losses, targets, target_lengths)
             utterance_losses = utterance_losses + lesson.losses
             logged[TEACHER], outcomes[TEACHER] = lesson.parts, lesson.outcome
 
@@ -105,9 +105,20 @@ class Objective(nn.Module):
             weight = weighted.weight_at(step)
             if (weight == 0.0 and self.training) or not {weighted.student, weighted.teacher} <= outcomes.keys():
                 continue
-            value = weighted.term(outcomes[weighted.student], outcomes[weighted.teacher])
+            value = weighted(outcomes[weighted.student], outcomes[weighted.teacher])
             total = total + weight * value
             parts[f"{weighted.student}/{weighted.term.name}"] = value.detach()
         if self.pruner is not None:
             parts |= self.pruner.parts()
         return StepLoss(total, utterance_losses.detach(), parts)
+
+    def _losses(
+        self, runs: Sequence[Pass], heard: Pass | None, targets: Tensor, target_lengths: Tensor, step: int
+    ) -> list[PassLoss]:
+        """Of the network's passes; after them, that of the teacher's pass `heard`, where it learns too."""
+        own = None if self.teacher is None else self.teacher.criterion
+        if heard is None or own is None:
+            return self.criterion(runs, targets, target_lengths, step)
+        if any(weighted.teacher == TEACHER and weighted.term.compares_lattices for weighted in self.terms):
+            return losses_together([*[self.criterion] * len(runs), own], [*runs, heard], targets, target_lengths, step)
+        return self.criterion(runs, targets, target_lengths, step) + own([heard], targets, target_lengths, step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,15 +154,18 @@ def own_leaves(path: Path, config: RunConfig) -> list[tuple[str, Any]]:
     return [(key, value) for key, value in found if key not in below or below[key] != value]
 
 
-def with_teacher(config: Config | PretrainConfig, conf: Path, folder: Path) -> Config | PretrainConfig:
-    """`config` whose frozen teacher is an untrained experiment in `folder`, as its own YAML describes it."""
+def with_teacher(
+    config: Config | PretrainConfig, conf: Path, folder: Path, overrides: Sequence[str] = ()
+) -> Config | PretrainConfig:
+    """`config`, with `overrides` of it and of its frozen teacher: an untrained experiment in `folder`, as its own YAML
+    describes it otherwise."""
+    config = configuration.with_overrides(config, list(overrides))
     if isinstance(config, PretrainConfig) or not isinstance(config.teacher, FrozenTeacherConfig):
         return config
     name = config.teacher.exp.name
-    shrunk = ["model.encoder.num_layers=1", "model.encoder.dim=8"]
-    teacher = configuration.with_overrides(configuration.load(conf.parent / f"{name}.yaml"), shrunk)
+    teacher = configuration.with_overrides(configuration.load(conf.parent / f"{name}.yaml"), list(overrides))
     mean = torch.zeros(teacher.features.dim)
-    (folder / name).mkdir()
+    (folder / name).mkdir(parents=True)
     (folder / name / "config.yaml").write_text(configuration.dump(teacher))
     save_network(folder / name / "model.safetensors", build_network(teacher, 64, mean, mean + 1).state_dict())
     return configuration.with_overrides(config, [f"teacher.exp={folder / name}"])
@@ -186,10 +189,10 @@ def reaches(config: RunConfig, before: list[object]) -> bool:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
 def test_every_field_matters(path: Path, tmp_path: Path) -> None:
-    config = with_teacher(configuration.load_any(path), path, tmp_path)
-    build(config)
+    config = configuration.load_any(path)
+    build(with_teacher(config, path, tmp_path / "whole"))
     own = own_leaves(path, config)
-    config = configuration.with_overrides(config, shallow(config))
+    config = with_teacher(config, path, tmp_path / "shallow", shallow(config))
     before = fingerprint(config)
     for key, value in own:
         section, last = key.split(".")[0], key.rpartition(".")[2]

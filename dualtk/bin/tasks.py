@@ -14,7 +14,7 @@ from torch import nn
 from dualtk import config as configuration
 from dualtk.build import build_network, build_objective
 from dualtk.build_pretraining import build_pretraining, build_pretraining_network
-from dualtk.config import Config, PretrainConfig, RunConfig
+from dualtk.config import Config, FrozenTeacherConfig, PretrainConfig, RunConfig
 from dualtk.data.arks import read_cmvn
 from dualtk.data.bpe import Wordpieces
 from dualtk.errors import InputError
@@ -71,12 +71,14 @@ def read_config(options: argparse.Namespace) -> Config | PretrainConfig:
     return configuration.with_overrides(config, options.set)
 
 
-def origin(options: argparse.Namespace, device: torch.device) -> Origin:
-    """Files that the task reads."""
+def origin(options: argparse.Namespace, config: Config | PretrainConfig, device: torch.device) -> Origin:
+    """Files that the task reads, those of a frozen teacher among them."""
     inputs = {"features": options.train_dir / "feats.scp", "cmvn": options.train_dir / "cmvn.ark"}
     assets = {"fbank.json": options.train_dir / "fbank.json"}
-    if options.task == "pretrain":
+    if isinstance(config, PretrainConfig):
         return Origin(inputs, assets=assets)
+    if isinstance(config.teacher, FrozenTeacherConfig):
+        inputs |= {f"teacher.exp/{name}": config.teacher.exp / name for name in ("model.safetensors", "config.yaml")}
     inputs |= {"text": options.train_dir / "text", "wordpieces": options.bpe / "bpe.model"}
     assets |= {f"lang/{name}": options.bpe / name for name in ("bpe.model", "bpe.vocab", "tokens.txt")}
     return Origin(inputs, choose("auto", device.type, torch.float32).name, assets)
@@ -98,7 +100,8 @@ def build_task(options: argparse.Namespace, config: Config | PretrainConfig, exp
     _begin(network, config, experiment)
     if experiment.writes:
         logger.info("%d parameters, %d wordpieces", network.num_parameters(), wordpieces.vocab_size)
-    return Task(build_objective(config, network, outputs=experiment.teacher.folder), wordpieces.encode)
+    outputs = experiment.teacher.folder
+    return Task(build_objective(config, network, outputs, wordpieces), wordpieces.encode)
 
 
 def _begin(network: nn.Module, config: RunConfig, experiment: Experiment) -> None:

@@ -149,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = read_config(options)
     with world(options.device) as here:
         experiment = Experiment(options.exp, here.is_main)
-        made_from = origin(options, here.device)
+        made_from = origin(options, config, here.device)
         experiment.start(config, made_from.inputs, made_from.backend, options.override, made_from.assets)
         for line in config.idle() if here.is_main else []:
             logger.warning("never reached: %s", line)

@@ -55,6 +55,7 @@ class EncoderLogits:
     """
 
     name = "encoder_logits"
+    compares_lattices = False
 
     def __init__(
         self,

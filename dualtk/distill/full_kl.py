@@ -22,6 +22,7 @@ class FullKL:
     """
 
     name = "full_kl"
+    compares_lattices = False  # the student's cells, whatever the teacher's lattice keeps
 
     def __init__(self, *, temperature: float = 1.0, top_k: int | None = None, reduction: Reduction = "mean") -> None:
         self.softening = Softening(temperature, top_k)

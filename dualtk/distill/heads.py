@@ -17,6 +17,7 @@ class Heads:
     """
 
     name = "heads"
+    compares_lattices = False
 
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         self.reduction: Reduction = reduction

@@ -17,6 +17,7 @@ class HiddenVectors:
     """
 
     name = "hidden"
+    compares_lattices = False
 
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         self.reduction: Reduction = reduction

@@ -6,6 +6,7 @@ Axes: B batch, T frames, F features, U labels.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from dualtk.distill.output_cache import OutputCache
 from dualtk.distill.terms import Outcome
 from dualtk.modes import Mode
-from dualtk.transducer.criterion import Criterion
+from dualtk.transducer.criterion import Criterion, PassLoss
 from dualtk.transducer.lattice import Lattice
 from dualtk.transducer.model import Pass, Transducer
 from dualtk.transducer.predicted import Predicted
@@ -39,22 +40,35 @@ class Lesson:
 
 
 class Teacher(Protocol):
-    """What the objective asks of a second network."""
+    """What the objective asks of a second network.
+
+    Attributes:
+        network: all of it.
+        criterion: from its pass to a loss of its own; None where it is frozen.
+    """
 
     network: Transducer
 
-    def __call__(
-        self, feats: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor, step: int, student: Outcome
-    ) -> Lesson:
-        """The student's normalised feats (B, T, F) with lengths (B,), targets (B, U) with lengths (B,), training step,
-        and the student's first pass -> the lesson."""
+    @property
+    def criterion(self) -> Criterion | None:
+        """See above."""
+        ...
+
+    def __call__(self, feats: Tensor, lengths: Tensor, targets: Tensor, student: Pass) -> Pass:
+        """The student's normalised feats (B, T, F) with lengths (B,), targets (B, U), and the student's first pass ->
+        its own pass."""
+        ...
+
+    def lesson(self, run: Pass, losses: Sequence[PassLoss], targets: Tensor, target_lengths: Tensor) -> Lesson:
+        """Its pass, the losses of the student's passes and after them its own where it has a criterion, targets (B, U)
+        with lengths (B,) -> the lesson."""
         ...
 
 
 class CoLearnedTeacher(nn.Module):
     """A teacher that is trained by its own transducer loss in the same steps (CoDERT, section 3.3, equation 2).
 
-    Its loss has parameters and prune ranges of its own; a term compares the cells that both lattices keep.
+    Its loss has parameters of its own, and prune ranges of its own unless a term compares lattices.
 
     Args:
         network: all of the teacher; where it has the student's predictor and joiner, they are the same modules.
@@ -74,15 +88,17 @@ class CoLearnedTeacher(nn.Module):
         self.weight = weight
         self.return_heads = return_heads
 
-    def forward(
-        self, feats: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor, step: int, student: Outcome
-    ) -> Lesson:
+    def forward(self, feats: Tensor, lengths: Tensor, targets: Tensor, student: Pass) -> Pass:
         """See `Teacher`."""
-        shares_decoder = self.network.joiner.predictor is student.run.joiner.predictor
-        predicted = student.run.predicted if shares_decoder else self.network.predict(targets)
+        shares_decoder = self.network.joiner.predictor is student.joiner.predictor
+        predicted = student.predicted if shares_decoder else self.network.predict(targets)
         with self.network.mode(self.mode):
-            run = self.network(feats, lengths, predicted, return_heads=self.return_heads)
-        (loss,) = self.criterion([run], targets, target_lengths, step)
+            run: Pass = self.network(feats, lengths, predicted, return_heads=self.return_heads)
+        return run
+
+    def lesson(self, run: Pass, losses: Sequence[PassLoss], targets: Tensor, target_lengths: Tensor) -> Lesson:
+        """See `Teacher`."""
+        loss = losses[-1]
         return Lesson(Outcome(run, lambda: loss.lattice), self.weight * loss.loss, loss.parts)
 
 
@@ -97,6 +113,7 @@ class FrozenTeacher(nn.Module):
         cache: where its encoder's outputs are kept from one epoch to the next; only without augmentation.
     """
 
+    criterion = None
     scale: Tensor
     offset: Tensor
 
@@ -124,18 +141,19 @@ class FrozenTeacher(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(
-        self, feats: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor, step: int, student: Outcome
-    ) -> Lesson:
+    def forward(self, feats: Tensor, lengths: Tensor, targets: Tensor, student: Pass) -> Pass:
         """See `Teacher`."""
-        run = self._run(feats * self.scale + self.offset, lengths, self.network.predict(targets))
+        return self._run(feats * self.scale + self.offset, lengths, self.network.predict(targets))
+
+    def lesson(self, run: Pass, losses: Sequence[PassLoss], targets: Tensor, target_lengths: Tensor) -> Lesson:
+        """See `Teacher`; its lattice has the ranges of the student's."""
 
         @functools.cache
         @torch.no_grad()
         def lattice() -> Lattice:
-            return run.lattice(targets, target_lengths, student.lattice().ranges)
+            return run.lattice(targets, target_lengths, losses[0].lattice.ranges)
 
-        return Lesson(Outcome(run, lattice), feats.new_zeros(feats.shape[0]), {})
+        return Lesson(Outcome(run, lattice), torch.zeros_like(losses[0].loss), {})
 
     def _run(self, feats: Tensor, lengths: Tensor, predicted: Predicted) -> Pass:
         """Its pass over feats (B, T, F) as it hears them, with its predictor outputs (B, U+1, D)."""

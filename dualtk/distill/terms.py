@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from dualtk.errors import InputError
 from dualtk.transducer.lattice import Lattice
 from dualtk.transducer.model import Pass
 
@@ -26,9 +27,16 @@ class Outcome:
 
 
 class Term(Protocol):
-    """One distillation objective."""
+    """One distillation objective.
+
+    Attributes:
+        name: in configurations and logs.
+        compares_lattices: it compares the cells of one lattice with the same cells of the other, so that both should
+            be pruned alike.
+    """
 
     name: str
+    compares_lattices: bool
 
     def __call__(self, student: Outcome, teacher: Outcome) -> Tensor:
         """Scalar: how far the student is from the teacher."""
@@ -44,6 +52,7 @@ class WeightedTerm:
         student, teacher: names of the passes: that of the mode, or "teacher" for the pass of a second network.
         weight: the weight reached after the warm-up.
         start_step, warmup_steps: the weight is 0 before `start_step` and grows linearly over `warmup_steps`.
+        key: of the term in the configuration, for errors.
     """
 
     term: Term
@@ -52,6 +61,18 @@ class WeightedTerm:
     weight: float
     start_step: int = 0
     warmup_steps: int = 0
+    key: str = "terms"
+
+    def __call__(self, student: Outcome, teacher: Outcome) -> Tensor:
+        """Scalar, without the weight.
+
+        Raises:
+            InputError: the two cannot be compared; names the term's key.
+        """
+        try:
+            return self.term(student, teacher)
+        except InputError as error:
+            raise InputError(f"{self.key}: {error}") from error
 
     def weight_at(self, step: int) -> float:
         """The weight at training step `step`."""

@@ -23,6 +23,7 @@ class ThreeWay:
     """
 
     name = "three_way"
+    compares_lattices = True
 
     def __init__(self, *, shift: int = 0, symmetric: bool = False, reduction: Reduction = "mean") -> None:
         self.shift = shift

@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dualtk.config import TrainConfig
 from dualtk.data.batches import Batch
 from dualtk.data.sampler import BucketedBatches
-from dualtk.distill.teacher import CoLearnedTeacher
+from dualtk.distill.teacher import TEACHER, CoLearnedTeacher, FrozenTeacher
 from dualtk.errors import InputError
+from dualtk.objective import Objective
 from dualtk.ssl.collapse import CollapseWatch
+from dualtk.ssl.objective import Pretraining
 from dualtk.train.checkpoint import load_training, save_training
 from dualtk.train.evaluation import choice_loss, evaluate
 from dualtk.train.keeping import BestNetworks
@@ -26,6 +29,21 @@ from dualtk.train.stepping import Stepper
 logger = logging.getLogger("dualtk")
 
 SHOWN = ("perplexity", "mask_rate")  # of pre-training, beside the progress bar; everything is in the log
+
+
+def trained_state(objective: Objective | Pretraining) -> dict[str, Tensor]:
+    """What a run goes on from: all but a frozen teacher, which is read from its own folder each time."""
+    state: dict[str, Tensor] = objective.state_dict()
+    if not isinstance(objective.teacher, FrozenTeacher):
+        return state
+    return {key: value for key, value in state.items() if not key.startswith(f"{TEACHER}.")}
+
+
+def load_trained_state(objective: Objective | Pretraining, state: dict[str, Tensor]) -> None:
+    """Go on from `state`. Where an older run kept its frozen teacher too, the one that was read now counts."""
+    trained = trained_state(objective).keys()
+    read = {key: value for key, value in objective.state_dict().items() if key not in trained}
+    objective.load_state_dict({**state, **read})
 
 
 class Trainer:
@@ -166,7 +184,7 @@ class Trainer:
             return
         state = {
             "position": asdict(self.position),
-            "objective": self.stepper.objective.state_dict(),
+            "objective": trained_state(self.stepper.objective),
             "optimizer": self.stepper.optimizer.state_dict(),
             "scaler": self.stepper.scaler.state_dict(),
         }
@@ -181,7 +199,7 @@ class Trainer:
             return
         state = load_training(path, self.stepper.world.device)
         try:
-            self.stepper.objective.load_state_dict(state["objective"])
+            load_trained_state(self.stepper.objective, state["objective"])
             self.stepper.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(

@@ -14,7 +14,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from dualtk.transducer.lattice import Lattice
-from dualtk.transducer.loss import rnnt_loss_simple
+from dualtk.transducer.loss import SimpleLoss, rnnt_loss_simple
 from dualtk.transducer.model import Pass
 from dualtk.transducer.ranges import prune_ranges
 
@@ -113,30 +113,52 @@ class PrunedLoss(nn.Module):
 
     def forward(self, passes: Sequence[Pass], targets: Tensor, target_lengths: Tensor, step: int) -> list[PassLoss]:
         """See `Criterion`."""
-        simple_losses, occupations = [], []
-        for one in passes:
-            simple_loss, occupation = rnnt_loss_simple(
-                self.simple_encoder(one.encoded.frames),
-                one.predicted.through(self.simple_predictor),
-                targets,
-                one.encoded.lengths,
-                target_lengths,
-                lm_scale=self.lm_scale,
-                am_scale=self.am_scale,
-                delay_penalty=self.delay_penalty,
-                reduction="none",
-                return_occupation=True,
-            )
-            simple_losses.append(simple_loss)
-            occupations.append(occupation)
-        # The frames of all passes have one clock, so one set of ranges can serve them all.
-        first, *others = occupations
-        ranges = prune_ranges(first, passes[0].encoded.lengths, target_lengths, self.prune_range, *others)
+        return losses_together([self] * len(passes), passes, targets, target_lengths, step)
+
+    def simple(self, run: Pass, targets: Tensor, target_lengths: Tensor) -> SimpleLoss:
+        """Targets (B, U) with lengths (B,) -> (B,) simple loss of a pass, and the occupation its ranges follow from."""
+        return rnnt_loss_simple(
+            self.simple_encoder(run.encoded.frames),
+            run.predicted.through(self.simple_predictor),
+            targets,
+            run.encoded.lengths,
+            target_lengths,
+            lm_scale=self.lm_scale,
+            am_scale=self.am_scale,
+            delay_penalty=self.delay_penalty,
+            reduction="none",
+            return_occupation=True,
+        )
+
+    def combine(self, lattice: Lattice, simple_loss: Tensor, step: int) -> PassLoss:
+        """The pruned lattice of a pass and its simple loss (B,) -> its loss at training step `step`."""
         simple_weight, pruned_weight = self.weights(step)
-        losses = []
-        for one, simple_loss in zip(passes, simple_losses):
-            lattice = one.lattice(targets, target_lengths, ranges)
-            pruned = lattice.loss("none", fastemit_lambda=self.fastemit_lambda, delay_penalty=self.delay_penalty)
-            loss = simple_weight * simple_loss + pruned_weight * pruned
-            losses.append(PassLoss(lattice, loss, {"rnnt": pruned, "simple": simple_loss}))
-        return losses
+        pruned = lattice.loss("none", fastemit_lambda=self.fastemit_lambda, delay_penalty=self.delay_penalty)
+        loss = simple_weight * simple_loss + pruned_weight * pruned
+        return PassLoss(lattice, loss, {"rnnt": pruned, "simple": simple_loss})
+
+
+def losses_together(
+    criteria: Sequence[Criterion], passes: Sequence[Pass], targets: Tensor, target_lengths: Tensor, step: int
+) -> list[PassLoss]:
+    """The losses of passes that have a criterion each; where these prune, by one set of ranges that covers all passes.
+
+    Args:
+        criteria: of each pass.
+        passes: over the same batch; they may be of different networks.
+        targets, target_lengths: (B, U) and (B,).
+        step: training step.
+    """
+    pruned = [one for one in criteria if isinstance(one, PrunedLoss)]
+    if len(pruned) < len(passes):  # whole lattices have every cell
+        pairs = zip(criteria, passes)
+        return [loss for criterion, run in pairs for loss in criterion([run], targets, target_lengths, step)]
+    simple = [criterion.simple(run, targets, target_lengths) for criterion, run in zip(pruned, passes)]
+    # The frames of all passes have one clock, so one set of ranges can serve them all.
+    first, *others = [one.occupation for one in simple]
+    width = max(one.prune_range for one in pruned)
+    ranges = prune_ranges(first, passes[0].encoded.lengths, target_lengths, width, *others)
+    return [
+        criterion.combine(run.lattice(targets, target_lengths, ranges), one.loss, step)
+        for criterion, run, one in zip(pruned, passes, simple)
+    ]

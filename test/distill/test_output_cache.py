@@ -107,6 +107,30 @@ def test_another_teacher_has_another_folder(tmp_path: Path) -> None:
     assert len(folders) == 2
 
 
+def test_whatever_changes_an_entry_has_another_folder(tmp_path: Path) -> None:
+    """The teacher's mode, the precision it computes in, and which vectors are kept beside its frames."""
+    exp = write_experiment(tmp_path / "tt", load("tt_full", *TT, "modes.streaming={chunk: 1}"))
+    hidden, heads = (f"{{name: {name}, student: streaming, teacher: teacher}}" for name in ("hidden", "heads"))
+    changes = [
+        [],
+        ["teacher.mode=streaming"],
+        ["train.precision=bfloat16"],
+        [f"terms=[{heads}]"],
+        [f"terms=[{hidden}, {heads}]"],
+        ["terms=[{name: full_kl, student: streaming, teacher: teacher}]"],
+    ]
+
+    def folder_of(*options: str) -> Path:
+        student = [*TT, f"teacher.exp={exp}", "teacher.cache=true", f"terms=[{hidden}]", *options]
+        cache = teacher_of(make(load("tt_hidden", *student), outputs=tmp_path / "outputs")).cache
+        assert cache is not None
+        return cache.folder
+
+    folders = [folder_of(*options) for options in changes]
+    assert len(set(folders)) == len(changes)
+    assert folder_of("terms.0.weight=0.5", "train.max_steps=7") == folders[0]
+
+
 def test_what_cannot_be_cached_is_refused(tmp_path: Path) -> None:
     exp = write_experiment(tmp_path / "tt", load("tt_full", *TT))
     options = [*TT, f"teacher.exp={exp}", "teacher.cache=true"]

@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import small_experiment
 import torch
 from teaching import CODERT, TT, VOCABULARY, load, loss_of, make, write_experiment
 
-from dualtk.distill.teacher import FrozenTeacher
+from dualtk.bin import extract
+from dualtk.bin.decode import load_experiment
+from dualtk.distill.teacher import CoLearnedTeacher, FrozenTeacher
+from dualtk.distill.terms import Outcome, WeightedTerm
 from dualtk.errors import InputError
 from dualtk.objective import Objective
 from dualtk.train.optim import build_optimizer
+from dualtk.transducer import Lattice, prune_ranges_shared, three_way
+from dualtk.transducer.criterion import PrunedLoss
 
 
 def after_steps(objective: Objective, num_steps: int = 3) -> dict[str, torch.Tensor]:
@@ -128,6 +134,102 @@ def test_the_lattice_of_a_frozen_teacher_is_compared_where_asked(tmp_path: Path)
         assert loss_of(objective).parts["streaming/three_way"] > 0
 
 
+class Watched:
+    """A term that keeps what it is given."""
+
+    name = "watched"
+
+    def __init__(self, compares_lattices: bool) -> None:
+        self.compares_lattices = compares_lattices
+        self.lattices: list[Lattice] = []
+
+    def __call__(self, student: Outcome, teacher: Outcome) -> torch.Tensor:
+        self.lattices = [student.lattice(), teacher.lattice()]
+        return student.lattice().blank.new_zeros(())
+
+    def share(self) -> float:
+        """Of the student's cells, how many are compared by a term without a shift."""
+        student, teacher = self.lattices
+        return float(three_way(student, teacher).mask.sum() / student.mask().sum())
+
+
+def watch(objective: Objective, *, compares_lattices: bool) -> Watched:
+    term = Watched(compares_lattices)
+    objective.terms = [WeightedTerm(term, "streaming", "teacher", 1.0)]
+    loss_of(objective)
+    return term
+
+
+PRUNED = "loss={name: pruned, prune_range: 2, warmup_steps: 0}"
+
+
+@pytest.mark.parametrize("teacher", ["shared decoder", "separate", "frozen"])
+def test_every_pruned_cell_of_the_student_is_compared(teacher: str, tmp_path: Path) -> None:
+    """Ranges that each side chooses for itself leave some of them without a partner."""
+    if teacher == "frozen":
+        exp = write_experiment(tmp_path / "tt", load("tt_full", *TT))
+        objective = make(load("tt_hidden", *TT, f"teacher.exp={exp}", PRUNED))
+    else:
+        separate = ["teacher={name: separate, mode: {}, model: null}"] if teacher == "separate" else []
+        objective = make(load("codert_three_way", *CODERT, *separate, PRUNED))
+        assert [weighted.term.compares_lattices for weighted in objective.terms] == [False, True]
+        assert watch(objective, compares_lattices=False).share() < 0.9
+    assert watch(objective, compares_lattices=True).share() == 1.0
+
+
+def test_ranges_are_those_of_each_where_no_lattices_are_compared() -> None:
+    """The student's loss is then that of a student alone."""
+    both = loss_of(make(load("codert", *CODERT, PRUNED)))
+    alone = loss_of(make(load("codert", *CODERT, PRUNED, "terms=[]", "teacher=null")))
+    for key in ("streaming/rnnt", "streaming/simple"):
+        assert both.parts[key] == alone.parts[key]
+
+
+def test_common_ranges_change_which_cells_are_kept_and_nothing_else() -> None:
+    """Losses and gradients are those of both criteria on ranges that keep the most of both."""
+    objective = make(load("codert", *CODERT, PRUNED, "teacher.weight=2.0")).double()
+    teacher, seen = objective.teacher, watch(objective, compares_lattices=True)
+    assert isinstance(teacher, CoLearnedTeacher)
+    feats, lengths = torch.randn(2, 40, 80, dtype=torch.float64), torch.tensor([40, 33])
+    targets, target_lengths = torch.tensor([[1, 2, 3], [4, 5, 0]]), torch.tensor([3, 2])
+    total = objective(feats, lengths, targets, target_lengths, 5000).total
+
+    predicted = objective.network.predict(targets)
+    with objective.network.mode(objective.plan.passes[0].mode):
+        student_run = objective.network(feats, lengths, predicted)
+    with teacher.network.mode(teacher.mode):
+        runs = [student_run, teacher.network(feats, lengths, predicted)]
+    criteria = [one for one in (objective.criterion, teacher.criterion) if isinstance(one, PrunedLoss)]
+    found = [criterion.simple(run, targets, target_lengths) for criterion, run in zip(criteria, runs, strict=True)]
+    out = student_run.encoded.lengths
+    ranges = prune_ranges_shared(found[0].occupation, found[1].occupation, out, target_lengths, 2)
+    assert all(torch.equal(lattice.positions(), ranges) for lattice in seen.lattices)
+    losses = [
+        0.5 * one.loss + run.lattice(targets, target_lengths, ranges).loss("none")
+        for one, run in zip(found, runs, strict=True)
+    ]
+    expected = (losses[0] + 2.0 * losses[1]).mean()
+    torch.testing.assert_close(total, expected)
+    parameters = list(objective.parameters())
+    torch.testing.assert_close(
+        torch.autograd.grad(total, parameters, allow_unused=True),
+        torch.autograd.grad(expected, parameters, allow_unused=True),
+    )
+
+
+@pytest.mark.parametrize("options", [["--sparsity", "0.7"], ["--sparsity", "0.5", "--pattern", "2:4"], ["--int8"]])
+def test_a_mode_that_was_taken_out_teaches(options: list[str], tmp_path: Path) -> None:
+    """Its compact file is made dense, as decoding does it."""
+    whole, alone = small_experiment.write_experiment(tmp_path / "exp"), tmp_path / "alone"
+    assert extract.main(["--exp", str(whole), str(alone), *options]) == 0
+    student = [*TT, "model.encoder.dim=16", "features.num_mels=16", f"teacher.exp={alone}", "teacher.mode=streaming"]
+    teacher = make(load("tt_hidden", *student), small_experiment.VOCABULARY).teacher
+    assert teacher is not None
+    own = teacher.network.state_dict()
+    for key, value in load_experiment(alone, small_experiment.VOCABULARY)[1].state_dict().items():
+        assert torch.equal(own[key], value), key
+
+
 def test_what_does_not_fit_is_refused_with_both_values(tmp_path: Path) -> None:
     def refusal(name: str, *overrides: str, vocab_size: int = VOCABULARY) -> str:
         with pytest.raises(InputError) as caught:
@@ -142,6 +244,36 @@ def test_what_does_not_fit_is_refused_with_both_values(tmp_path: Path) -> None:
     assert "has no mode streaming; its modes are ['full']" in refusal("tt_hidden", *hidden, "teacher.mode=streaming")
     assert "config.yaml" in refusal("tt_hidden", *TT, f"teacher.exp={tmp_path / 'none'}")
     assert "by 5, the student's by 4" in refusal("codert", *CODERT, "teacher.encoder.stacking=5")
+
+
+def test_layers_that_a_term_cannot_compare_are_refused_before_training(tmp_path: Path) -> None:
+    """By the term's key; what sizes do not tell is found by the first step, under that key too."""
+    exp = write_experiment(tmp_path / "tt", load("tt_full", *TT))
+
+    def refusal(name: str, *overrides: str) -> str:
+        with pytest.raises(InputError) as caught:
+            make(load(name, *overrides))
+        return str(caught.value)
+
+    hidden = [*TT, f"teacher.exp={exp}"]
+    found = refusal("tt_hidden", *hidden, "model.encoder.num_layers=1")
+    assert found == f"terms.0: hidden compares layers: model.encoder.num_layers is 1, that of teacher.exp {exp} 2"
+    assert "terms.0: hidden compares layers: model.encoder.dim is 16" in refusal(
+        "tt_hidden", *hidden, "model.encoder.dim=16"
+    )
+    assert "terms.0: heads compares layers: model.encoder.num_heads is 1" in refusal(
+        "tt_heads", *hidden, "model.encoder.num_heads=1"
+    )
+    make(load("tt_hidden", *hidden, "model.encoder.num_heads=1"))
+    make(load("tt_kl", *hidden, "model.encoder.num_layers=1", "model.encoder.dim=16"))
+
+    terms = "terms=[{name: encoder_logits, student: streaming, teacher: teacher}, TERM]"
+    second = terms.replace("TERM", "{name: hidden, student: streaming, teacher: teacher}")
+    assert refusal("codert", *CODERT, second).endswith("model.encoder.dim is 8, that of teacher.encoder 12")
+    separate = "teacher={name: separate, mode: {}, model: null}"
+    objective = make(load("codert", *CODERT, separate, second.replace("hidden", "heads")))
+    with pytest.raises(InputError, match=r"^terms\.1: heads: the encoder of the student gives none"):
+        loss_of(objective)
 
 
 @pytest.mark.parametrize(

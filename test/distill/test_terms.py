@@ -6,16 +6,29 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from distill.conftest import DIM, FRAMES, HEADS, LENGTHS, RANGES, TARGET_LENGTHS, Side
+from distill.conftest import (
+    BATCH,
+    DIM,
+    FRAMES,
+    HEADS,
+    LABELS,
+    LENGTHS,
+    RANGES,
+    TARGET_LENGTHS,
+    TARGETS,
+    VOCABULARY,
+    Side,
+)
 from torch import Tensor
 
 from dualtk.distill.encoder_logits import EncoderLogits
 from dualtk.distill.full_kl import FullKL
 from dualtk.distill.heads import Heads
 from dualtk.distill.hidden import HiddenVectors
-from dualtk.distill.terms import Term
+from dualtk.distill.terms import Term, WeightedTerm
 from dualtk.distill.three_way import ThreeWay
 from dualtk.errors import InputError
+from dualtk.transducer.three_way import _log_rest
 
 MakeSide = Callable[..., Side]
 
@@ -185,12 +198,38 @@ def test_full_kl_is_the_sum_over_the_lattice(make_side: MakeSide) -> None:
     torch.testing.assert_close(FullKL()(*outcomes), torch.cat(cells).mean())
 
 
-def test_three_way_probabilities_sum_to_one_and_coarsen_the_full_kl(make_side: MakeSide) -> None:
-    """Blank, label and rest are a coarser partition of the vocabulary, so their KL cannot exceed the full one."""
-    outcomes = make_side(1).outcome(), make_side(2).outcome()
+def three_classes(side: Side) -> Tensor:
+    """(B, T, U+1, 3): blank, label and the sum of all others in the whole softmax; no label after the last."""
+    encoder, predictor = side.joiner.encoder(side.frames), side.joiner.predictor(side.predicted)
+    every = side.joiner(encoder.unsqueeze(2), predictor.unsqueeze(1)).softmax(3).detach()
+    classes = torch.zeros(BATCH, FRAMES, LABELS + 1, 3, dtype=every.dtype)
+    for b in range(BATCH):
+        for u in range(LABELS + 1):
+            label = int(TARGETS[b, u]) if u < TARGET_LENGTHS[b] else None
+            others = [v for v in range(1, VOCABULARY) if v != label]
+            classes[b, :, u, 0] = every[b, :, u, 0]
+            classes[b, :, u, 1] = 0.0 if label is None else every[b, :, u, label]
+            classes[b, :, u, 2] = every[b, :, u, others].sum(1)
+    return classes
+
+
+def test_three_way_probabilities_are_sums_of_the_whole_softmax(make_side: MakeSide) -> None:
+    """Blank, label and rest sum to one, and the term is their KL; the whole one is at least that of a coarser split."""
+    student, teacher = make_side(1), make_side(2)
+    outcomes = student.outcome(), teacher.outcome()
+    expected = [three_classes(side) for side in (student, teacher)]
+    mask = outcomes[0].lattice().mask()
+    for outcome, classes in zip(outcomes, expected):
+        lattice = outcome.lattice()
+        blank, label = lattice.blank.exp(), lattice.label.exp()
+        ours = torch.stack([blank, label, torch.exp(_log_rest(lattice.blank, lattice.label))], 3).detach()
+        torch.testing.assert_close(ours[mask], classes[mask])
+        torch.testing.assert_close(ours[mask].sum(1), torch.ones_like(blank[mask]))
+    q, p = (classes[mask] for classes in expected)
+    kl = torch.where(p > 0, p * (p / q.clamp(min=1e-30)).log(), 0.0).sum(1)
+    torch.testing.assert_close(ThreeWay()(*outcomes).detach(), kl.mean())
+    torch.testing.assert_close(ThreeWay(reduction="sum")(*outcomes).detach(), kl.sum() / BATCH)
     assert 0 < ThreeWay()(*outcomes) < FullKL()(*outcomes)
-    lattice = outcomes[0].lattice()
-    assert torch.all(lattice.blank.exp()[lattice.mask()] + lattice.label.exp()[lattice.mask()] <= 1)
 
 
 def test_frames_beyond_an_utterance_do_not_count(make_side: MakeSide) -> None:
@@ -214,3 +253,6 @@ def test_layers_that_do_not_match_are_named(make_side: MakeSide) -> None:
     student.layers = []
     with pytest.raises(InputError, match="heads: the encoder of the student gives none"):
         Heads()(student.outcome(), teacher.outcome())
+    weighted = WeightedTerm(Heads(), "streaming", "teacher", 1.0, key="terms.3")
+    with pytest.raises(InputError, match=r"^terms\.3: heads: the encoder of the student gives none"):
+        weighted(student.outcome(), teacher.outcome())
