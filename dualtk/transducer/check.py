@@ -1,6 +1,8 @@
-"""Checks that every loss makes on its targets and lengths, so that bad data is named and never silently scored.
+"""Checks that every loss makes on what it is given, so that bad data is named and never silently scored.
 
-Axes: B batch, T frames, U labels.
+Kernels trust shapes and positions: what does not fit would be read and written out of bounds.
+
+Axes: B batch, T frames, U labels, S prune range.
 """
 
 from __future__ import annotations
@@ -9,6 +11,21 @@ import torch
 from torch import Tensor
 
 from dualtk.errors import InputError
+
+
+def check_shape(name: str, tensor: Tensor, *expected: int | None) -> None:
+    """Raise InputError naming the argument unless its shape is the expected one; None: any size."""
+    sizes = tuple(tensor.shape)
+    if len(sizes) != len(expected) or any(size not in (None, found) for found, size in zip(sizes, expected)):
+        wanted = ", ".join("*" if size is None else str(size) for size in expected)
+        raise InputError(f"{name} must have the shape ({wanted}), not ({', '.join(map(str, sizes))})")
+
+
+def class_of_blank(blank: int, vocabulary: int) -> int:
+    """Return the class of blank; a negative one counts from the end of the vocabulary, as torchaudio's does."""
+    if not -vocabulary <= blank < vocabulary:
+        raise InputError(f"blank {blank} is outside the vocabulary of {vocabulary}")
+    return blank % vocabulary
 
 
 def check_targets(
@@ -22,13 +39,11 @@ def check_targets(
         target_lengths: (B,) between 0 and U.
         num_frames: T of the padded batch.
         vocabulary: number of classes, blank included.
-        blank: class of blank.
+        blank: class of blank, as `class_of_blank` gives it.
     """
-    if not 0 <= blank < vocabulary:
-        raise InputError(f"blank {blank} is outside the vocabulary of {vocabulary}")
     batch, num_labels = targets.shape
-    if logit_lengths.shape != (batch,) or target_lengths.shape != (batch,):
-        raise InputError(f"lengths must have the shape ({batch},)")
+    check_shape("logit_lengths", logit_lengths, batch)
+    check_shape("target_lengths", target_lengths, batch)
     _check_range("logit length", logit_lengths, 1, num_frames)
     _check_range("target length", target_lengths, 0, num_labels)
     position = torch.arange(num_labels, device=targets.device)
@@ -39,6 +54,23 @@ def check_targets(
         label = int(targets[utterance, index])
         reason = "is blank" if label == blank else f"is outside the vocabulary of {vocabulary}"
         raise InputError(f"utterance {utterance} of the batch: label {label} at position {index} {reason}")
+
+
+def check_ranges(ranges: Tensor | None, batch: int, num_frames: int, num_labels: int) -> Tensor | None:
+    """Return ranges (B, T, S) as int64; raise InputError unless each frame has consecutive positions within 0..U."""
+    if ranges is None:
+        return None
+    check_shape("ranges", ranges, batch, num_frames, None)
+    bad = (ranges < 0) | (ranges > num_labels)
+    bad[:, :, 1:] |= ranges[:, :, 1:] - ranges[:, :, :-1] != 1
+    if bad.any():
+        utterance, frame, _ = bad.nonzero()[0].tolist()
+        found = ranges[utterance, frame].tolist()
+        raise InputError(
+            f"utterance {utterance} of the batch: ranges of frame {frame} are {found}, expected consecutive positions "
+            f"within 0..{num_labels}"
+        )
+    return ranges.long()
 
 
 def _check_range(what: str, lengths: Tensor, lowest: int, highest: int) -> None:

@@ -9,15 +9,17 @@ N cells of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dualtk.transducer.backends import choose
 from dualtk.transducer.cell_list import CellList, make_cell_list
-from dualtk.transducer.check import check_targets
+from dualtk.transducer.check import check_ranges, check_shape, check_targets, class_of_blank
+from dualtk.transducer.gradients import entry_point, first_derivative
 from dualtk.transducer.joint_engine import JointEngine, choose_engine
 from dualtk.transducer.lattice import Lattice
 from dualtk.transducer.precision import without_autocast
@@ -47,16 +49,28 @@ class JointInputs:
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {ACTIVATIONS}, not {self.activation!r}")
+        for name in ("encoder", "predictor"):
+            check_shape(name, getattr(self, name), None, None, None)
         if self.encoder.shape[2] != self.predictor.shape[2]:
             raise ValueError(f"widths differ: encoder {self.encoder.shape[2]}, predictor {self.predictor.shape[2]}")
         if self.weight is None and self.bias is not None:
             raise ValueError("a bias without a weight would be a second predictor bias; add it there")
+        check_shape("predictor", self.predictor, self.encoder.shape[0], None, self.encoder.shape[2])
+        if self.weight is not None:
+            check_shape("weight", self.weight, None, self.encoder.shape[2])
+        if self.bias is not None:
+            check_shape("bias", self.bias, self.vocabulary)
 
     def detach(self) -> JointInputs:
         """The same inputs without gradients."""
         weight = None if self.weight is None else self.weight.detach()
         bias = None if self.bias is None else self.bias.detach()
         return JointInputs(self.encoder.detach(), self.predictor.detach(), weight, bias, self.activation)
+
+    def promoted(self, *dtypes: torch.dtype) -> JointInputs:
+        """Both sides in one dtype that holds either of them, and the given ones."""
+        dtype = reduce(torch.promote_types, dtypes, torch.promote_types(self.encoder.dtype, self.predictor.dtype))
+        return replace(self, encoder=self.encoder.to(dtype), predictor=self.predictor.to(dtype))
 
     @property
     def vocabulary(self) -> int:
@@ -91,23 +105,29 @@ def joint_lattice(
         target_lengths: (B,) labels of each utterance.
         ranges: (B, T, S) label positions of the cells to keep; None: all.
         activation: "tanh", "relu" or "identity".
-        blank: class of blank.
+        blank: class of blank; a negative one counts from the end of the vocabulary.
         chunk: number of cells whose logits exist at the same time; None: chosen for the device.
         backend: a name from `backends()`; "torch" keeps to plain torch.
 
     Raises:
-        InputError: a label or length is impossible; names the utterance.
+        InputError: shapes do not fit, or a label, length or range is impossible; names the argument or the utterance.
     """
-    if weight is not None:  # under autocast the two sides come in half precision, and the layer does not
-        encoder, predictor = (x.to(torch.promote_types(x.dtype, weight.dtype)) for x in (encoder, predictor))
-    inputs = JointInputs(encoder, predictor, weight, bias, activation)
-    check_targets(targets, logit_lengths, target_lengths, encoder.shape[1], inputs.vocabulary, blank)
+    # Under autocast the two sides come in half precision, and the layer does not.
+    layer = () if weight is None else (weight.dtype,)
+    inputs = JointInputs(encoder, predictor, weight, bias, activation).promoted(*layer)
+    encoder, predictor = inputs.encoder, inputs.predictor
     if weight is None and activation == "identity" and ranges is None:
+        choose(backend, encoder.device.type, torch.promote_types(encoder.dtype, torch.float32))  # refuses bad names
         return simple_lattice(encoder, predictor, targets, logit_lengths, target_lengths, blank)
+    check_shape("targets", targets, encoder.shape[0], None)
+    check_shape("predictor", predictor, encoder.shape[0], targets.shape[1] + 1, None)
+    ranges = check_ranges(ranges, encoder.shape[0], encoder.shape[1], targets.shape[1])
+    blank = class_of_blank(blank, inputs.vocabulary)
+    check_targets(targets, logit_lengths, target_lengths, encoder.shape[1], inputs.vocabulary, blank)
     cells = make_cell_list(targets, logit_lengths, target_lengths, encoder.shape[1], ranges)
     engine = choose_engine(backend, inputs, chunk)
     blank_scores, label_scores = _joint_scores(encoder, predictor, weight, bias, activation, cells, blank, engine)
-    return Lattice(blank_scores, label_scores, logit_lengths, target_lengths, ranges)
+    return Lattice(blank_scores, label_scores, logit_lengths, target_lengths, ranges, targets.shape[1])
 
 
 class _JointScores(torch.autograd.Function):
@@ -134,6 +154,7 @@ class _JointScores(torch.autograd.Function):
         return cells.dense(scores.blank, missing), cells.dense(scores.label, missing)
 
     @staticmethod
+    @first_derivative
     def backward(ctx: Any, *grads: Tensor) -> Any:
         encoder, predictor, weight, bias, normaliser = ctx.saved_tensors
         activation, cells, blank, engine = ctx.setting
@@ -143,4 +164,4 @@ class _JointScores(torch.autograd.Function):
         return found.encoder, found.predictor, found.weight, found.bias, None, None, None, None
 
 
-_joint_scores: Callable[..., Any] = _JointScores.apply
+_joint_scores = entry_point(_JointScores)

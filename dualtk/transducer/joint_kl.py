@@ -9,7 +9,6 @@ chunk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +16,8 @@ import torch
 from torch import Tensor
 
 from dualtk.transducer.cell_list import CellList, make_cell_list
+from dualtk.transducer.check import check_ranges, check_shape
+from dualtk.transducer.gradients import entry_point, first_derivative
 from dualtk.transducer.joint import JointInputs
 from dualtk.transducer.joint_engine import (
     JointGradients,
@@ -79,7 +80,11 @@ def joint_kl(
     cells_of = [(x.encoder.shape[:2], x.predictor.shape[1]) for x in (student, teacher)]
     if cells_of[0] != cells_of[1]:
         raise ValueError("student and teacher must have the same frames and label positions")
+    student, teacher = student.promoted(), teacher.promoted()
     batch, num_positions = student.predictor.shape[:2]
+    check_shape("logit_lengths", logit_lengths, batch)
+    check_shape("target_lengths", target_lengths, batch)
+    ranges = check_ranges(ranges, batch, student.encoder.shape[1], num_positions - 1)
     labels = torch.zeros(batch, num_positions - 1, dtype=torch.int64, device=student.encoder.device)
     cells = make_cell_list(labels, logit_lengths, target_lengths, student.encoder.shape[1], ranges)
     engine = _choose_engine(backend, student, teacher, softening or Softening(), chunk)
@@ -110,8 +115,8 @@ def _choose_engine(
     if every_class and can_compile(backend, student) and can_compile(backend, teacher):
         from dualtk.transducer.backends.numba_kl import NumbaKL
 
-        return NumbaKL(softening.temperature, chunk or compiled_chunk(student.vocabulary))
-    engine = TorchEngine.sized(student.encoder.device.type, student.vocabulary, chunk)
+        return NumbaKL(softening.temperature, chunk or compiled_chunk(student))
+    engine = TorchEngine.sized(student, chunk)
     return TorchKL(softening, engine.chunk)
 
 
@@ -162,6 +167,7 @@ class _JointKL(torch.autograd.Function):
         return fixed.cells.dense(fixed.engine.forward(student, fixed.teacher, fixed.cells), 0.0)
 
     @staticmethod
+    @first_derivative
     def backward(ctx: Any, grad_kl: Tensor) -> Any:
         fixed: _Fixed = ctx.fixed
         encoder, predictor, weight, bias = ctx.saved_tensors
@@ -170,7 +176,7 @@ class _JointKL(torch.autograd.Function):
         return found.encoder, found.predictor, found.weight, found.bias, None
 
 
-_joint_kl: Callable[..., Any] = _JointKL.apply
+_joint_kl = entry_point(_JointKL)
 
 
 @dataclass(frozen=True)
@@ -187,11 +193,17 @@ def _compare(student: Tensor, teacher: Tensor, softening: Softening) -> _Compari
     theirs = (teacher.to(ours.dtype) / softening.temperature).log_softmax(1)
     if softening.top_k is None or softening.top_k >= ours.shape[1]:
         goal = theirs.exp()
-        return _Comparison((goal * (theirs - ours)).sum(1), ours.exp() - goal)
+        return _Comparison(_expected_difference(ours, theirs).sum(1), ours.exp() - goal)
     top, index = theirs.topk(softening.top_k, dim=1)
     never = float("-inf")
     our_others, their_others = ours.scatter(1, index, never), theirs.scatter(1, index, never)
     our_rest, their_rest = our_others.logsumexp(1, keepdim=True), their_others.logsumexp(1, keepdim=True)
-    kl = (top.exp() * (top - ours.gather(1, index))).sum(1) + (their_rest.exp() * (their_rest - our_rest)).squeeze(1)
-    goal = (our_others - our_rest + their_rest).exp().scatter(1, index, top.exp())
+    kl = _expected_difference(torch.cat([ours.gather(1, index), our_rest], 1), torch.cat([top, their_rest], 1)).sum(1)
+    share = our_others - our_rest.clamp(min=torch.finfo(ours.dtype).min)  # -inf, not NaN, where all others are -inf
+    goal = (share + their_rest).exp().scatter(1, index, top.exp())
     return _Comparison(kl, ours.exp() - goal)
+
+
+def _expected_difference(ours: Tensor, theirs: Tensor) -> Tensor:
+    """exp(theirs) * (theirs - ours); what the teacher rules out adds nothing, whatever the student says of it."""
+    return theirs.exp() * (theirs - ours).masked_fill(theirs == float("-inf"), 0.0)

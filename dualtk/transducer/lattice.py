@@ -9,7 +9,6 @@ Axes: B batch, T frames, U labels, S cells of a frame: U + 1, or the prune range
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +17,9 @@ from torch import Tensor
 
 from dualtk.transducer.backends import Backend, choose
 from dualtk.transducer.backends.base import Cells, Occupation
+from dualtk.transducer.check import check_shape
+from dualtk.transducer.gradients import entry_point, first_derivative
+from dualtk.transducer.precision import without_autocast
 from dualtk.transducer.viterbi import best_path, sum_over_frames
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class Lattice:
         logit_lengths: (B,) int64, number of frames of each utterance, at least 1.
         target_lengths: (B,) int64, number of labels of each utterance.
         ranges: (B, T, S) int64 label position of each cell of a pruned lattice; None: position s is cell s.
+        num_labels: U of the padded targets; None: that of a full lattice's cells, of a pruned one's longest utterance.
     """
 
     blank: Tensor
@@ -48,6 +51,15 @@ class Lattice:
     logit_lengths: Tensor
     target_lengths: Tensor
     ranges: Tensor | None = None
+    num_labels: int | None = None
+
+    def __post_init__(self) -> None:
+        check_shape("blank", self.blank, None, None, None)
+        check_shape("label", self.label, *self.blank.shape)
+        for name in ("logit_lengths", "target_lengths"):
+            check_shape(name, getattr(self, name), self.blank.shape[0])
+        if self.ranges is not None:
+            check_shape("ranges", self.ranges, *self.blank.shape)
 
     def positions(self) -> Tensor:
         """Label position of each cell: (B, T, S), or (1, 1, S) for a full lattice."""
@@ -63,12 +75,12 @@ class Lattice:
 
     def cells(self) -> Cells:
         """The same lattice without gradients, as a backend reads it."""
-        starts = None if self.ranges is None else self.ranges[:, :, 0].contiguous()
+        starts = None if self.ranges is None else self.ranges[:, :, 0].long().contiguous()
         return Cells(
             self.blank.detach().contiguous(),
             self.label.detach().contiguous(),
-            self.logit_lengths.contiguous(),
-            self.target_lengths.contiguous(),
+            self.logit_lengths.long().contiguous(),
+            self.target_lengths.long().contiguous(),
             starts,
         )
 
@@ -130,18 +142,24 @@ class Lattice:
 
     def best_path(self) -> Tensor:
         """(B, U) int64 frame at which the most probable path emits each label; -1 beyond the targets."""
-        return best_path(self.cells())
+        return self._padded(best_path(self.cells()))
 
     def expected_emission(self, backend: str = "auto") -> Tensor:
         """(B, U) posterior mean of the frame that emits each label; -1 beyond the targets. Carries no gradient."""
         cells = self.cells()
-        return sum_over_frames(cells, self.occupation(backend).label)
+        return self._padded(sum_over_frames(cells, self.occupation(backend).label))
+
+    def _padded(self, of_labels: Tensor) -> Tensor:
+        """Give each utterance of (B, L) a place for every label of the padded targets: (B, U)."""
+        missing = 0 if self.num_labels is None else self.num_labels - of_labels.shape[1]
+        return torch.nn.functional.pad(of_labels, (0, missing), value=-1) if missing else of_labels
 
 
 class _Recursion(torch.autograd.Function):
     """Costs (B,) of a lattice; the gradient is minus the occupation, which the backend gives."""
 
     @staticmethod
+    @without_autocast
     def forward(ctx: Any, blank: Tensor, label: Tensor, cells: Cells, backend: Backend, fastemit: float) -> Any:
         recursion = backend.recursion(cells)
         occupation = recursion.occupation
@@ -151,13 +169,14 @@ class _Recursion(torch.autograd.Function):
         return (-recursion.log_likelihood, *occupation)
 
     @staticmethod
+    @first_derivative
     def backward(ctx: Any, grad_costs: Tensor, *_: Tensor) -> Any:
         blank, label = ctx.saved_tensors
         scale = -grad_costs.view(-1, 1, 1)
         return scale * blank, (1.0 + ctx.fastemit) * scale * label, None, None, None
 
 
-_recursion: Callable[..., Any] = _Recursion.apply
+_recursion = entry_point(_Recursion)
 
 
 def reduce(costs: Tensor, reduction: str) -> Tensor:
@@ -172,8 +191,9 @@ def reduce(costs: Tensor, reduction: str) -> Tensor:
 
 
 def report_not_finite(costs: Tensor) -> None:
-    """Log which utterances have a loss that is not a number, or no path at all; their gradient reaches no other."""
-    if costs.device.type != "cpu":  # would wait for the device at every step
-        return
+    """Log which utterances have a loss that is not a number, or no path at all; their gradient reaches no other.
+
+    On a GPU this waits for the device, as the checks of the targets do before it.
+    """
     for index in (~torch.isfinite(costs.detach())).nonzero().flatten().tolist():
         log.warning("the loss of utterance %d of the batch is %s", index, costs[index].item())

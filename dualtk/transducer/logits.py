@@ -5,7 +5,6 @@ Axes: B batch, T frames, U labels, S cells of a frame (U + 1, or the prune range
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -14,9 +13,11 @@ from torch import Tensor
 from dualtk.transducer.backends import choose
 from dualtk.transducer.backends.numba_cpu import NumbaBackend
 from dualtk.transducer.backends.triton_backend import TritonBackend
-from dualtk.transducer.check import check_targets
+from dualtk.transducer.check import check_ranges, check_shape, check_targets, class_of_blank
+from dualtk.transducer.gradients import entry_point, first_derivative
 from dualtk.transducer.joint_engine import LogSumExp
 from dualtk.transducer.lattice import Lattice
+from dualtk.transducer.precision import without_autocast
 
 NEVER = float("-inf")
 NO_LABEL, NO_CELL = -1, -2  # in place of a label
@@ -38,16 +39,18 @@ def logits_lattice(
     float32 and half precision on the GPU.
 
     Raises:
-        InputError: a label or length is impossible; names the utterance.
+        InputError: shapes do not fit, or a label, length or range is impossible; names the argument or the utterance.
     """
+    check_shape("targets", targets, None, None)
+    batch, num_labels = targets.shape
+    check_shape("logits", logits, batch, None, num_labels + 1 if ranges is None else ranges.shape[-1], None)
+    ranges = check_ranges(ranges, batch, logits.shape[1], num_labels)
+    blank = class_of_blank(blank, logits.shape[3])
     check_targets(targets, logit_lengths, target_lengths, logits.shape[1], logits.shape[3], blank)
-    width = targets.shape[1] + 1 if ranges is None else ranges.shape[2]
-    if logits.shape[2] != width:
-        raise ValueError(f"logits have {logits.shape[2]} cells for each frame, expected {width}")
     label = next_labels(targets, logit_lengths, target_lengths, logits.shape[1], ranges)
     reduction = _choose_reduction(backend, logits)
     blank_scores, label_scores = _logit_scores(logits, label, blank, reduction)
-    return Lattice(blank_scores, label_scores, logit_lengths, target_lengths, ranges)
+    return Lattice(blank_scores, label_scores, logit_lengths, target_lengths, ranges, num_labels)
 
 
 def next_labels(
@@ -93,6 +96,7 @@ def _choose_reduction(backend: str, logits: Tensor) -> Reduction:
 
 class _LogitScores(torch.autograd.Function):
     @staticmethod
+    @without_autocast
     def forward(ctx: Any, logits: Tensor, label: Tensor, blank: int, reduction: Reduction) -> tuple[Tensor, Tensor]:
         blank_scores, label_scores, normaliser = reduction.scores(logits.detach(), label, blank)
         ctx.save_for_backward(logits, label, normaliser)
@@ -100,13 +104,14 @@ class _LogitScores(torch.autograd.Function):
         return blank_scores, label_scores
 
     @staticmethod
+    @first_derivative
     def backward(ctx: Any, for_blank: Tensor, for_label: Tensor) -> Any:
         logits, label, normaliser = ctx.saved_tensors
         blank, reduction = ctx.setting
         return reduction.gradient(logits, label, blank, normaliser, for_blank, for_label), None, None, None
 
 
-_logit_scores: Callable[..., Any] = _LogitScores.apply
+_logit_scores = entry_point(_LogitScores)
 
 
 class TorchReduction:

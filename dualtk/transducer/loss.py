@@ -40,16 +40,15 @@ def rnnt_loss(
         targets: (B, U) labels.
         logit_lengths: (B,).
         target_lengths: (B,).
-        blank: class of blank.
+        blank: class of blank; a negative one counts from the end of the vocabulary.
         reduction: "none", "sum" or "mean".
         backend: a name from `backends()` or "auto".
         fastemit_lambda: see `Lattice.loss`.
         delay_penalty: see `Lattice.delayed`.
 
     Raises:
-        InputError: a label or length is impossible; names the utterance.
+        InputError: shapes do not fit, or a label or length is impossible; names the argument or the utterance.
     """
-    blank = blank % logits.shape[3]  # torchaudio counts a negative blank from the end
     lattice = logits_lattice(logits, targets, logit_lengths, target_lengths, blank, backend=backend)
     return lattice.loss(reduction, fastemit_lambda=fastemit_lambda, delay_penalty=delay_penalty, backend=backend)
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 
-def without_autocast(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Run `forward(ctx, tensor, ...)` of an autograd function in the dtypes it is given, as its backward will be."""
+def without_autocast(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Run `method(ctx, tensor, ...)` of an autograd function, forward or backward, in the dtypes it is given."""
 
-    @wraps(forward)
+    @wraps(method)
     def run(ctx: Any, first: Tensor, *rest: Any) -> Any:
         with torch.autocast(first.device.type, enabled=False):
-            return forward(ctx, first, *rest)
+            return method(ctx, first, *rest)
 
     return run

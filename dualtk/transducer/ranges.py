@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dualtk.transducer.backends.base import Occupation
+from dualtk.transducer.check import check_shape
 
 
 def prune_ranges(
@@ -34,9 +35,12 @@ def prune_ranges(
     if s_range < 2:
         raise ValueError(f"s_range must be at least 2, not {s_range}")
     blank, label = occupation
-    for other in others:
-        blank, label = blank + other.blank, label + other.label
     batch, num_frames, num_positions = blank.shape
+    for name, lengths in (("logit_lengths", logit_lengths), ("target_lengths", target_lengths)):
+        check_shape(name, lengths, batch)
+    for other in others:
+        check_shape("another occupation", other.blank, batch, num_frames, num_positions)
+        blank, label = blank + other.blank, label + other.label
     frame = torch.arange(num_frames, device=blank.device)
     if batch == 0:
         return logit_lengths.new_zeros(0, num_frames, min(s_range, num_positions))

@@ -8,16 +8,19 @@ Axes: B batch, T frames, U labels, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dualtk.transducer.check import check_targets
+from dualtk.transducer.check import check_shape, check_targets, class_of_blank
+from dualtk.transducer.gradients import entry_point, first_derivative
 from dualtk.transducer.lattice import Lattice
 from dualtk.transducer.negligible import negligible
 from dualtk.transducer.precision import without_autocast
+
+NEVER = float("-inf")
 
 
 def simple_lattice(
@@ -35,15 +38,22 @@ def simple_lattice(
 
     With scales the log-probabilities are interpolated: (1 - lm_scale - am_scale) of the joint, lm_scale of the label
     side alone, and am_scale of the acoustic side with the mean label distribution of the batch (padding included, as
-    in k2).
+    in k2). Inputs of two dtypes are computed in the one that holds both.
+
+    Raises:
+        InputError: shapes do not fit, or a label or length is impossible; names the argument or the utterance.
     """
+    check_shape("targets", targets, None, None)
+    check_shape("am", am, targets.shape[0], None, None)
+    check_shape("lm", lm, targets.shape[0], targets.shape[1] + 1, am.shape[2])
+    blank = class_of_blank(blank, am.shape[2])
     check_targets(targets, logit_lengths, target_lengths, am.shape[1], am.shape[2], blank)
-    am, lm = (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x for x in (am, lm))
-    am, lm = (x - x.detach().amax(2, keepdim=True) for x in (am, lm))  # changes no probability, and keeps digits
+    dtype = torch.promote_types(torch.promote_types(am.dtype, lm.dtype), torch.float32)
+    frames, positions = _Rows.of(am.to(dtype), logit_lengths), _Rows.of(lm.to(dtype), target_lengths + 1)
+    am, lm = frames.scores, positions.scores
     normaliser = _normaliser(am, lm)
-    pick = torch.cat([targets.long(), targets.new_full((targets.shape[0], 1), blank).long()], dim=1)
-    inside = torch.arange(pick.shape[1], device=pick.device) < target_lengths.unsqueeze(1)
-    pick = torch.where(inside, pick, torch.full_like(pick, blank))
+    has_label = torch.arange(lm.shape[1], device=lm.device) < target_lengths.unsqueeze(1)
+    pick = torch.nn.functional.pad(targets.long(), (0, 1)).masked_fill(~has_label, blank)  # (B, U + 1)
     am_label = am.gather(2, pick.unsqueeze(1).expand(-1, am.shape[1], -1))
     lm_label = lm.gather(2, pick.unsqueeze(2)).squeeze(2).unsqueeze(1)
     am_blank, lm_blank = am[:, :, blank].unsqueeze(2), lm[:, :, blank].unsqueeze(1)
@@ -55,12 +65,56 @@ def simple_lattice(
         blank_scores = blank_scores + lm_scale * (lm_blank - alone)
         label_scores = label_scores + lm_scale * (lm_label - alone)
     if am_scale != 0.0:
-        unigram = (lm.softmax(2).mean((0, 1)) + torch.finfo(lm.dtype).tiny).log()
-        alone = (am + unigram).logsumexp(2, keepdim=True)
-        blank_scores = blank_scores + am_scale * (am_blank + unigram[blank] - alone)
-        label_scores = label_scores + am_scale * (am_label + unigram[pick].unsqueeze(1) - alone)
-    label_scores = label_scores.masked_fill(~inside.unsqueeze(1), float("-inf"))
+        unigram = _unigram(frames, positions)
+        alone = (am + unigram.unsqueeze(1)).logsumexp(2, keepdim=True)
+        blank_scores = blank_scores + am_scale * (am_blank + unigram[:, blank].view(-1, 1, 1) - alone)
+        label_scores = label_scores + am_scale * (am_label + unigram.gather(1, pick).unsqueeze(1) - alone)
+    inside = frames.inside.unsqueeze(2)
+    blank_scores = blank_scores.masked_fill(~(inside & positions.inside.unsqueeze(1)), NEVER)
+    label_scores = label_scores.masked_fill(~(inside & has_label.unsqueeze(1)), NEVER)
     return Lattice(blank_scores, label_scores, logit_lengths, target_lengths)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """One side of the joint.
+
+    Attributes:
+        scores: (B, R, V); each row less its maximum, which changes no probability, and keeps digits.
+        inside: (B, R) rows that belong to their utterance.
+        finite: (B, R) rows without NaN and with a finite maximum.
+    """
+
+    scores: Tensor
+    inside: Tensor
+    finite: Tensor
+
+    @staticmethod
+    def of(values: Tensor, lengths: Tensor) -> _Rows:
+        """From values (B, R, V), of which `lengths` (B,) rows count."""
+        peak = values.detach().amax(2, keepdim=True)
+        scores = values - peak
+        inside = torch.arange(values.shape[1], device=values.device) < lengths.unsqueeze(1)
+        finite = torch.isfinite(peak).squeeze(2)
+        spoilt = ~(inside | finite)
+        if spoilt.any():  # rare; NaN times an occupation of zero would be NaN
+            scores = scores.masked_fill(spoilt.unsqueeze(2), 0.0)
+        return _Rows(scores, inside, finite)
+
+    def sound(self) -> Tensor:
+        """(B,) whether all rows of an utterance are finite."""
+        return (self.finite | ~self.inside).all(1)
+
+
+def _unigram(frames: _Rows, positions: _Rows) -> Tensor:
+    """(B, V) log of the mean label distribution of the batch, the same for all.
+
+    An utterance that is not finite neither adds to the mean nor sends its gradient through it to the others.
+    """
+    sound = (frames.sound() & positions.sound()).unsqueeze(1)
+    mean = positions.scores[sound & positions.finite].softmax(1).mean(0)
+    unigram = (mean + torch.finfo(mean.dtype).tiny).log()
+    return torch.where(sound, unigram, unigram.detach())
 
 
 class _Normaliser(torch.autograd.Function):
@@ -85,6 +139,7 @@ class _Normaliser(torch.autograd.Function):
         return normaliser
 
     @staticmethod
+    @first_derivative
     def backward(ctx: Any, grad: Tensor) -> Any:
         am, lm, am_exp, lm_exp, product, normaliser, lost = ctx.saved_tensors
         weight = grad / product
@@ -101,7 +156,7 @@ class _Normaliser(torch.autograd.Function):
         return grad_am, grad_lm
 
 
-_normaliser: Callable[..., Any] = _Normaliser.apply
+_normaliser = entry_point(_Normaliser)
 _LOST_AT_ONCE = 4096
 
 

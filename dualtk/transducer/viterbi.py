@@ -1,6 +1,7 @@
 """The most probable path through a lattice, and the mean emission frames.
 
-Axes: B batch, T frames, U labels, L label positions (U + 1), N anti-diagonals.
+Axes: B batch, T frames, U labels, L label positions (U + 1; of a pruned lattice, those of its
+longest utterance), N anti-diagonals.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from dualtk.transducer.backends.torch_reference import NEVER, make_grid, right, 
 
 
 def best_path(cells: Cells) -> Tensor:
-    """(B, U) int64 frame of each label on the most probable path; -1 beyond the targets."""
+    """(B, L - 1) int64 frame of each label on the most probable path; -1 beyond the targets."""
     if cells.blank.shape[0] == 0:
-        return cells.target_lengths.new_zeros((0, 0))
+        return cells.target_lengths.new_zeros((0, cells.blank.shape[2] - 1))
     grid = make_grid(cells)
     best = torch.full_like(grid.blank[:, 0], NEVER)
     best[:, 0] = 0.0
@@ -43,7 +44,9 @@ def trace_back(took_label: Tensor, cells: Cells) -> Tensor:
 
 
 def sum_over_frames(cells: Cells, label_occupation: Tensor) -> Tensor:
-    """(B, T, S) label occupation -> (B, U) mean frame of each label; -1 beyond the targets."""
+    """(B, T, S) label occupation -> (B, L - 1) mean frame of each label; -1 beyond the targets."""
+    if cells.blank.shape[0] == 0:
+        return label_occupation.new_zeros((0, cells.blank.shape[2] - 1))
     occupation = spread(cells, label_occupation, 0.0)
     frame = torch.arange(occupation.shape[1], device=occupation.device, dtype=occupation.dtype).view(1, -1, 1)
     total = occupation.sum(1)

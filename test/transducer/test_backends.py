@@ -35,8 +35,10 @@ def test_equal_to_torch(make_batch, backend, size):
         expected, found = (
             lattice.score("none", delay_penalty=0.1, fastemit_lambda=0.2, backend=name) for name in ("torch", backend)
         )
-        # Torchaudio adds up in float32, and so loses digits with the length of an utterance.
-        tolerance = 5e-6 * lattice.blank.shape[1] if backend == "torchaudio" else 1e-6
+        # Torchaudio adds up in float32, and so loses digits with the length of an utterance: measured 4e-6 up to seven
+        # frames, 2e-4 after 120. `test_torchaudio_agrees_...` of the losses shows that its own gradients lose as many.
+        short = lattice.blank.shape[1] < 10
+        tolerance = (1e-5 if short else 4e-4) if backend == "torchaudio" else 1e-6
         torch.testing.assert_close(found.loss, expected.loss, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(found.occupation, expected.occupation, rtol=1e-5, atol=tolerance)
 
@@ -134,7 +136,20 @@ def run(code: str, folder: Path | None = None, **environment: str) -> str:
     return done.stdout
 
 
-def test_where_no_folder_can_be_written_kernels_still_compile(tmp_path):
+LOSS = """
+import torch
+from dualtk.transducer import rnnt_loss
+from dualtk.transducer.backends import recursion_kernels
+torch.manual_seed(0)
+logits = torch.randn(2, 6, 4, 5, requires_grad=True)
+lengths = torch.tensor([6, 4]), torch.tensor([3, 2])
+loss = rnnt_loss(logits, torch.randint(1, 5, (2, 3)), *lengths, backend=BACKEND)
+loss.backward()
+print(recursion_kernels.__file__, loss.item(), logits.grad.norm().item())
+"""
+
+
+def test_where_no_folder_can_be_written_a_loss_is_still_computed(tmp_path):
     package = tmp_path / "dualtk"
     shutil.copytree(Path(dualtk.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     for folder in [package, *(p for p in package.rglob("*") if p.is_dir())]:
@@ -142,10 +157,11 @@ def test_where_no_folder_can_be_written_kernels_still_compile(tmp_path):
     home = tmp_path / "home"
     home.touch()
     places = {"PYTHONPATH": str(tmp_path), "HOME": str(home), "XDG_CACHE_HOME": str(home)}
-    code = "from dualtk.transducer.backends import recursion_kernels as k; print(k.__file__, k.power(3))"
-    file, value = run(code, tmp_path, **places).split()
+    file, *found = run(LOSS.replace("BACKEND", "'numba'"), tmp_path, **places).split()
     assert file.startswith(str(tmp_path))
-    assert float(value) == 8.0
+    assert not list(tmp_path.rglob("*.nbi"))
+    expected = run(LOSS.replace("BACKEND", "'torch'")).split()[1:]
+    assert [float(x) for x in found] == pytest.approx([float(x) for x in expected], rel=1e-5)
 
 
 def test_import_is_quick():
@@ -179,7 +195,9 @@ for vocabulary, dtype in ((7, torch.float32), (1100, torch.float32), (7, torch.b
     full = Lattice(*theirs[:2], *lengths)
     ranges = prune_ranges(full.occupation("torch"), *lengths, 2)
     pruned = Lattice(full.blank.gather(2, ranges), full.label.gather(2, ranges), *lengths, ranges)
-    for lattice in (full, pruned):
+    lengths = torch.tensor([3, 2], dtype=torch.int32), torch.tensor([69, 40], dtype=torch.int32)
+    wide = Lattice(-torch.rand(2, 3, 70), -torch.rand(2, 3, 70), *lengths)  # a row is more than one warp holds
+    for lattice in (full, pruned, wide):
         ours, theirs = (b.recursion(lattice.cells()) for b in (TritonBackend(), TorchBackend()))
         torch.testing.assert_close(ours.log_likelihood, theirs.log_likelihood)
         torch.testing.assert_close(ours.occupation, theirs.occupation, rtol=1e-5, atol=1e-6)

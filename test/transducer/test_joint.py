@@ -18,6 +18,7 @@ from dualtk.transducer import (
     rnnt_loss_pruned,
     rnnt_loss_simple,
 )
+from dualtk.transducer.joint_engine import add_rows, sum_rows
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda x: x}
 
@@ -38,6 +39,13 @@ def full_logits(inputs, activation, ranges=None):
         total = encoder.unsqueeze(2) + predictor[rows, ranges]
     hidden = ACTIVATIONS[activation](total)
     return torch.nn.functional.linear(hidden, *layer) if layer else hidden
+
+
+def make_cells(batch):
+    """(B, T, U + 1) the cells of the utterances."""
+    frames, positions = batch.logits.shape[1:3]
+    inside = torch.arange(frames).view(1, -1, 1) < batch.logit_lengths.view(-1, 1, 1)
+    return inside & (torch.arange(positions) <= batch.target_lengths.view(-1, 1, 1))
 
 
 def compare(loss, expected, inputs, tolerance):
@@ -203,6 +211,41 @@ def test_equal_inputs_give_equal_results_with_two_threads(make_batch):
         assert all(torch.equal(x, y) for x, y in zip(run, runs[0], strict=True))
 
 
+@pytest.mark.parametrize("size", [(1, 3), (40, 3), (3500, 11)])
+def test_rows_are_summed_as_they_are_on_a_gpu(size):
+    num_cells, num_rows = size
+    generator = torch.Generator().manual_seed(0)
+    row = torch.randint(0, num_rows, (num_cells,), generator=generator)
+    value = torch.randn(num_cells, 5, generator=generator, dtype=torch.float64)
+    expected = torch.nn.functional.one_hot(row, num_rows).double().t() @ value
+    torch.testing.assert_close(sum_rows(row, value, num_rows), expected)
+    out = torch.ones(num_rows, 5, dtype=torch.float64)
+    add_rows(out, row, value)
+    torch.testing.assert_close(out, 1 + expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("strict", [False, True])
+def test_equal_inputs_give_equal_gradients_on_a_gpu(make_batch, strict, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    batch = make_batch(4, 200, 40, 300)
+    inputs, theirs = ([x.detach().cuda().requires_grad_() for x in random_inputs(batch, 64, 300, k)] for k in (0, 1))
+    args = [x.cuda() for x in batch.args]
+
+    def gradients():
+        loss = joint_lattice(*inputs, *args, chunk=4096).loss()
+        kl = joint_kl(JointInputs(*inputs), JointInputs(*theirs), *args[1:], chunk=4096)
+        return torch.autograd.grad(loss + kl.sum(), inputs)
+
+    torch.use_deterministic_algorithms(strict)
+    try:
+        runs = [gradients() for _ in range(3)]
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for run in runs[1:]:
+        assert all(torch.equal(x, y) for x, y in zip(run, runs[0], strict=True))
+
+
 def test_empty_batch():
     inputs = [torch.zeros(shape, requires_grad=True) for shape in ((0, 5, 4), (0, 3, 4), (6, 4), (6,))]
     lengths = torch.zeros(0, dtype=torch.int64)
@@ -309,6 +352,69 @@ def test_compiled_kl_of_certain_networks_is_finite(make_batch):
     found = joint_kl(*inputs, *batch.args[1:], backend="numba")
     assert found.isfinite().all()
     assert all(grad.isfinite().all() for grad in torch.autograd.grad(found.sum(), leaves))
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("banned_by", ["both", "teacher"])
+@pytest.mark.parametrize("softening", [None, Softening(2.0), Softening(1.0, 2), Softening(1.0, 5)])
+def test_a_class_that_is_banned_by_its_bias_adds_nothing_to_the_divergence(make_batch, softening, banned_by, backend):
+    """Equal to the divergence over the other classes, of which the student's are left as probable as they were."""
+    batch = make_batch()
+    sides = [random_inputs(batch, seed=k) for k in (0, 1)]
+    never = torch.tensor([0.0, 0.0, 0.0, float("-inf"), 0.0, 0.0])
+    student, teacher = ([*side[:3], side[3] + never] for side in sides)
+    if banned_by == "teacher":
+        student = sides[0]
+
+    def kl(student, teacher):
+        inputs = (JointInputs(*side) for side in (student, teacher))
+        found = joint_kl(*inputs, *batch.args[1:], softening=softening, backend=backend)
+        return found, *torch.autograd.grad(found.sum(), sides[0])
+
+    found = kl(student, teacher)
+    assert all(x.isfinite().all() for x in found)
+    low = never.clamp(min=-1e4)  # as good as never
+    expected = kl(
+        student if banned_by == "teacher" else [*sides[0][:3], sides[0][3] + low],
+        [*sides[1][:3], sides[1][3] + low],
+    )
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_what_the_teacher_allows_and_the_student_bans_diverges(make_batch, backend):
+    batch = make_batch()
+    student, teacher = (random_inputs(batch, seed=k) for k in (0, 1))
+    never = torch.tensor([0.0, 0.0, 0.0, float("-inf"), 0.0, 0.0])
+    inputs = (JointInputs(*student[:3], student[3] + never), JointInputs(*teacher))
+    found = joint_kl(*inputs, *batch.args[1:], backend=backend)
+    inside = make_cells(batch)
+    assert (found[inside] == float("inf")).all()
+    assert not found[~inside].any()
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+@pytest.mark.parametrize("layer", [True, False])
+@pytest.mark.parametrize("wide", [0, 1])
+def test_sides_of_two_dtypes(make_batch, wide, layer, activation, backend):
+    """Float32 beside float64 is computed in float64; so is the divergence."""
+    batch = make_batch()
+    inputs = random_inputs(batch, width=8 if layer else 6, layer=layer)
+    mixed = [x.detach().to(torch.float64 if k in (wide, 2, 3) else torch.float32) for k, x in enumerate(inputs)]
+    mixed = [x.requires_grad_() for x in mixed]
+    doubles = [x.detach().double().requires_grad_() for x in inputs]
+
+    def losses(tensors):
+        both = tensors if layer else [*tensors, None, None]
+        loss = joint_lattice(*both, *batch.args, activation=activation, backend=backend).loss(backend=backend)
+        teacher = JointInputs(*(None if x is None else x.detach().float() * 0.5 for x in both), activation)
+        kl = joint_kl(JointInputs(*both, activation), teacher, *batch.args[1:], backend=backend)
+        return loss, *torch.autograd.grad(loss + kl.sum(), tensors)
+
+    found, expected = losses(mixed), losses(doubles)
+    assert [x.dtype for x in found[1:]] == [x.dtype for x in mixed]
+    torch.testing.assert_close(found, expected, check_dtype=False, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("backend", ["torch", "numba"])

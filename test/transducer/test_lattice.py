@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualtk.transducer import Lattice, logits_lattice, prune_ranges
+from dualtk.transducer import Lattice, joint_lattice, logits_lattice, prune_ranges
 
 BACKENDS = ["torch", "numba"]
 SIZES = {"frames": st.integers(1, 5), "labels": st.integers(0, 4), "seed": st.integers(0, 1000)}
@@ -78,6 +78,50 @@ def test_pruned_best_path_and_emission_agree_with_the_full_lattice_when_nothing_
     assert torch.equal(pruned.best_path(), lattice.best_path())
     torch.testing.assert_close(pruned.expected_emission(), lattice.expected_emission())
     torch.testing.assert_close(pruned.loss(), lattice.loss())
+
+
+def test_pruned_best_path_and_emission_have_a_place_for_every_label(make_batch):
+    """Also where the padded targets are longer than those of any utterance, and in a batch of none."""
+    batch = make_batch()
+    batch.target_lengths[:] = torch.tensor([2, 0, 1])
+    full = lattice_of(batch)
+    ranges = prune_ranges(full.occupation(), *batch.args[1:], 3)
+    logits = batch.logits.gather(2, ranges.unsqueeze(3).expand(-1, -1, -1, 6))
+    encoder, predictor = torch.randn(3, 7, 6), torch.randn(3, 5, 6)
+    lattices = (
+        full,
+        logits_lattice(logits, *batch.args, ranges=ranges),
+        joint_lattice(encoder, predictor, None, None, *batch.args, ranges=ranges),
+        logits_lattice(logits[:0], *(x[:0] for x in batch.args), ranges=ranges[:0]),
+    )
+    for lattice in lattices:
+        size = lattice.blank.shape[0]
+        path, emission = lattice.best_path(), lattice.expected_emission()
+        assert path.dtype == torch.int64
+        for found in (path, emission):
+            assert found.shape == (size, 4)
+            assert torch.equal(found == -1, torch.arange(4) >= batch.target_lengths[:size].unsqueeze(1))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_integers_of_32_bits_do_as_well(make_batch, backend):
+    batch = make_batch()
+    short = [x.int() for x in batch.args]
+    ranges = prune_ranges(lattice_of(batch).occupation(), *batch.args[1:], 3)
+    logits = batch.logits.gather(2, ranges.unsqueeze(3).expand(-1, -1, -1, 6))
+    full = [logits_lattice(batch.logits, *args, backend=backend) for args in (short, batch.args)]
+    pruned = [
+        logits_lattice(logits, *args, ranges=kept, backend=backend)
+        for args, kept in ((short, ranges.int()), (batch.args, ranges))
+    ]
+    assert torch.equal(prune_ranges(full[0].occupation(), *short[1:], 3), ranges)
+    for found, expected in (full, pruned):
+        assert found.best_path().dtype == torch.int64
+        assert torch.equal(found.best_path(), expected.best_path())
+        for function in ("expected_emission", "loss"):
+            assert torch.equal(getattr(found, function)(backend=backend), getattr(expected, function)(backend=backend))
+        found, expected = (Lattice(x.blank, x.label, *short[1:], x.ranges) for x in (found, expected))
+        assert torch.equal(found.best_path(), expected.best_path())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

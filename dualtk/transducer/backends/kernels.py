@@ -94,14 +94,18 @@ def score_rows(
 def softmax_gradient(
     row: Array, label: int, blank: int, normaliser: float, for_blank: np.float32, for_label: np.float32, out: Array
 ) -> None:
-    """Write the gradient of a row of logits, given those of the two scores, to a row elsewhere."""
+    """Write the gradient of a row of logits, given those of the two scores, to another row or in its place."""
     high = np.float32(normaliser)
     low = np.float32(normaliser - high)
     if label < 0:
         for_label = np.float32(0.0)
     total = -(for_blank + for_label)
-    for j in range(row.shape[0]):
-        out[j] = total * exp32((row[j] - high) - low)
+    if out.ctypes.data == row.ctypes.data:  # named once: a loop over two arrays that overlap would not vectorise
+        for j in range(row.shape[0]):
+            row[j] = total * exp32((row[j] - high) - low)
+    else:
+        for j in range(row.shape[0]):
+            out[j] = total * exp32((row[j] - high) - low)
     out[blank] += for_blank
     if label >= 0:
         out[label] += for_label
@@ -178,10 +182,11 @@ def normalise_row(row: Array, scale: np.float32) -> None:
 
 @summing_kernel
 def divergence(ours: Array, theirs: Array) -> np.float32:
-    """Sum of exp(theirs) * (theirs - ours)."""
+    """Sum of exp(theirs) * (theirs - ours); what theirs rules out (-inf) adds nothing, whatever ours says of it."""
     total = np.float32(0.0)
     for j in range(ours.shape[0]):
-        total += exp32(theirs[j]) * (theirs[j] - ours[j])
+        term = exp32(theirs[j]) * (theirs[j] - ours[j])
+        total += np.float32(0.0) if theirs[j] < np.float32(-87.0) else term
     return total
 
 

@@ -40,11 +40,13 @@ class TorchaudioBackend:
         num_frames, num_labels = int(cells.logit_lengths.max()), int(cells.target_lengths.max())
         blank, label = spread(cells, cells.blank.float(), NEVER), spread(cells, cells.label.float(), NEVER)
         padded = blank.shape
-        scores = torch.stack([blank, label], dim=3)[:, :num_frames, : num_labels + 1].clamp(min=NEVER)
-        frame = torch.arange(num_frames, device=blank.device).view(1, -1, 1, 1)
-        scores = scores.masked_fill(frame >= cells.logit_lengths.view(-1, 1, 1, 1), 0.0).requires_grad_()
-        targets = torch.ones(padded[0], max(num_labels, 1), dtype=torch.int32, device=blank.device)[:, :num_labels]
-        with torch.enable_grad():
+        # The gradient is what is wanted, so tensors are made here that have one in whatever mode the caller is.
+        with torch.inference_mode(False), torch.enable_grad():
+            scores = torch.stack([blank, label], dim=3)[:, :num_frames, : num_labels + 1].clamp(min=NEVER)
+            frame = torch.arange(num_frames, device=blank.device).view(1, -1, 1, 1)
+            beyond = frame >= cells.logit_lengths.view(-1, 1, 1, 1)
+            scores = scores.masked_fill(beyond, 0.0).detach().requires_grad_()
+            targets = torch.ones(padded[0], max(num_labels, 1), dtype=torch.int32, device=blank.device)[:, :num_labels]
             lengths = (cells.logit_lengths.int(), cells.target_lengths.int())
             costs = rnnt_loss(
                 scores, targets.contiguous(), *lengths, blank=0, reduction="none", fused_log_softmax=False
