@@ -148,10 +148,10 @@ class TorchEngine:
     chunk: int
 
     @staticmethod
-    def sized(device_type: str, vocabulary: int, chunk: int | None) -> TorchEngine:
+    def sized(inputs: JointInputs, chunk: int | None) -> TorchEngine:
         """With `chunk` cells at a time, or as many as suit the device."""
-        budget = 1 << (20 if device_type == "cpu" else 26)  # logits that exist at the same time
-        return TorchEngine(chunk or max(64, budget // vocabulary))
+        budget = 1 << (20 if inputs.encoder.device.type == "cpu" else 26)  # logits, or activations, that exist at once
+        return TorchEngine(chunk or max(64, budget // max(inputs.vocabulary, inputs.encoder.shape[2])))
 
     def forward(self, inputs: JointInputs, cells: CellList, blank: int) -> JointScores:
         """Scores of all cells."""
@@ -185,10 +185,10 @@ class TorchEngine:
         return finish_gradients(sums, inputs)
 
 
-def start_gradients(inputs: JointInputs, dtype: torch.dtype) -> JointGradients:
-    """Zeros in the flattened shapes of the inputs."""
+def start_gradients(inputs: JointInputs, dtype: torch.dtype, encoder: Tensor | None = None) -> JointGradients:
+    """Zeros in the flattened shapes of the inputs; `encoder`: a sum that is there already."""
     return JointGradients(
-        torch.zeros_like(inputs.encoder, dtype=dtype).flatten(0, 1),
+        torch.zeros_like(inputs.encoder, dtype=dtype).flatten(0, 1) if encoder is None else encoder,
         torch.zeros_like(inputs.predictor, dtype=dtype).flatten(0, 1),
         None if inputs.weight is None else torch.zeros_like(inputs.weight, dtype=dtype),
         None if inputs.bias is None else torch.zeros_like(inputs.bias, dtype=dtype),
@@ -205,8 +205,26 @@ def add_gradients(sums: JointGradients, inputs: JointInputs, chunk: Chunk, grad:
             sums.bias.add_(grad.sum(0))
         grad = (low @ inputs.weight).to(sums.encoder.dtype)
     grad = activation_gradient(grad, chunk.hidden.to(grad.dtype), inputs.activation)
-    sums.encoder.index_add_(0, chunk.frame, grad)
-    sums.predictor.index_add_(0, chunk.position, grad)
+    add_rows(sums.encoder, chunk.frame, grad)
+    add_rows(sums.predictor, chunk.position, grad)
+
+
+def add_rows(out: Tensor, row: Tensor, value: Tensor) -> None:
+    """out[row[c]] += value[c] for out (R, J), row (C,), value (C, J), always in the same order.
+
+    `index_add_` does so on the CPU; on a GPU its additions race, and there the gradient of an embedding is taken, which
+    sorts the rows and sums each in parts of fixed size.
+    """
+    if value.device.type == "cpu":
+        out.index_add_(0, row, value)
+    else:
+        out.add_(sum_rows(row, value, out.shape[0]))
+
+
+def sum_rows(row: Tensor, value: Tensor, num_rows: int) -> Tensor:
+    """(R, J) sums of the rows of value (C, J) that share a `row` (C,)."""
+    total: Tensor = torch.ops.aten.embedding_dense_backward(value, row, num_rows, -1, False)
+    return total
 
 
 def finish_gradients(sums: JointGradients, inputs: JointInputs) -> JointGradients:
@@ -224,8 +242,8 @@ def choose_engine(backend: str, inputs: JointInputs, chunk: int | None) -> Joint
     if can_compile(backend, inputs):
         from dualtk.transducer.backends.numba_joint import NumbaEngine
 
-        return NumbaEngine(chunk or compiled_chunk(inputs.vocabulary))
-    return TorchEngine.sized(inputs.encoder.device.type, inputs.vocabulary, chunk)
+        return NumbaEngine(chunk or compiled_chunk(inputs))
+    return TorchEngine.sized(inputs, chunk)
 
 
 def can_compile(backend: str, inputs: JointInputs) -> bool:
@@ -237,6 +255,9 @@ def can_compile(backend: str, inputs: JointInputs) -> bool:
     return wanted and device == "cpu" and all_float32 and not NumbaBackend().unusable()
 
 
-def compiled_chunk(vocabulary: int) -> int:
-    """Cells whose logits fill half a megabyte, a share of one core's cache; fewer than 256 starve matrix products."""
-    return max(256, (1 << 17) // vocabulary)
+def compiled_chunk(inputs: JointInputs) -> int:
+    """Cells whose logits, or activations, fill a megabyte, a share of one core's cache.
+
+    Fewer than 256 starve matrix products: each lays out the weight anew.
+    """
+    return max(256, (1 << 18) // max(inputs.vocabulary, inputs.encoder.shape[2]))

@@ -28,51 +28,11 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
 from measure import Row, Work, compare, cuda_mebibytes, in_turns, machine, peak_mebibytes, table, write  # noqa: E402
+from works import Batch, Dual, Pruned, random_lattice, recursion  # noqa: E402
 
-from dualtk.transducer import (  # noqa: E402
-    Lattice,
-    SimpleLoss,
-    joint_lattice,
-    prune_ranges,
-    prune_ranges_shared,
-    rnnt_loss,
-    rnnt_loss_simple,
-    three_way,
-)
+from dualtk.transducer import joint_lattice, rnnt_loss, three_way  # noqa: E402
 from dualtk.transducer.backends.threads import empty  # noqa: E402
 from dualtk.transducer.logits import next_labels  # noqa: E402
-
-
-class Batch:
-    """Random inputs of full length; the losses alone are measured, so nothing here is a model."""
-
-    def __init__(self, size: tuple[int, int, int, int], width: int = 512, device: str = "cpu") -> None:
-        num, frames, labels, vocabulary = size
-        torch.manual_seed(0)
-        self.targets = torch.randint(1, vocabulary, (num, labels), device=device)
-        self.lengths = (torch.full((num,), frames, device=device), torch.full((num,), labels, device=device))
-        self.size, self.width, self.device = size, width, device
-        self.weight = (torch.randn(vocabulary, width, device=device) / width**0.5).requires_grad_()
-        self.bias = torch.zeros(vocabulary, device=device, requires_grad=True)
-
-    def joint(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encoder (B, T, J) and predictor (B, U + 1, J) sides."""
-        num, frames, labels, _ = self.size
-        shapes = ((num, frames, self.width), (num, labels + 1, self.width))
-        encoder, predictor = (torch.randn(shape, device=self.device) for shape in shapes)
-        return encoder.requires_grad_(), predictor.requires_grad_()
-
-    def simple(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Am (B, T, V) and lm (B, U + 1, V)."""
-        num, frames, labels, vocabulary = self.size
-        shapes = ((num, frames, vocabulary), (num, labels + 1, vocabulary))
-        am, lm = (torch.randn(shape, device=self.device) for shape in shapes)
-        return am.requires_grad_(), lm.requires_grad_()
-
-    def logits(self) -> torch.Tensor:
-        """(B, T, U + 1, V)."""
-        num, frames, labels, vocabulary = self.size
-        return torch.randn(num, frames, labels + 1, vocabulary, device=self.device).requires_grad_()
 
 
 def _labels(batch: Batch) -> torch.Tensor:
@@ -111,22 +71,7 @@ def exact_rows(rounds: int, device: str = "cpu", target: float = 10.0) -> Iterat
             yield Row(name, "bandwidth of a copy", mine, other, "ms", ratio, 0.6, True)
 
 
-def pruned_step(
-    batch: Batch, am: torch.Tensor, lm: torch.Tensor, encoder: torch.Tensor, predictor: torch.Tensor
-) -> Work:
-    """Simple loss, ranges, joiner, pruned loss, and all gradients."""
-
-    def work() -> None:
-        found = rnnt_loss_simple(
-            am, lm, batch.targets, *batch.lengths, lm_scale=0.25, return_occupation=True, backend="numba"
-        )
-        ranges = prune_ranges(found.occupation, *batch.lengths, 5)
-        joint = (encoder, predictor, batch.weight, batch.bias)
-        lattice = joint_lattice(*joint, batch.targets, *batch.lengths, ranges=ranges, backend="numba")
-        loss = 0.5 * found.loss + lattice.loss(backend="numba")
-        torch.autograd.grad(loss, (am, lm, *joint))
-
-    return work
+PRUNED = "simple + ranges + joiner (J = 512) + pruned loss (16, 400, 60, 500), S = 5"
 
 
 def k2_rows(rounds: int) -> Iterator[Row]:
@@ -134,39 +79,42 @@ def k2_rows(rounds: int) -> Iterator[Row]:
     import k2
 
     batch = Batch((16, 400, 60, 500))
-    am, lm = batch.simple()
-    encoder, predictor = batch.joint()
-    boundary = torch.zeros(16, 4, dtype=torch.int64)
-    boundary[:, 2], boundary[:, 3] = batch.lengths[1], batch.lengths[0]
+    step = Pruned.random(batch)
+    yield compare(PRUNED, step.ours("numba"), "k2", step.k2, rounds, 2.0)
 
-    def peer() -> None:
-        simple, grads = k2.rnnt_loss_smoothed(lm, am, batch.targets, 0, 0.25, 0.0, boundary, return_grad=True)
-        ranges = k2.get_rnnt_prune_ranges(*grads, boundary, 5)
-        left, right = k2.do_rnnt_pruning(encoder, predictor, ranges)
-        logits = torch.nn.functional.linear(torch.tanh(left + right), batch.weight, batch.bias)
-        loss = 0.5 * simple + k2.rnnt_loss_pruned(logits, batch.targets, ranges, 0, boundary)
-        torch.autograd.grad(loss, (am, lm, encoder, predictor, batch.weight, batch.bias))
-
-    ours = pruned_step(batch, am, lm, encoder, predictor)
-    yield compare(
-        "simple + ranges + joiner (J = 512) + pruned loss (16, 400, 60, 500), S = 5", ours, "k2", peer, rounds, 2.0
-    )
-
-    scores = torch.randn(16, 400, 61, 3).log_softmax(3)
-    blank, label = scores[..., 0].contiguous().requires_grad_(), scores[..., 1].contiguous().requires_grad_()
+    lattice = random_lattice(batch)
     px = torch.full((16, 60, 401), float("-inf"))
-    px[:, :, :400] = scores[..., :60, 1].transpose(1, 2)  # (B, T, U) -> (B, U, T)
-    py = scores[..., 0].transpose(1, 2).contiguous().requires_grad_()  # (B, T, U + 1) -> (B, U + 1, T)
+    px[:, :, :400] = lattice.label.detach()[..., :60].transpose(1, 2)  # (B, T, U) -> (B, U, T)
+    py = lattice.blank.detach().transpose(1, 2).contiguous().requires_grad_()  # (B, T, U + 1) -> (B, U + 1, T)
     px.requires_grad_()
 
-    def recursion() -> None:
-        loss = Lattice(blank, label, *batch.lengths).loss("sum", backend="numba")
-        torch.autograd.grad(loss, (blank, label))
-
     def information() -> None:
-        torch.autograd.grad(k2.mutual_information_recursion(px, py, boundary).sum(), (px, py))
+        torch.autograd.grad(k2.mutual_information_recursion(px, py, batch.boundary()).sum(), (px, py))
 
-    yield compare("the recursion alone (16, 400, 60)", recursion, "k2's mutual information", information, rounds, 3.0)
+    ours = recursion(lattice, "numba")
+    yield compare("the recursion alone (16, 400, 60)", ours, "k2's mutual information", information, rounds, 3.0)
+
+
+def device_rows(rounds: int, device: str, backend: str) -> Iterator[Row]:
+    """The pruned loss and the recursion on a device where k2 may be missing."""
+    batch = Batch((16, 400, 60, 500), device=device)
+    step = Pruned.random(batch)
+    name, peer = "pruned logits held, torch reference", step.materialised
+    if k2_runs_on(device):
+        name, peer = "k2", step.k2
+    yield compare(f"{PRUNED}, on {device}", step.ours(backend), name, peer, rounds, 2.0)
+    lattice = random_lattice(batch)
+    works = recursion(lattice, backend), recursion(lattice, "torch")
+    yield compare(f"the recursion alone (16, 400, 60) on {device}", works[0], "torch backend", works[1], rounds, 3.0)
+
+
+def k2_runs_on(device: str) -> bool:
+    """Whether there is a k2 that was built for the device."""
+    try:
+        import k2
+    except ImportError:
+        return False
+    return device == "cpu" or bool(k2.with_cuda)
 
 
 @dataclass(frozen=True)
@@ -203,39 +151,19 @@ def joint_rows(rounds: int, device: str = "cpu") -> Iterator[Row]:
     yield compare(pair.name, pair.ours, pair.peer_name, pair.peer, max(1, rounds // 3), 1.3, False)
 
 
+CELL_TENSORS = (
+    "the KL's own tensors of one number for each cell, 2 to 3 MiB whatever the width of the joint and the vocabulary; "
+    "without the KL both sides of this row are equal."
+)
+
+
 def memory_rows() -> Iterator[Row]:
     """Peak memory, in a process whose allocator gives memory back."""
-    for pair, target, rounds in ((joint_pair(), 0.1, 1), (kl_pair(), 1.05, 9)):
+    for pair, target, rounds, note in ((joint_pair(), 0.1, 1, ""), (kl_pair(), 1.05, 9, CELL_TENSORS)):
         # How much of a peak one thread adds to the other's depends on when each gets there: hence the median of many.
         peaks = [(peak_mebibytes(pair.ours), peak_mebibytes(pair.peer)) for _ in range(rounds)]
         mine, theirs = (statistics.median(side) for side in zip(*peaks))
-        yield Row(pair.name, pair.peer_name, mine, theirs, "MiB", mine / theirs, target, False)
-
-
-class Dual:
-    """Two passes over one batch, pruned to S = 5; like a dual-mode network's, they share the predictor's sides."""
-
-    def __init__(self) -> None:
-        self.batch = Batch((16, 400, 60, 500))
-        self.am, self.lm = zip(*(self.batch.simple() for _ in range(2)))
-        self.encoder, self.predictor = zip(*(self.batch.joint() for _ in range(2)))
-        self.layer = (self.batch.weight, self.batch.bias)
-        self.joint = (*self.encoder, self.predictor[0], *self.layer)
-
-    def occupation(self, index: int) -> SimpleLoss:
-        """Simple loss of one pass."""
-        am, lm = self.am[index], self.lm[0]
-        args = (self.batch.targets, *self.batch.lengths)
-        return rnnt_loss_simple(am, lm, *args, lm_scale=0.25, return_occupation=True)
-
-    def ranges(self, first: SimpleLoss, second: SimpleLoss) -> torch.Tensor:
-        """Ranges for both passes."""
-        return prune_ranges_shared(first.occupation, second.occupation, *self.batch.lengths, 5)
-
-    def lattice(self, index: int, ranges: torch.Tensor) -> Lattice:
-        """Lattice of one pass."""
-        args = (*self.layer, self.batch.targets, *self.batch.lengths)
-        return joint_lattice(self.encoder[index], self.predictor[0], *args, ranges=ranges)
+        yield Row(pair.name, pair.peer_name, mine, theirs, "MiB", mine / theirs, target, False, note)
 
 
 def kl_pair(every_cell: bool = False) -> Pair:
@@ -287,7 +215,7 @@ def dual_rows(rounds: int) -> Iterator[Row]:
 
     def separate() -> None:
         for tensors in zip(dual.am, dual.lm, dual.encoder, dual.predictor):
-            pruned_step(dual.batch, *tensors)()
+            Pruned(dual.batch, *tensors).ours("auto")()
 
     name = "dual pass: both losses and KL on shared ranges"
     yield compare(name, together, "two models' losses", separate, rounds, 1.0, False, EVERY_CELL)
@@ -296,6 +224,7 @@ def dual_rows(rounds: int) -> Iterator[Row]:
 def cuda_rows(rounds: int) -> Iterator[Row]:
     """Where there is a GPU."""
     yield from exact_rows(rounds, "cuda", 1.5)
+    yield from device_rows(rounds, "cuda", "triton")
     yield from joint_rows(rounds, "cuda")
     pair = joint_pair("cuda")
     mine, theirs = cuda_mebibytes(pair.ours), cuda_mebibytes(pair.peer)

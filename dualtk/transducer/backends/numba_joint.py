@@ -161,8 +161,7 @@ def sum_over_threads(
 
     def share(first: int, last: int) -> JointGradients:
         first, last = (int(np.searchsorted(frames, frames[x])) if x < len(frames) else x for x in (first, last))
-        sums = start_gradients(inputs, torch.float32)
-        sums = JointGradients(total.encoder, sums.predictor, sums.weight, sums.bias)
+        sums = start_gradients(inputs, torch.float32, total.encoder)
         if first < last:
             with torch.no_grad():
                 run(first, last, sums)

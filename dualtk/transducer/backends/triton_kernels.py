@@ -28,9 +28,9 @@ def chain(add_first, floor_first, add_second, floor_second):
 @triton.jit
 def walk(blank, label, num_frames, num_labels, alpha, beta, stride_b, width, WIDTH: tl.constexpr):
     """Program (b, 0) computes the forward variables of utterance b, program (b, 1) the backward ones."""
-    b = tl.program_id(0)
+    b = tl.program_id(0).to(tl.int64)  # a large batch has more cells than 32 bits can count
     blank, label, alpha, beta = blank + b * stride_b, label + b * stride_b, alpha + b * stride_b, beta + b * stride_b
-    frames, labels = tl.load(num_frames + b), tl.load(num_labels + b)
+    frames, labels = tl.load(num_frames + b).to(tl.int64), tl.load(num_labels + b)
     u = tl.arange(0, WIDTH)
     inside = u < width
     never = tl.full([WIDTH], -1e300, tl.float64)
@@ -61,16 +61,17 @@ def variables(blank: Tensor, label: Tensor, num_frames: Tensor, num_labels: Tens
     alpha, beta = torch.full_like(blank, -1e300), torch.full_like(blank, -1e300)
     width = blank.shape[2]
     padded = triton.next_power_of_2(width)
-    walk[(blank.shape[0], 2)](
-        blank,
-        label,
-        num_frames.contiguous(),
-        num_labels.contiguous(),
-        alpha,
-        beta,
-        blank.stride(0),
-        width,
-        WIDTH=padded,
-        num_warps=max(1, min(8, padded // 32)),
-    )
+    with torch.cuda.device_of(blank):  # Triton launches on the current device, whichever holds the tensors
+        walk[(blank.shape[0], 2)](
+            blank,
+            label,
+            num_frames.contiguous(),
+            num_labels.contiguous(),
+            alpha,
+            beta,
+            blank.stride(0),
+            width,
+            WIDTH=padded,
+            num_warps=max(1, min(8, padded // 32)),
+        )
     return alpha, beta

@@ -77,7 +77,8 @@ class TritonReduction:
         blank_score, label_score = (torch.empty_like(normaliser, dtype=torch.float32) for _ in range(2))
         if label.numel():
             out = (normaliser, blank_score, label_score)
-            score_row[(label.numel(),)](logits, label, *out, blank, V=logits.shape[3], BLOCK=BLOCK)
+            with torch.cuda.device_of(logits):
+                score_row[(label.numel(),)](logits, label, *out, blank, V=logits.shape[3], BLOCK=BLOCK)
         return blank_score, label_score, normaliser
 
     def gradient(
@@ -88,5 +89,6 @@ class TritonReduction:
         out = torch.empty_like(logits)
         if label.numel():
             given = (normaliser, for_blank.contiguous(), for_label.contiguous())
-            gradient_row[(label.numel(),)](logits, label, *given, out, blank, V=logits.shape[3], BLOCK=BLOCK)
+            with torch.cuda.device_of(logits):
+                gradient_row[(label.numel(),)](logits, label, *given, out, blank, V=logits.shape[3], BLOCK=BLOCK)
         return out
