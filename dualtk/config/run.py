@@ -28,13 +28,15 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _passes_run(self) -> RunConfig:
-        """Passes run in known modes, each in one, and masks are complete before the end."""
+        """Passes run in known modes, each in one; masks are complete before the end; some network was trained."""
         if len({one.mode for one in self.passes}) != len(self.passes):
             raise ValueError("passes: two passes run in the same mode")
         for index, one in enumerate(self.passes):
             if one.mode not in self.modes:
                 raise ValueError(f"passes.{index}.mode: {one.mode} is not one of the modes {sorted(self.modes)}")
-        if self.pruning is not None and self.pruning.schedule.settled_step >= self.train.max_steps:
+        if self.train.max_steps == 0 and self.init is None:
+            raise ValueError("train.max_steps: 0 trains nothing, and there is no section `init` that names a network")
+        if self.pruning is not None and self.pruning.schedule.settled_step >= max(self.train.max_steps, 1):
             raise ValueError("pruning.schedule: masks are not complete before train.max_steps")
         return self
 

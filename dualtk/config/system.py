@@ -72,6 +72,8 @@ class Config(RunConfig):
     def idle(self) -> list[str]:
         """See `RunConfig.idle`: terms, joint training and augmentation that would begin after the last step."""
         last = self.train.max_steps
+        if last == 0:  # nothing is meant to begin
+            return []
         starts = {f"terms.{index}.start_step": term.start_step for index, term in enumerate(self.terms)}
         if self.sampling_steps is not None:
             starts["sampling_steps"] = self.sampling_steps

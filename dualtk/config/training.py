@@ -53,9 +53,9 @@ ScheduleConfig = Annotated[
 
 
 class TrainConfig(Section):
-    """The loop."""
+    """The loop. With `max_steps: 0` the network of `init` is masked, validated and left so."""
 
-    max_steps: Size = 100000
+    max_steps: Count = 100000
     accumulate: Size = 1
     clip_norm: Positive = 5.0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"

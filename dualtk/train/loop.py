@@ -86,6 +86,8 @@ class Trainer:
         """Run to `max_steps`, from the last checkpoint where there is one."""
         self.restore()
         self.stepper.meter.clear()
+        if self.section.max_steps == 0 and not self.position.best:
+            self.leave()
         with self._progress() as progress:
             for batches in self._groups():
                 if not self.stepper.take(batches, self.position):
@@ -101,6 +103,13 @@ class Trainer:
                     self.save()
                 if self.finished:
                     break
+
+    def leave(self) -> None:
+        """Write the network as it is, without a step: masked, where there are masks, and validated."""
+        if self.stepper.objective.pruner is not None:
+            self.stepper.objective.pruner.update(0)
+        self.evaluate()
+        self.save()
 
     @property
     def finished(self) -> bool:

@@ -12,8 +12,10 @@ from stopping import stopped_after
 from tiny import train_arguments
 from two_processes import torchrun
 
+from dualtk.bin import extract
 from dualtk.bin.train import main
 from dualtk.errors import InputError
+from dualtk.pruning.packing import read_tensors
 from dualtk.pruning.schedule import SparsitySchedule
 
 SCHEDULE = SparsitySchedule("linear", start_step=2, end_step=8, interval=2)
@@ -95,6 +97,33 @@ def test_a_resumed_run_has_the_same_masks(corpus: Path, tmp_path: Path) -> None:
     assert any(key.endswith("mask_streaming") for key in states[0]["objective"])
 
 
+def test_without_a_step_a_dense_network_is_pruned_in_one_shot(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same weights as `dualtk extract` leaves, which masks them in a file; asked for again, nothing is to do."""
+    dense, exp = tmp_path / "dense", tmp_path / "exp"
+    assert main(train_arguments(corpus, dense, "train.max_steps=2")) == 0
+    once = ["modes.streaming.sparsity=0.7", "pruning={schedule: {shape: constant}}", f"init={{exp: {dense}}}"]
+    once += ["sampling=null", "sampling_steps=null", "train.max_steps=0"]
+    assert main(train_arguments(corpus, exp, *once)) == 0
+    arguments = ["--exp", str(dense), "--mode", "streaming", "--sparsity", "0.7", str(tmp_path / "compact")]
+    assert extract.main(arguments) == 0
+    before, after = load_file(dense / "model.safetensors"), load_file(exp / "model.safetensors")
+    compact = read_tensors(tmp_path / "compact/model.safetensors")
+    masks = {key.removesuffix("mask_streaming"): mask for key, mask in after.items() if key.endswith("mask_streaming")}
+    for key, value in before.items():
+        assert torch.equal(after[key], value), key
+    for layer, mask in masks.items():
+        assert int((~mask).sum()) == round(0.7 * mask.numel())
+        assert torch.equal(after[f"{layer}weight"] * mask, compact[f"{layer}weight"])
+    assert [line["step"] for line in metrics(exp, "valid")] == [0]
+    written = (exp / "model.safetensors").stat().st_mtime_ns
+    assert main(train_arguments(corpus, exp, *once)) == 0
+    assert (exp / "model.safetensors").stat().st_mtime_ns == written
+    assert [line["step"] for line in metrics(exp, "valid")] == [0]
+    assert "never reached" not in capsys.readouterr().err + (exp / "train.log").read_text(encoding="utf-8")
+
+
 def test_two_processes_have_equal_masks(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(WORKER, encoding="utf-8")
     here = Path(__file__).resolve().parents[1]
@@ -134,6 +163,7 @@ def test_a_supernet_of_many_sizes_trains_three_in_a_step(corpus: Path, tmp_path:
         ([*SUPERNET, "pruning.pattern='2:4'"], r"modes\.streaming\.sparsity: 2:4 removes 0\.5 at most"),
         ([*SUPERNET, "pruning.schedule.end_step=12"], "masks are not complete before"),
         ([*SUPERNET, "pruning.schedule.end_step=2"], "end_step: 2 is not after start_step, 2"),
+        (["train.max_steps=0"], r"train\.max_steps: 0 trains nothing, and there is no section `init`"),
         ([*SUPERNET, "pruning.sandwich=true"], r"pruning\.sandwich: needs at least four streaming passes"),
     ],
 )
