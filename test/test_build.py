@@ -121,6 +121,7 @@ def changed(path: str, value: Any, config: RunConfig) -> list[str]:
         "sparsity": "0.4",
         "kernels": "[12, 3, 3, 3, 3, 2, 2]",
         "strides": "[5, 2, 2, 2, 2, 2, 1]",
+        "norms": "after" if value == "before" else "before",
         "extractor_norm": "group" if value == "layer" else "layer",
         "module": "encoder.projection",
     }

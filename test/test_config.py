@@ -11,6 +11,7 @@ from dualtk.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted(ROOT.glob("egs/*/*/conf/*.yaml"))
+WAV2VEC = ROOT / "test/conf/wav2vec_pretrain.yaml"
 TEXT = (ROOT / "test/conf/dual_conformer.yaml").read_text(encoding="utf-8")
 
 
@@ -103,6 +104,17 @@ def test_an_override_at_fault_is_named(override: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         configuration.with_overrides(configuration.parse(TEXT, "x"), [override])
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("key", ["position_kernel", "position_groups"])
+def test_what_only_a_convolution_has_needs_one(key: str) -> None:
+    config, override = configuration.load_any(WAV2VEC), f"model.encoder.{key}=8"
+    changed = configuration.with_overrides(config, ["model.encoder.positions=convolution", override])
+    assert changed.model.encoder.arguments()[key] == 8
+    with pytest.raises(InputError) as caught:
+        configuration.with_overrides(config, [override])
+    line = f"--set: model.encoder: {key}: positions: rotary has none; positions: convolution has"
+    assert str(caught.value).startswith(line)
 
 
 def test_what_begins_after_the_last_step_is_said() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dualtk.config.section import Fraction, Positive, Probability, Section, Size
 
@@ -97,8 +97,18 @@ class Wav2VecConfig(BlocksSection):
     num_layers: Size = 12
     num_heads: Size = 8
     feedforward_dim: Size = 3072
-    positions: Positions = "rotary"
+    positions: Literal["convolution", "relative", "rotary", "none"] = "rotary"
+    position_kernel: Size | None = None
+    position_groups: Size | None = None
+    norms: Literal["before", "after"] = "before"
     latent_masks: LatentMasksConfig | None = None
+
+    @model_validator(mode="after")
+    def _only_of_the_convolution(self) -> Wav2VecConfig:
+        for key in ("position_kernel", "position_groups"):
+            if self.positions != "convolution" and getattr(self, key) is not None:
+                raise ValueError(f"{key}: positions: {self.positions} has none; positions: convolution has")
+        return self
 
     def arguments(self) -> dict[str, Any]:
         """With the masks as keyword arguments of theirs."""

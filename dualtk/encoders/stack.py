@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dualtk.encoders.base import EncoderOutput, split_heads
 from dualtk.modes import Mode
 from dualtk.nn.attention import Positions, position_table
-from dualtk.nn.dual import DualNorm
+from dualtk.nn.dual import DualNorm, optional_norm
 from dualtk.nn.masks import attention_mask, cache_mask, padding_mask
 from dualtk.nn.state import Spec, State, nest, nest_state, split_state
 
@@ -28,7 +28,7 @@ class Context(NamedTuple):
 
 
 class BlockOutput(NamedTuple):
-    """Frames (B, T', D) of a block, and what they were after its attention's residual connection."""
+    """Frames (B, T', D) of a block, and what they were after its attention's residual connection, normed or not."""
 
     frames: Tensor
     attended: Tensor
@@ -93,7 +93,7 @@ class BlockStack(nn.Module):
             output.hidden.append(x)
             if return_heads:
                 output.heads.append(split_heads(attended, self.num_heads))
-        output.frames = self._finish(x, mode)
+        output.frames = optional_norm(self.norm, x, mode)
         return output
 
     def state_spec(self, mode: Mode) -> Spec:
@@ -114,13 +114,7 @@ class BlockStack(nn.Module):
         for index, block in enumerate(self._blocks()):
             x, block_state = block.step(x, parts[f"block{index}"], mask, table, mode)
             after |= nest_state(f"block{index}", block_state)
-        return self._finish(x, mode), after
+        return optional_norm(self.norm, x, mode), after
 
     def _blocks(self) -> Iterable[Block]:
         return cast("Iterable[Block]", self.blocks)
-
-    def _finish(self, x: Tensor, mode: Mode) -> Tensor:
-        if self.norm is None:
-            return x
-        output: Tensor = self.norm(x, mode)
-        return output

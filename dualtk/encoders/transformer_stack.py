@@ -1,4 +1,4 @@
-"""Transformer blocks and the norm after them, as the Transformer and wav2vec 2.0 have them.
+"""Transformer blocks and their norms, as the Transformer and wav2vec 2.0 have them.
 
 Axes: B batch, T' frames, C frames of a chunk, D width.
 """
@@ -6,6 +6,7 @@ Axes: B batch, T' frames, C frames of a chunk, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,17 @@ from dualtk.encoders.stack import BlockOutput, BlockStack, Context
 from dualtk.modes import Mode
 from dualtk.nn.attention import Positions
 from dualtk.nn.blocks import Activation, FeedForward, SelfAttention
-from dualtk.nn.dual import DualNorm
+from dualtk.nn.dual import DualNorm, optional_norm
 from dualtk.nn.state import Spec, State
+
+NormPlace = Literal["before", "after"]
 
 
 class TransformerBlock(nn.Module):
-    """norm and attention, norm and feed-forward, each with its residual connection (Zhang et al. 2020, figure 2)."""
+    """Attention and feed-forward, each with its residual connection and a norm.
+
+    norms: `before` each branch (Zhang et al. 2020, figure 2), or `after` each addition (Vaswani et al. 2017, figure 1).
+    """
 
     def __init__(
         self,
@@ -35,10 +41,14 @@ class TransformerBlock(nn.Module):
         mode_names: Sequence[str],
         checkpoint: bool,
         activation: Activation,
+        norms: NormPlace,
     ) -> None:
         super().__init__()
-        self.attention = SelfAttention(dim, num_heads, dropout, positions, mode_names, output_projection)
-        self.feedforward = FeedForward(dim, feedforward_dim, dropout, mode_names, activation)
+        inside = mode_names if norms == "before" else ()
+        self.attention = SelfAttention(dim, num_heads, dropout, positions, inside, output_projection)
+        self.feedforward = FeedForward(dim, feedforward_dim, dropout, inside, activation)
+        self.attention_norm = DualNorm("layer", dim, mode_names) if norms == "after" else None
+        self.feedforward_norm = DualNorm("layer", dim, mode_names) if norms == "after" else None
         self.checkpoint = checkpoint
 
     def state_spec(self, num_cached: int) -> Spec:
@@ -53,14 +63,19 @@ class TransformerBlock(nn.Module):
         return self._run(x, context)
 
     def _run(self, x: Tensor, context: Context) -> BlockOutput:
-        attended = x + self.attention(x, context.mask, context.table, context.mode)
-        return BlockOutput(attended + self.feedforward(attended, context.mode), attended)
+        mixed = self.attention(x, context.mask, context.table, context.mode)
+        return self._connect(x, mixed, context.mode)
 
     def step(self, x: Tensor, state: State, mask: Tensor, table: Tensor | None, mode: Mode) -> tuple[Tensor, State]:
         """One chunk (B, C, D); `mask` is the `cache_mask` of the step."""
         mixed, state = self.attention.step(x, state, mask, table, mode)
-        x = x + mixed
-        return x + self.feedforward(x, mode), state
+        return self._connect(x, mixed, mode).frames, state
+
+    def _connect(self, x: Tensor, mixed: Tensor, mode: Mode) -> BlockOutput:
+        """From (B, T', D) and what the attention made of it on."""
+        attended = optional_norm(self.attention_norm, x + mixed, mode)
+        frames = optional_norm(self.feedforward_norm, attended + self.feedforward(attended, mode), mode)
+        return BlockOutput(frames, attended)
 
 
 def transformer_stack(
@@ -75,8 +90,9 @@ def transformer_stack(
     output_projection: bool = True,
     checkpoint: bool = False,
     activation: Activation = F.relu,
+    norms: NormPlace = "before",
 ) -> BlockStack:
-    """Transformer blocks of one width and a last norm.
+    """Transformer blocks of one width, and a last norm where theirs stand before the branches.
 
     Args:
         dim: width.
@@ -89,6 +105,7 @@ def transformer_stack(
         output_projection: project the concatenated heads.
         checkpoint: recompute blocks in the backward pass to save memory.
         activation: of the feed-forward branches.
+        norms: of the blocks, `before` the branches or `after` their residual connections.
     """
     blocks = [
         TransformerBlock(
@@ -101,8 +118,9 @@ def transformer_stack(
             mode_names=mode_names,
             checkpoint=checkpoint,
             activation=activation,
+            norms=norms,
         )
         for _ in range(num_layers)
     ]
-    norm = DualNorm("layer", dim, mode_names)
+    norm = DualNorm("layer", dim, mode_names) if norms == "before" else None
     return BlockStack(blocks, dim=dim, num_heads=num_heads, positions=positions, norm=norm)

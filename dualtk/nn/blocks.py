@@ -1,5 +1,7 @@
 """The residual branches of Conformer and Transformer blocks: each is norm, mixing, dropout; the caller adds.
 
+Without mode names feed-forward and attention have no norm: the caller's stand after its additions.
+
 Axes: B batch, T frames, D width, H heads, E width of one head, K cached and new keys.
 """
 
@@ -15,7 +17,7 @@ from dualtk.errors import InputError
 from dualtk.modes import Mode
 from dualtk.nn.attention import Positions, attend, relative_scores, rotate
 from dualtk.nn.dropout import Dropout
-from dualtk.nn.dual import DualConv1d, DualNorm, NormKind
+from dualtk.nn.dual import DualConv1d, DualNorm, NormKind, optional_norm
 from dualtk.nn.masked import MaskedLinear
 from dualtk.nn.state import Spec, State
 
@@ -29,7 +31,7 @@ class FeedForward(nn.Module):
         self, dim: int, feedforward_dim: int, dropout: float, mode_names: Sequence[str], activation: Activation = F.silu
     ) -> None:
         super().__init__()
-        self.norm = DualNorm("layer", dim, mode_names)
+        self.norm = DualNorm("layer", dim, mode_names) if mode_names else None
         self.input = MaskedLinear(dim, feedforward_dim)
         self.output = MaskedLinear(feedforward_dim, dim)
         self.dropout = Dropout(dropout)
@@ -37,7 +39,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, mode: Mode) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        hidden = self.dropout(self.activation(self.input(self.norm(x, mode), mode)))
+        hidden = self.dropout(self.activation(self.input(optional_norm(self.norm, x, mode), mode)))
         output: Tensor = self.dropout(self.output(hidden, mode))
         return output
 
@@ -67,7 +69,7 @@ class SelfAttention(nn.Module):
         self.dim = dim
         self.num_heads = num_heads
         self.positions: Positions = positions
-        self.norm = DualNorm("layer", dim, mode_names)
+        self.norm = DualNorm("layer", dim, mode_names) if mode_names else None
         self.input = MaskedLinear(dim, 3 * dim)
         self.output = MaskedLinear(dim, dim) if output_projection else None
         self.dropout = Dropout(dropout)
@@ -96,7 +98,7 @@ class SelfAttention(nn.Module):
         return output, {"key": key[:, :, drop:], "value": value[:, :, drop:]}
 
     def _project(self, x: Tensor, mode: Mode) -> tuple[Tensor, Tensor, Tensor]:
-        projected = self.input(self.norm(x, mode), mode).unflatten(2, (3, self.num_heads, -1))
+        projected = self.input(optional_norm(self.norm, x, mode), mode).unflatten(2, (3, self.num_heads, -1))
         query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)  # (B, T, 3, H, E) -> 3 of (B, H, T, E)
         return query, key, value
 

@@ -38,6 +38,14 @@ class DualNorm(nn.Module):
         return output
 
 
+def optional_norm(norm: DualNorm | None, x: Tensor, mode: Mode) -> Tensor:
+    """(B, T, D) -> (B, T, D), as it is where there is no norm."""
+    if norm is None:
+        return x
+    output: Tensor = norm(x, mode)
+    return output
+
+
 class DualConv1d(nn.Module):
     """Depthwise convolution over time with one symmetric kernel ("Dual-mode Convolution").
 

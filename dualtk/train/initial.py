@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from dualtk import config as configuration
 from dualtk.config import InitConfig, Wav2VecConfig
-from dualtk.encoders.extractor import ExtractorNorm, FeatureExtractor
 from dualtk.encoders.latent_masks import LatentMasks
+from dualtk.encoders.wav2vec import Wav2VecEncoder, Wav2VecKind
 from dualtk.encoders.wav2vec_weights import from_torchaudio, is_wav2vec
 from dualtk.errors import InputError
 from dualtk.files import digest, write_text
@@ -44,14 +44,14 @@ class Source:
         tensors: by the names that they have here.
         full_modes: the modes that see the whole utterance.
         foreign: names in the file that have no counterpart here.
-        extractor_norm: of its feature extractor, where it has one.
+        kind: of its encoder, where it is one of wav2vec 2.0.
     """
 
     path: Path
     tensors: Tensors
     full_modes: frozenset[str] = frozenset()
     foreign: tuple[str, ...] = ()
-    extractor_norm: ExtractorNorm | None = None
+    kind: Wav2VecKind | None = None
 
 
 @dataclass
@@ -62,11 +62,13 @@ class Inheritance:
         taken: name here -> name in the source.
         lent: (mode here, mode in the source) -> number of tensors of norms that the source has for other modes only.
         left: name here -> why it was not taken.
+        positions: (here, in the source) what the encoders of wav2vec 2.0 know of positions, where it differs.
     """
 
     taken: dict[str, str] = field(default_factory=dict)
     lent: Counter[tuple[str, str]] = field(default_factory=Counter)
     left: dict[str, str] = field(default_factory=dict)
+    positions: tuple[str, str] | None = None
 
 
 def read_source(path: Path) -> Source:
@@ -87,7 +89,7 @@ def read_source(path: Path) -> Source:
         path,
         {f"encoder.{key}": value for key, value in renamed.tensors.items()},
         foreign=tuple(renamed.left),
-        extractor_norm=renamed.extractor_norm,
+        kind=renamed.kind,
     )
 
 
@@ -99,8 +101,10 @@ def _read_experiment(path: Path) -> Source:
     config = configuration.load_any(trained.config_file)
     full = frozenset(name for name, mode in config.modes.items() if mode.full_context)
     encoder = config.model.encoder
-    norm = encoder.extractor_norm if isinstance(encoder, Wav2VecConfig) else None
-    return Source(path, read_tensors(trained.network_file), full, extractor_norm=norm)
+    kind = None
+    if isinstance(encoder, Wav2VecConfig):
+        kind = Wav2VecKind(encoder.extractor_norm, encoder.norms, encoder.positions)
+    return Source(path, read_tensors(trained.network_file), full, kind=kind)
 
 
 def _is_mask(key: str) -> bool:
@@ -128,10 +132,9 @@ def inherit(network: nn.Module, source: Source) -> Inheritance:
     statistics that features are normalised with are taken too: the weights know no others.
 
     Raises:
-        InputError: no parameter fits, or the extractors have norms of two kinds.
+        InputError: no parameter fits, or the encoders' norms are of two kinds.
     """
-    _require_norm(network, source)
-    found = Inheritance()
+    found = Inheritance(positions=_compare_kinds(network, source))
     for key, own in network.state_dict().items():
         if _is_mask(key):
             continue
@@ -156,14 +159,21 @@ def inherit(network: nn.Module, source: Source) -> Inheritance:
     return found
 
 
-def _require_norm(network: nn.Module, source: Source) -> None:
-    """Norms over channels and over time have the same names and shapes, so that one would be taken for the other."""
-    for module in network.modules():
-        if isinstance(module, FeatureExtractor) and source.extractor_norm not in (None, module.norm):
-            raise InputError(
-                f"model.encoder.extractor_norm: {module.norm}, "
-                f"but {source.path} was trained with {source.extractor_norm}"
-            )
+def _compare_kinds(network: nn.Module, source: Source) -> tuple[str, str] | None:
+    """Positions here and in the source, where they differ: the other weights are worth having all the same.
+
+    Norms have to be alike: those over channels and over time have the same names and shapes, so that one would be taken
+    for the other, and a block whose norms stand elsewhere computes something else.
+    """
+    here = next((one.kind for one in network.modules() if isinstance(one, Wav2VecEncoder)), None)
+    there = source.kind
+    if here is None or there is None:
+        return None
+    for key in ("extractor_norm", "norms"):
+        own, other = getattr(here, key), getattr(there, key)
+        if own != other:
+            raise InputError(f"model.encoder.{key}: {own}, but {source.path} was trained with {other}")
+    return None if here.positions == there.positions else (here.positions, there.positions)
 
 
 def _shape(tensor: Tensor) -> str:
@@ -175,6 +185,9 @@ def summary(found: Inheritance, source: Source) -> list[str]:
     lines = [f"{len(found.taken)} of {len(found.taken) + len(found.left)} tensors from {source.path}"]
     for (here, there), count in found.lent.items():
         lines.append(f"norms of mode {here} are those of the source's mode {there} ({count} tensors)")
+    if found.positions is not None:
+        here, there = found.positions
+        lines.append(f"model.encoder.positions: {here}; those of {source.path}, {there}, are not loaded")
     if found.left:
         parts = Counter(key.partition(".")[0] for key in found.left)
         named = [f"{key} ({why})" for key, why in found.left.items()]

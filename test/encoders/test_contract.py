@@ -84,6 +84,8 @@ ENCODERS: dict[str, Callable[[], torch.nn.Module]] = {
     "contextnet": contextnet,
     "wav2vec": wav2vec,
     "wav2vec-relative": lambda: wav2vec(positions="relative", kernels=(5, 4, 4), strides=(3, 4, 2), checkpoint=True),
+    "wav2vec-convolution": lambda: wav2vec(positions="convolution", position_kernel=6, position_groups=4),
+    "wav2vec-norms-after": lambda: wav2vec(norms="after", positions="convolution", position_groups=2, checkpoint=True),
     "wav2vec-stacking": lambda: wav2vec(kernels=(5, 3), strides=(3, 2), stacking=6),
     "wav2vec-masks": lambda: wav2vec(latent_masks={"time_probability": 0.5, "channel_width": 4}),
     "contextnet-two-layers": lambda: contextnet(layers_per_block=2, strided_blocks=(3, 7), kernel=3),

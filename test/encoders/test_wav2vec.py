@@ -14,7 +14,7 @@ from dualtk.encoders.wav2vec import Wav2VecEncoder
 from dualtk.encoders.wav2vec_weights import from_torchaudio, is_wav2vec
 from dualtk.errors import InputError
 from dualtk.modes import FULL_CONTEXT, Mode, streaming
-from dualtk.pruning.masks import add_masks
+from dualtk.pruning.masks import add_masks, prunable_layers
 from dualtk.pruning.patterns import Blocks
 from dualtk.pruning.pruner import Pruner
 from dualtk.pruning.schedule import SparsitySchedule
@@ -24,6 +24,7 @@ MODE_NAMES = ("full", "streaming")
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 CHANNELS, DIM, HEADS, LAYERS, INNER = 12, 16, 4, 2, 24
 FEATURE = 160
+EXTRACTORS = ["layer_norm", "group_norm"]
 
 
 def theirs(extractor: str) -> torchaudio.models.Wav2Vec2Model:
@@ -67,14 +68,19 @@ def ours(**changes: object) -> Wav2VecEncoder:
     return Wav2VecEncoder(input_dim=FEATURE, mode_names=MODE_NAMES, **(options | changes)).eval()  # type: ignore[arg-type]
 
 
-def loaded(extractor: str) -> tuple[torchaudio.models.Wav2Vec2Model, Wav2VecEncoder, list[str]]:
-    """Theirs, ours with its weights, and our keys that it does not have."""
-    source = theirs(extractor)
-    target = ours(extractor_norm=extractor.removesuffix("_norm"))
-    renamed = from_torchaudio(source.state_dict(), MODE_NAMES)
-    missing, unexpected = target.load_state_dict(renamed.tensors, strict=False)
-    assert not unexpected
-    return source, target, missing
+def twin(extractor: str, **changes: object) -> Wav2VecEncoder:
+    """Ours, of the kind of theirs."""
+    norm, norms = extractor.removesuffix("_norm"), "before" if extractor == "layer_norm" else "after"
+    options: dict[str, object] = {"positions": "convolution", "position_kernel": 8, "position_groups": 2}
+    return ours(**{"extractor_norm": norm, "norms": norms, **options, **changes})
+
+
+def loaded(extractor: str) -> tuple[torchaudio.models.Wav2Vec2Model, Wav2VecEncoder]:
+    """Theirs without what follows the encoder, and ours with all of its weights."""
+    source, target = theirs(extractor), twin(extractor)
+    source.aux = None
+    target.load_state_dict(from_torchaudio(source.state_dict(), MODE_NAMES).tensors)
+    return source, target
 
 
 def speech(num_frames: int) -> tuple[Tensor, Tensor]:
@@ -83,10 +89,10 @@ def speech(num_frames: int) -> tuple[Tensor, Tensor]:
     return feats, F.pad(feats.flatten(1), (80, 0))
 
 
-@pytest.mark.parametrize("extractor", ["layer_norm", "group_norm"])
+@pytest.mark.parametrize("extractor", EXTRACTORS)
 @torch.no_grad()
 def test_the_extractor_and_the_projection_are_theirs(extractor: str) -> None:
-    source, target, _ = loaded(extractor)
+    source, target = loaded(extractor)
     feats, samples = speech(46)
     extracted = target.extract(feats, torch.tensor([46]), FULL_CONTEXT)
     expected, _ = source.feature_extractor(samples, None)
@@ -96,36 +102,85 @@ def test_the_extractor_and_the_projection_are_theirs(extractor: str) -> None:
     torch.testing.assert_close(target.project(extracted, FULL_CONTEXT), projected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("extractor", EXTRACTORS)
 @torch.no_grad()
-def test_the_context_network_is_theirs_but_for_positions() -> None:
-    source, target, missing = loaded("layer_norm")
-    assert not missing
-    feats, samples = speech(30)
-    expected, _ = source.feature_extractor(samples, None)
-    x = source.encoder.feature_projection(expected)
-    hidden = []
-    for layer in source.encoder.transformer.layers:
-        x, _ = layer(x)
-        hidden.append(x)
-    output = target(feats, torch.tensor([30]), FULL_CONTEXT)
-    for our_layer, their_layer in zip(output.hidden, hidden, strict=True):
-        torch.testing.assert_close(our_layer, their_layer, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(output.frames, source.encoder.transformer.layer_norm(x), atol=1e-4, rtol=1e-4)
+def test_the_whole_network_is_theirs(extractor: str) -> None:
+    source, target = loaded(extractor)
+    for num_frames in (2, 30, 64):
+        feats, samples = speech(num_frames)
+        output = target(feats, torch.tensor([num_frames]), FULL_CONTEXT)
+        expected, _ = source(samples)
+        torch.testing.assert_close(output.frames, expected, atol=1e-5, rtol=1e-5)
+        blocks, _ = source.extract_features(samples)
+        for our_block, their_block in zip(output.hidden, blocks, strict=True):
+            torch.testing.assert_close(our_block, their_block, atol=1e-5, rtol=1e-5)
 
 
-def test_what_has_no_place_is_said() -> None:
-    for extractor in ("layer_norm", "group_norm"):
+@pytest.mark.parametrize("extractor", EXTRACTORS)
+@torch.no_grad()
+def test_a_batch_is_theirs_but_for_a_norm_that_counts_padding(extractor: str) -> None:
+    source, target = loaded(extractor)
+    lengths = torch.tensor([64, 40, 18, 2])
+    feats = torch.cat([F.pad(speech(int(length))[0], (0, 0, 0, 64 - int(length))) for length in lengths])
+    output = target(feats, lengths, FULL_CONTEXT)
+    expected, expected_lengths = source(F.pad(feats.flatten(1), (80, 0)), lengths * FEATURE + 80)
+    assert output.lengths.tolist() == expected_lengths.tolist()
+    for row, length in enumerate(output.lengths.tolist()):
+        frames, in_batch = output.frames[row, :length], expected[row, :length]
+        alone, _ = source(speech(int(lengths[row]))[1])
+        torch.testing.assert_close(frames, alone[0], atol=1e-5, rtol=1e-5)
+        if extractor == "layer_norm" or row == 0:
+            torch.testing.assert_close(frames, in_batch, atol=1e-5, rtol=1e-5)
+        else:
+            assert (in_batch - alone[0]).abs().max() > 0.1  # theirs differs from itself
+
+
+@pytest.mark.parametrize("extractor", EXTRACTORS)
+@torch.no_grad()
+def test_weight_norm_in_any_of_its_names(extractor: str) -> None:
+    source, target = loaded(extractor)
+    state, start = source.state_dict(), "encoder.transformer.pos_conv_embed.conv."
+    size, direction = (state.pop(f"{start}parametrizations.weight.original{index}") for index in (0, 1))
+    weight = source.encoder.transformer.pos_conv_embed.conv.weight
+    for own in ({"weight_g": size, "weight_v": direction}, {"weight": weight}):
+        renamed = from_torchaudio(state | {start + name: tensor for name, tensor in own.items()})
+        torch.testing.assert_close(renamed.tensors["positions.weight"], weight)
+        torch.testing.assert_close(target.get_parameter("positions.weight"), weight)
+        assert not renamed.left
+
+
+def test_what_has_no_place_is_what_follows_the_encoder() -> None:
+    for extractor in EXTRACTORS:
         state = theirs(extractor).state_dict()
         assert is_wav2vec(state)
         renamed = from_torchaudio(state)
-        again = from_torchaudio({f"wav2vec2.{name}": tensor for name, tensor in state.items()})
-        assert again.left == renamed.left
-        assert again.tensors.keys() == renamed.tensors.keys()
-        unmapped = ("aux.", "encoder.transformer.pos_conv_embed.")
-        if extractor == "group_norm":  # norms after the residual connections
-            unmapped += ("encoder.transformer.",)
-        assert {name for name in state if name.startswith(unmapped)} == set(renamed.left)
+        assert renamed.kind == twin(extractor).kind
+        for outer in ("wav2vec2.", "model."):
+            within = {f"{outer}{name}": tensor for name, tensor in state.items()}
+            assert is_wav2vec(within)
+            again = from_torchaudio(within)
+            assert again.kind == renamed.kind
+            assert again.left == renamed.left == ["aux.weight", "aux.bias"]
+            assert again.tensors.keys() == renamed.tensors.keys()
     assert not is_wav2vec(ours().state_dict())
+
+
+@torch.no_grad()
+def test_their_weights_stream() -> None:
+    """What is loaded for full context streams too: frames stay as they are when more is heard."""
+    _, encoder = loaded("layer_norm")
+    mode, (feats, _) = streaming(left_context=6, chunk=2), speech(48)
+    whole = encoder(feats, torch.tensor([48]), mode).frames
+    for heard in (4, 20, 36):
+        part = encoder(feats[:, :heard], torch.tensor([heard]), mode).frames
+        torch.testing.assert_close(part, whole[:, : heard // 2], atol=1e-5, rtol=0)
+    assert (whole - encoder(feats, torch.tensor([48]), FULL_CONTEXT).frames).abs().max() > 0.1
+
+
+def test_options_change_no_masked_layer() -> None:
+    plain = prunable_layers(ours(positions="rotary"))
+    for extractor in EXTRACTORS:
+        assert prunable_layers(twin(extractor)).keys() == plain.keys()
 
 
 def test_a_norm_over_time_needs_the_utterance_and_ignores_padding() -> None:
@@ -161,9 +216,10 @@ def test_its_three_parts_make_it() -> None:
     assert [heads.shape for heads in whole.heads] == [(2, HEADS, 10, DIM // HEADS)] * LAYERS
 
 
+@pytest.mark.parametrize("changes", [{"positions": "rotary"}, {"positions": "convolution", "norms": "after"}])
 @torch.no_grad()
-def test_its_step_compiles() -> None:
-    encoder, mode = ours(positions="rotary"), streaming(left_context=4, chunk=2)
+def test_its_step_compiles(changes: dict[str, object]) -> None:
+    encoder, mode = ours(**changes), streaming(left_context=4, chunk=2)
     step, state, own = compile_step(encoder, mode), encoder.init_state(3, mode), encoder.init_state(3, mode)
     for _ in range(4):
         chunk = torch.randn(3, mode.chunk * encoder.subsampling, FEATURE)
@@ -178,6 +234,7 @@ def test_its_step_compiles() -> None:
         ({"strides": (5, 2)}, "kernels: 7 of them and 2 strides"),
         ({"kernels": (4, 3, 3, 3, 3, 2, 2)}, "kernels: 4 taps do not cover a stride of 5"),
         ({"kernels": (10, 3), "strides": (5, 2)}, "strides: an output frame of 10 samples is no multiple of a feature"),
+        ({"positions": "convolution", "position_groups": 3}, "position_groups: 3 groups do not divide a dim of 16"),
         ({"stacking": 0}, "strides: an output frame of 0 samples"),
     ],
 )
@@ -186,13 +243,14 @@ def test_bad_sizes_are_refused(changes: dict[str, object], message: str) -> None
         ours(**changes)
 
 
+@pytest.mark.parametrize("changes", [{}, {"positions": "convolution", "norms": "after"}], ids=["plain", "paper"])
 @pytest.mark.parametrize("mode", [FULL_CONTEXT, streaming(chunk=2, left_context=4, sparsity=0.5)], ids=MODE_NAMES)
-def test_recomputing_gives_the_same_gradients(mode: Mode) -> None:
+def test_recomputing_gives_the_same_gradients(mode: Mode, changes: dict[str, object]) -> None:
     feats, lengths = torch.randn(2, 24, FEATURE), torch.tensor([24, 15])
     gradients = []
     for checkpoint in (False, True):
         torch.manual_seed(5)
-        encoder = ours(checkpoint=checkpoint).train()
+        encoder = ours(checkpoint=checkpoint, **changes).train()
         if mode.sparsity > 0:
             add_masks(encoder, [mode])
             Pruner(encoder, [mode], Blocks(), "layer", SparsitySchedule("constant", 0)).update(0)

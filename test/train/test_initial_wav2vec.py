@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from dualtk.encoders.latent_masks import LatentMaskOptions
 from dualtk.encoders.wav2vec import Wav2VecEncoder
 from dualtk.errors import InputError
 from dualtk.train.checkpoint import save_network
-from dualtk.train.initial import Source, inherit, initialise, read_source
+from dualtk.train.initial import Source, inherit, initialise, read_source, record, summary
 from dualtk.train.run import Experiment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,10 +41,14 @@ def theirs(extractor: str) -> torchaudio.models.Wav2Vec2Model:
     return network
 
 
-def ours(norm: str = "layer", masks: LatentMaskOptions | None = None, inner: int = 24) -> nn.ModuleDict:
+def ours(
+    norm: str = "layer", masks: LatentMaskOptions | None = None, inner: int = 24, **changes: object
+) -> nn.ModuleDict:
+    """With the norms of blocks that torchaudio's network with this norm in its extractor has."""
+    options = {"extractor_norm": norm, "norms": "before" if norm == "layer" else "after", "latent_masks": masks}
     encoder = Wav2VecEncoder(
         **{"dim": 16, "num_layers": 2, "num_heads": 2, "feedforward_dim": inner, "dropout": 0.0, "channels": 8},
-        **{"extractor_norm": norm, "latent_masks": masks},  # type: ignore[arg-type]
+        **(options | changes),  # type: ignore[arg-type]
         mode_names=("streaming", "whole"),
     )
     return nn.ModuleDict({"encoder": encoder, "joiner": nn.Linear(2, 2)})
@@ -93,13 +98,47 @@ def test_a_part_is_held_only_where_all_of_it_was_loaded(tmp_path: Path) -> None:
     begin(wider, source, tmp_path, "encoder.extractor", "encoder.projection", "encoder.stack.blocks.0.attention")
 
 
-def test_the_base_model_has_no_blocks_to_hold(tmp_path: Path) -> None:
-    source = written(theirs("group_norm"), tmp_path / "x.safetensors")
-    line = refusal(ours("group"), source, "encoder.extractor", "encoder")
-    assert line.startswith("init.freeze.1.module: not all of encoder was loaded from ")
-    assert "the first encoder.stack." in line
-    assert line.endswith("(not there)")
-    begin(ours("group"), source, tmp_path, "encoder.extractor", "encoder.projection", "encoder.extracted_norm")
+@pytest.mark.parametrize("norm", ["layer", "group"])
+def test_all_of_torchaudios_encoder_is_loaded(norm: str, tmp_path: Path) -> None:
+    source = written(theirs(f"{norm}_norm"), tmp_path / "x.safetensors")
+    network = ours(norm, positions="convolution", position_kernel=8, position_groups=4)
+    begin(network, source, tmp_path, "encoder")
+    found = inherit(network, read_source(source))
+    assert set(found.left) == {"joiner.weight", "joiner.bias"}
+    assert not any("positions" in line for line in summary(found, read_source(source)))
+    assert "unused" not in record(found, read_source(source))
+
+
+def test_positions_of_another_kind_are_said(tmp_path: Path) -> None:
+    source = read_source(written(theirs("group_norm"), tmp_path / "x.safetensors"))
+    for positions in ("rotary", "relative", "none"):
+        found = inherit(ours("group", positions=positions), source)
+        line = f"model.encoder.positions: {positions}; those of {source.path}, convolution, are not loaded"
+        assert line in summary(found, source)
+        assert "unused encoder.positions.weight\n" in record(found, source)
+    found = inherit(ours("group", positions="convolution"), source)
+    assert found.left["encoder.positions.weight"] == "16x4x8 there, 16x1x128 here"
+
+
+@pytest.mark.parametrize(("norm", "here", "there"), [("layer", "after", "before"), ("group", "before", "after")])
+def test_the_place_of_norms_is_that_of_torchaudios_network(norm: str, here: str, there: str, tmp_path: Path) -> None:
+    source = written(theirs(f"{norm}_norm"), tmp_path / "x.safetensors")
+    line = refusal(ours(norm, norms=here), source)
+    assert line == f"model.encoder.norms: {here}, but {source} was trained with {there}"
+
+
+def test_norms_and_positions_of_our_experiment(tmp_path: Path) -> None:
+    path, mean = ROOT / "egs/synthetic/asr1/conf/wav2vec_pretrain.yaml", torch.zeros(160)
+    after, convolution = "model.encoder.norms=after", "model.encoder.positions=convolution"
+    configs = [shrunk(path, *changes) for changes in ([], [after], [after, convolution])]
+    networks = [build_pretraining_network(cast(PretrainConfig, config), mean, mean + 1) for config in configs]
+    source = pretrained(tmp_path / "source", cast(PretrainConfig, configs[1]))
+    assert refusal(networks[0], source) == f"model.encoder.norms: before, but {source} was trained with after"
+    begin(networks[1], source, tmp_path, "encoder")
+    found = inherit(networks[2], read_source(source))
+    assert set(found.left) == {"encoder.positions.weight", "encoder.positions.bias"}
+    lines = summary(found, read_source(source))
+    assert f"model.encoder.positions: convolution; those of {source}, rotary, are not loaded" in lines
 
 
 def test_the_vector_of_masks_may_be_drawn_only_where_no_frame_is_masked(tmp_path: Path) -> None:
@@ -129,6 +168,27 @@ def test_shipped_fine_tuning_may_hold_what_shipped_pre_training_left(
     assert [part.module for part in config.init.freeze] == held
     mean = torch.zeros(config.features.dim)
     initialise(build_network(config, 9, mean, mean + 1), config.init, Experiment(tmp_path / "exp", writes=False))
+
+
+@pytest.mark.parametrize("norm", ["layer", "group"])
+def test_shipped_fine_tuning_takes_torchaudios_network_as_its_comment_says(norm: str, tmp_path: Path) -> None:
+    path, source = ROOT / "egs/librispeech/asr1/conf/wav2vec_finetune.yaml", tmp_path / "x.pt"
+    torch.save({f"model.{name}": tensor for name, tensor in theirs(f"{norm}_norm").state_dict().items()}, source)
+    said = path.read_text(encoding="utf-8")
+    common = ["stacking=1", "positions=convolution"]
+    options = common if norm == "layer" else [*common, "extractor_norm=group", "norms=after"]
+    for option in options:
+        assert option.replace("=", ": ") in said
+    sizes = ["latent_masks.channel_width=4", "position_kernel=8", "position_groups=4"]
+    changes = [f"model.encoder.{option}" for option in [*options, *sizes]]
+    config = shrunk(path, *changes, f"init.exp={source}", "init.freeze.1.module=encoder.stack")
+    assert isinstance(config, Config)
+    assert config.init is not None
+    mean = torch.zeros(config.features.dim)
+    network = build_network(config, 9, mean, mean + 1)
+    initialise(network, config.init, Experiment(tmp_path / "exp", writes=False))
+    found = inherit(network, read_source(source))
+    assert [key for key in found.left if key.startswith("encoder.")] == ["encoder.latent_masks.embedding"]
 
 
 @pytest.mark.parametrize(("here", "there"), [("layer", "group"), ("group", "layer")])
