@@ -14,7 +14,7 @@ from typing import Any
 from dualtk.bin import report
 from dualtk.bin.ablation.comparison import Failure, Group, part, remarks, table
 from dualtk.bin.ablation.directories import check_directories
-from dualtk.bin.ablation.runs import plan, streams
+from dualtk.bin.ablation.runs import chosen, plan, streams
 from dualtk.bin.ablation.stages import run_suite, stage
 from dualtk.bin.ablation.suite import Suite, load_suite, refuse_twice
 from dualtk.bin.dualtk import run
@@ -42,6 +42,9 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="N",
         help="instead of those of the suite; the first run is the first N",
+    )
+    options.add_argument(
+        "--systems", nargs="+", metavar="NAME", help="these of the suite only; what they begin with must be there"
     )
     options.add_argument(
         "--beam", type=at_least(1), metavar="K", help="hypotheses to keep, instead of the suite's; 1: greedy search"
@@ -89,6 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = {"seeds": options.seeds, "beam": options.beam}
     suite = suite.model_copy(update={name: value for name, value in asked.items() if value is not None})
     runs = plan(options.suite, suite, options.runs, options.set)
+    if options.systems is not None:
+        suite = chosen(suite, runs, options.systems)
+        runs = plan(options.suite, suite, options.runs, options.set)
     check_directories(options.train_dir, options.dev_dir, options.test_dirs, options.bpe, streams(suite, runs))
     groups, failures = run_suite(options, suite, runs)
     found = write_results(options.runs, options.test_dirs, suite, groups, failures)

@@ -131,6 +131,17 @@ def test_a_killed_suite_ends_in_the_same_table(corpus: Path) -> None:
     assert (killed / "ablation.md").read_text() == (whole / "ablation.md").read_text()
 
 
+def test_some_systems_of_a_suite(corpus: Path) -> None:
+    chosen = ["--seeds", "1", "--systems", "codert"]
+    assert call(corpus, *chosen, runs="some") == 0
+    facts = json.loads((corpus / "some/ablation.json").read_text())
+    assert [(row["mode"], row["system"]) for row in facts["rows"]] == [
+        ("streaming", "codert"),
+        ("teacher", "codert, its teacher"),
+    ]
+    assert not (corpus / "some/dual-1").exists()
+
+
 def test_an_interrupt_stops_the_suite(corpus: Path) -> None:
     with stopped_after(2):
         call(corpus, "--seeds", "1", runs="interrupted")

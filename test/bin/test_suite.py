@@ -8,7 +8,7 @@ import pytest
 
 from dualtk.bin import ablate
 from dualtk.bin.ablation.directories import check_directories
-from dualtk.bin.ablation.runs import Run, plan, streams
+from dualtk.bin.ablation.runs import Run, chosen, plan, streams
 from dualtk.bin.ablation.suite import fill, load_suite
 from dualtk.bin.dualtk import run
 from dualtk.config import FrozenTeacherConfig
@@ -114,6 +114,27 @@ def test_a_teacher_beside_another_student_may_teach(tmp_path: Path) -> None:
     text = TAUGHT.replace("name: full, conf: " + str(CONF / "tt_full"), f"name: full, conf: {CONF}/codert")
     text = text.replace('full-{seed}"', 'full-{seed}/teacher", teacher.mode=teacher')
     assert len(planned(tmp_path, text)) == 4
+
+
+def test_systems_are_chosen_by_name_and_need_what_they_begin_with(tmp_path: Path) -> None:
+    text = f"""
+title: t
+modes: [streaming, full]
+systems:
+  - {{name: dense_dual, conf: {CONF}/dense_dual.yaml}}
+  - {{name: alone, conf: {CONF}/sparse_streaming.yaml}}
+  - {{name: once, conf: {CONF}/one_shot.yaml, set: ["init.exp={{runs}}/dense_dual-{{seed}}"]}}
+"""
+    path = tmp_path / "suite.yaml"
+    path.write_text(text)
+    whole = load_suite(path)
+    runs = plan(path, whole, tmp_path)
+    assert [system.name for system in chosen(whole, runs, ["once", "dense_dual"]).systems] == ["dense_dual", "once"]
+    assert chosen(whole, runs, ["alone"]).modes == ["streaming"]
+    with pytest.raises(InputError, match="--systems: no system two; there are dense_dual, alone, once"):
+        chosen(whole, runs, ["alone", "two"])
+    with pytest.raises(InputError, match=r"once: init\.exp: .*: neither an earlier system of the suite nor a trained"):
+        plan(path, chosen(whole, runs, ["once"]), tmp_path)
 
 
 def test_a_suite_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

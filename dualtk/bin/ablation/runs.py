@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dualtk import config as configuration
-from dualtk.bin.ablation.suite import Suite, System, fill
+from dualtk.bin.ablation.suite import Suite, System, fill, refuse_twice
 from dualtk.config import TEACHER, Config, FrozenTeacherConfig
 from dualtk.errors import InputError
 from dualtk.train.run import Experiment
@@ -52,6 +52,25 @@ def plan(path: Path, suite: Suite, runs: Path, changes: Sequence[str] = ()) -> l
                 raise InputError(f"{source}: {key}: {place}: {late.system.name} has to be trained before")
             _check_source(f"{source}: {key}", key, place, run.config, owner(place, planned[:index]))
     return planned
+
+
+def chosen(suite: Suite, runs: Iterable[Run], names: Sequence[str]) -> Suite:
+    """The suite with the systems `names` alone, in its own order, and with those of its modes that they have.
+
+    Raises:
+        InputError: a name that no system has, or that is there twice.
+    """
+    refuse_twice(names, "--systems")
+    known = [system.name for system in suite.systems]
+    for name in names:
+        if name not in known:
+            raise InputError(f"--systems: no system {name}; there are {', '.join(known)}")
+    systems = [system for system in suite.systems if system.name in names]
+    had = {mode for run in runs if run.system.name in names for mode in run.config.modes}
+    modes = [mode for mode in suite.modes if mode in had]
+    if not modes:
+        raise InputError(f"--systems: {', '.join(names)}: none of the suite's modes, {', '.join(suite.modes)}")
+    return suite.model_copy(update={"systems": systems, "modes": modes})
 
 
 def sources(config: Config) -> dict[str, Path]:
