@@ -32,6 +32,10 @@ fi
 part=$folder.part
 rm -rf "$part" "$folder"
 "$python" -m venv "$part"
+# k2's Linux wheels are named py3.9-none-any and so on, which pip reads as "any Python 3", and takes one of them; the hash is
+# that of the wheel for 3.10.
+echo "k2==1.23.4 --hash=sha256:1404589732fdb7f6f5bf62297a20dd73318b7b4f2e10dd52dc3d5b6669688a4c" > "$part/k2.txt"
+"$part/bin/python" -m pip install --quiet --no-deps --requirement "$part/k2.txt"
 "$part/bin/python" -m pip install --quiet "numpy<2" "k2==1.23.4" "torch==1.13.1" numba pytest hypothesis typing_extensions
 works "$part/bin/python" || { echo "install_k2: error: k2 was installed but does not import" >&2; exit 1; }
 mv "$part" "$folder" # a venv moves whole: only its scripts name the folder, and they are called through python -m
