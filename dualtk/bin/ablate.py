@@ -44,7 +44,10 @@ def parser() -> argparse.ArgumentParser:
         help="instead of those of the suite; the first run is the first N",
     )
     options.add_argument(
-        "--systems", nargs="+", metavar="NAME", help="these of the suite only; what they begin with must be there"
+        "--systems",
+        nargs="+",
+        metavar="NAME",
+        help="these of the suite only, in this order; the others are compared with the first",
     )
     options.add_argument(
         "--beam", type=at_least(1), metavar="K", help="hypotheses to keep, instead of the suite's; 1: greedy search"

@@ -129,7 +129,7 @@ systems:
     path.write_text(text)
     whole = load_suite(path)
     runs = plan(path, whole, tmp_path)
-    assert [system.name for system in chosen(whole, runs, ["once", "dense_dual"]).systems] == ["dense_dual", "once"]
+    assert [system.name for system in chosen(whole, runs, ["alone", "dense_dual"]).systems] == ["alone", "dense_dual"]
     assert chosen(whole, runs, ["alone"]).modes == ["streaming"]
     with pytest.raises(InputError, match="--systems: no system two; there are dense_dual, alone, once"):
         chosen(whole, runs, ["alone", "two"])

@@ -55,17 +55,17 @@ def plan(path: Path, suite: Suite, runs: Path, changes: Sequence[str] = ()) -> l
 
 
 def chosen(suite: Suite, runs: Iterable[Run], names: Sequence[str]) -> Suite:
-    """The suite with the systems `names` alone, in its own order, and with those of its modes that they have.
+    """The suite with the systems `names` alone, in that order, and with those of its modes that they have.
 
     Raises:
         InputError: a name that no system has, or that is there twice.
     """
     refuse_twice(names, "--systems")
-    known = [system.name for system in suite.systems]
+    known = {system.name: system for system in suite.systems}
     for name in names:
         if name not in known:
             raise InputError(f"--systems: no system {name}; there are {', '.join(known)}")
-    systems = [system for system in suite.systems if system.name in names]
+    systems = [known[name] for name in names]
     had = {mode for run in runs if run.system.name in names for mode in run.config.modes}
     modes = [mode for mode in suite.modes if mode in had]
     if not modes:
