@@ -27,7 +27,7 @@ setup(
         "kaldiio>=2.18",
         "soundfile>=0.12",
         "pyyaml>=6",
-        "pydantic>=2.5,<3",
+        "pydantic>=2.7,<3",
         "tensorboard>=2.14",
         "tqdm>=4.65",
         "kaldialign>=0.9",

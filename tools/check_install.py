@@ -67,7 +67,7 @@ def hardware() -> Iterator[str]:
     """What torch sees, and which transducer backends work here."""
     import torch
 
-    from dualtk.transducer.backends import backends
+    from dualtk.lattice.backends import backends
 
     yield f"torch threads: {torch.get_num_threads()}; built for CUDA {torch.version.cuda or 'none'}"
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from dualtk.lattice.joint import joint_lattice
+from dualtk.lattice.lattice import Lattice
 from dualtk.modes import Mode
-from dualtk.transducer.joint import joint_lattice
-from dualtk.transducer.lattice import Lattice
 from dualtk.transducer.model import Transducer
 
 

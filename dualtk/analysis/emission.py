@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualtk.analysis.picture import INK, Picture, Table, canvas, decorate, heat_map
-from dualtk.transducer.lattice import Lattice
+from dualtk.lattice.lattice import Lattice
 
 FAINTEST = 1e-3  # posteriors below are left out of the table
 MOST_TOKENS = 40  # tokens that get a label on the axis

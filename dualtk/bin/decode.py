@@ -32,11 +32,11 @@ from dualtk.data.sampler import BucketedBatches
 from dualtk.errors import InputError
 from dualtk.files import Done, digest
 from dualtk.modes import Mode
+from dualtk.search.greedy import Search
+from dualtk.search.hypothesis import Hypothesis
 from dualtk.train.checkpoint import load_network
 from dualtk.train.run import Experiment
-from dualtk.transducer.hypothesis import Hypothesis
 from dualtk.transducer.model import Transducer
-from dualtk.transducer.search import Search
 
 logger = logging.getLogger("dualtk")
 

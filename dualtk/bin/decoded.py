@@ -11,7 +11,7 @@ from dualtk.data.bpe import Wordpieces
 from dualtk.files import atomic_path
 from dualtk.modes import Mode
 from dualtk.score.latency import emission_time
-from dualtk.transducer.hypothesis import Hypothesis, SpokenWord, spoken_words
+from dualtk.search.hypothesis import Hypothesis, SpokenWord, spoken_words
 
 FRAME_SECONDS = 0.01
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
-from dualtk.transducer.hypothesis import SpokenWord
+from dualtk.search.hypothesis import SpokenWord
 
 CLEAR_LINE = "\r\x1b[K"
 

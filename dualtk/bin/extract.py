@@ -30,9 +30,9 @@ from dualtk.pruning.masks import Layers, magnitude_masks, prunable_layers
 from dualtk.pruning.packing import pack
 from dualtk.pruning.patterns import Pattern, parse_pattern, require_reach
 from dualtk.pruning.pruner import measured_sparsity
+from dualtk.streaming.compiled_step import Precision, compile_step
 from dualtk.train.checkpoint import save_network
 from dualtk.train.run import Experiment
-from dualtk.transducer.fast_step import Precision, compile_step
 from dualtk.transducer.model import Transducer
 
 FRAME_SECONDS = 0.01

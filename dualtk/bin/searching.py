@@ -9,11 +9,11 @@ from typing import Any
 
 from dualtk.bin.options import at_least
 from dualtk.errors import InputError
-from dualtk.transducer.beam import BeamSearch
-from dualtk.transducer.hypothesis import Limits
-from dualtk.transducer.language_model import Fusion, read_arpa
+from dualtk.search.beam import BeamSearch
+from dualtk.search.greedy import GreedySearch, Search
+from dualtk.search.hypothesis import Limits
+from dualtk.search.language_model import Fusion, read_arpa
 from dualtk.transducer.model import Transducer
-from dualtk.transducer.search import GreedySearch, Search
 
 
 def add_search_options(options: argparse.ArgumentParser) -> None:

@@ -11,11 +11,11 @@ from torch import Tensor
 from dualtk.data.batches import Batch
 from dualtk.errors import InputError
 from dualtk.modes import Mode
-from dualtk.transducer.fast_step import Precision, compile_step
-from dualtk.transducer.hypothesis import Hypothesis
+from dualtk.search.greedy import Search
+from dualtk.search.hypothesis import Hypothesis
+from dualtk.streaming.compiled_step import Precision, compile_step
+from dualtk.streaming.session import Recognizer
 from dualtk.transducer.model import Transducer
-from dualtk.transducer.search import Search
-from dualtk.transducer.session import Recognizer
 
 
 def add_precision_option(options: argparse.ArgumentParser) -> None:

@@ -18,12 +18,12 @@ from dualtk.config import Config, FrozenTeacherConfig, PretrainConfig, RunConfig
 from dualtk.data.arks import read_cmvn
 from dualtk.data.bpe import Wordpieces
 from dualtk.errors import InputError
+from dualtk.lattice.backends import choose
 from dualtk.objective import Objective
 from dualtk.ssl.collapse import CollapseWatch
 from dualtk.ssl.objective import Pretraining
 from dualtk.train.initial import initialise
 from dualtk.train.run import Experiment
-from dualtk.transducer.backends import choose
 
 logger = logging.getLogger("dualtk")
 

@@ -24,10 +24,10 @@ from dualtk.data.kinds import FeatureOptions, open_stream, read_options, require
 from dualtk.data.live import Piece, file_pieces, raw_pieces
 from dualtk.errors import InputError
 from dualtk.modes import Mode
-from dualtk.transducer.hypothesis import Hypothesis, spoken_words
+from dualtk.search.greedy import Search
+from dualtk.search.hypothesis import Hypothesis, spoken_words
+from dualtk.streaming.session import FRAME_SECONDS, Recognizer
 from dualtk.transducer.model import Transducer
-from dualtk.transducer.search import Search
-from dualtk.transducer.session import FRAME_SECONDS, Recognizer
 
 TWO_PASS = "two-pass"
 PIECE_SECONDS = 0.1  # of audio that is heard at once

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dualtk.distill.reduction import Reduction, reduce_valid
 from dualtk.distill.terms import Outcome
-from dualtk.transducer.joint_kl import Softening, joint_kl
+from dualtk.lattice.joint_kl import Softening, joint_kl
 
 
 class FullKL:

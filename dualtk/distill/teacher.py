@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from dualtk.distill.output_cache import OutputCache
 from dualtk.distill.terms import Outcome
+from dualtk.lattice.lattice import Lattice
 from dualtk.modes import Mode
 from dualtk.transducer.criterion import Criterion, PassLoss
-from dualtk.transducer.lattice import Lattice
 from dualtk.transducer.model import Pass, Transducer
 from dualtk.transducer.predicted import Predicted
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 from dualtk.errors import InputError
-from dualtk.transducer.lattice import Lattice
+from dualtk.lattice.lattice import Lattice
 from dualtk.transducer.model import Pass
 
 

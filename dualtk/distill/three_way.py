@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dualtk.distill.reduction import Reduction, reduce_valid
 from dualtk.distill.terms import Outcome
-from dualtk.transducer.lattice import Lattice
-from dualtk.transducer.three_way import three_way
+from dualtk.lattice.lattice import Lattice
+from dualtk.lattice.three_way import three_way
 
 
 class ThreeWay:

@@ -13,10 +13,10 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from dualtk.transducer.lattice import Lattice
-from dualtk.transducer.loss import SimpleLoss, rnnt_loss_simple
+from dualtk.lattice.lattice import Lattice
+from dualtk.lattice.loss import SimpleLoss, rnnt_loss_simple
+from dualtk.lattice.ranges import prune_ranges
 from dualtk.transducer.model import Pass
-from dualtk.transducer.ranges import prune_ranges
 
 
 @dataclass

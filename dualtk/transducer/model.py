@@ -13,11 +13,11 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from dualtk.encoders.base import Encoder, EncoderOutput
+from dualtk.lattice.joint import JointInputs, joint_lattice
+from dualtk.lattice.lattice import Lattice
 from dualtk.modes import Mode
 from dualtk.nn.features import normalize, run_ahead
 from dualtk.transducer.joiner import Joiner
-from dualtk.transducer.joint import JointInputs, joint_lattice
-from dualtk.transducer.lattice import Lattice
 from dualtk.transducer.predicted import Predicted
 from dualtk.transducer.predictor import Predictor
 

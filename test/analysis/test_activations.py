@@ -12,10 +12,10 @@ from dualtk.analysis.activations import AttentionRecorder, observe
 from dualtk.analysis.emission import emission, emission_lattices
 from dualtk.analysis.scene import FIGURES, Scene, SeenUtterance, System
 from dualtk.errors import InputError
+from dualtk.lattice.lattice import Lattice
 from dualtk.modes import FULL_CONTEXT, Mode, streaming
 from dualtk.nn.attention import attend
 from dualtk.transducer.criterion import ExactLoss
-from dualtk.transducer.lattice import Lattice
 
 CHUNKED = streaming(left_context=4, chunk=2)
 

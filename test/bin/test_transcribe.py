@@ -20,7 +20,7 @@ from dualtk.bin.display import CLEAR_LINE, TextDisplay, Transcript
 from dualtk.bin.dualtk import run
 from dualtk.data.bpe import Wordpieces
 from dualtk.data.fbank import fbank
-from dualtk.transducer.search import greedy
+from dualtk.search.greedy import greedy
 
 
 @pytest.fixture(scope="module")

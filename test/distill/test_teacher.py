@@ -14,9 +14,9 @@ from dualtk.bin.decode import load_experiment
 from dualtk.distill.teacher import CoLearnedTeacher, FrozenTeacher
 from dualtk.distill.terms import Outcome, WeightedTerm
 from dualtk.errors import InputError
+from dualtk.lattice import Lattice, prune_ranges_shared, three_way
 from dualtk.objective import Objective
 from dualtk.train.optim import build_optimizer
-from dualtk.transducer import Lattice, prune_ranges_shared, three_way
 from dualtk.transducer.criterion import PrunedLoss
 
 

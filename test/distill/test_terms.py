@@ -28,7 +28,7 @@ from dualtk.distill.hidden import HiddenVectors
 from dualtk.distill.terms import Term, WeightedTerm
 from dualtk.distill.three_way import ThreeWay
 from dualtk.errors import InputError
-from dualtk.transducer.three_way import _log_rest
+from dualtk.lattice.three_way import _log_rest
 
 MakeSide = Callable[..., Side]
 

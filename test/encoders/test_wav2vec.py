@@ -18,7 +18,7 @@ from dualtk.pruning.masks import add_masks, prunable_layers
 from dualtk.pruning.patterns import Blocks
 from dualtk.pruning.pruner import Pruner
 from dualtk.pruning.schedule import SparsitySchedule
-from dualtk.transducer.fast_step import compile_step
+from dualtk.streaming.compiled_step import compile_step
 
 MODE_NAMES = ("full", "streaming")
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dualtk.transducer import (
+from dualtk.lattice import (
     Lattice,
     Occupation,
     backends,

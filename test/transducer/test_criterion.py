@@ -11,7 +11,7 @@ from torch import nn
 from dualtk.distill.full_kl import FullKL
 from dualtk.distill.terms import Outcome
 from dualtk.encoders.base import EncoderOutput
-from dualtk.transducer import prune_ranges_shared, rnnt_loss_simple
+from dualtk.lattice import prune_ranges_shared, rnnt_loss_simple
 from dualtk.transducer.criterion import ExactLoss, PrunedLoss
 from dualtk.transducer.joiner import TanhJoiner
 from dualtk.transducer.model import Pass

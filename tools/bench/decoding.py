@@ -36,12 +36,12 @@ from dualtk.build import build_network  # noqa: E402
 from dualtk.data.fbank import fbank  # noqa: E402
 from dualtk.data.stream import FbankStream  # noqa: E402
 from dualtk.modes import FULL_CONTEXT, streaming  # noqa: E402
-from dualtk.transducer.beam import BeamSearch  # noqa: E402
-from dualtk.transducer.fast_step import compile_step  # noqa: E402
-from dualtk.transducer.hypothesis import Limits  # noqa: E402
+from dualtk.search.beam import BeamSearch  # noqa: E402
+from dualtk.search.greedy import GreedySearch, Search, greedy  # noqa: E402
+from dualtk.search.hypothesis import Limits  # noqa: E402
+from dualtk.streaming.compiled_step import compile_step  # noqa: E402
+from dualtk.streaming.session import Recognizer  # noqa: E402
 from dualtk.transducer.model import Transducer  # noqa: E402
-from dualtk.transducer.search import GreedySearch, Search, greedy  # noqa: E402
-from dualtk.transducer.session import Recognizer  # noqa: E402
 
 RATE = 16000
 VOCABULARY = 1024

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchaudio.models import RNNTBeamSearch
 
-from dualtk.transducer.hypothesis import Hypothesis
+from dualtk.search.hypothesis import Hypothesis
 from dualtk.transducer.joiner import Joiner
 from dualtk.transducer.predictor import Predictor
 

@@ -30,9 +30,9 @@ sys.path.insert(0, str(ROOT))
 from measure import Row, Work, compare, cuda_mebibytes, in_turns, machine, peak_mebibytes, table, write  # noqa: E402
 from works import Batch, Dual, Pruned, random_lattice, recursion  # noqa: E402
 
-from dualtk.transducer import joint_lattice, rnnt_loss, three_way  # noqa: E402
-from dualtk.transducer.backends.threads import empty  # noqa: E402
-from dualtk.transducer.logits import next_labels  # noqa: E402
+from dualtk.lattice import joint_lattice, rnnt_loss, three_way  # noqa: E402
+from dualtk.lattice.backends.threads import empty  # noqa: E402
+from dualtk.lattice.logits import next_labels  # noqa: E402
 
 
 def _labels(batch: Batch) -> torch.Tensor:
@@ -43,7 +43,7 @@ def exact_rows(rounds: int, device: str = "cpu", target: float = 10.0) -> Iterat
     """The loss of given logits."""
     from torchaudio.functional import rnnt_loss as torchaudio_loss
 
-    from dualtk.transducer.backends.numba_logits import NumbaReduction
+    from dualtk.lattice.backends.numba_logits import NumbaReduction
 
     for size in ((8, 250, 40, 500), (4, 400, 60, 500)):
         batch = Batch(size, device=device)

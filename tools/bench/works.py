@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from measure import Work
 
-from dualtk.transducer import (
+from dualtk.lattice import (
     Lattice,
     SimpleLoss,
     joint_lattice,

@@ -1,0 +1,37 @@
+"""The transducer: one lattice, and the losses, joints and backends that meet there.
+
+This part needs only torch, numpy and numba.
+"""
+
+from dualtk.lattice.backends import BackendStatus, backends
+from dualtk.lattice.backends.base import Occupation
+from dualtk.lattice.joint import JointInputs, joint_lattice
+from dualtk.lattice.joint_kl import Softening, joint_kl
+from dualtk.lattice.lattice import Lattice, ScoredLattice
+from dualtk.lattice.logits import logits_lattice
+from dualtk.lattice.loss import SimpleLoss, rnnt_loss, rnnt_loss_pruned, rnnt_loss_simple
+from dualtk.lattice.ranges import prune_ranges, prune_ranges_shared
+from dualtk.lattice.simple import simple_lattice
+from dualtk.lattice.three_way import ThreeWay, three_way
+
+__all__ = [
+    "BackendStatus",
+    "JointInputs",
+    "Lattice",
+    "Occupation",
+    "ScoredLattice",
+    "SimpleLoss",
+    "Softening",
+    "ThreeWay",
+    "backends",
+    "joint_kl",
+    "joint_lattice",
+    "logits_lattice",
+    "prune_ranges",
+    "prune_ranges_shared",
+    "rnnt_loss",
+    "rnnt_loss_pruned",
+    "rnnt_loss_simple",
+    "simple_lattice",
+    "three_way",
+]

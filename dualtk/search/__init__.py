@@ -1,0 +1,1 @@
+"""From encoder frames to hypotheses: greedy and beam search, language models."""

@@ -1,0 +1,1 @@
+"""Streams: audio in pieces in, labels and times out."""

@@ -1,0 +1,54 @@
+"""Every Triton kernel is compiled to machine code for a GPU, which needs none: only the assembler that comes along."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+triton = pytest.importorskip("triton", minversion="3.3", reason="kernels are compiled by Triton 3.3 or later")
+
+SM_90 = ("cuda", 90, 32)  # Hopper
+FLOATS = {"float32": "*fp32", "float16": "*fp16", "bfloat16": "*bf16"}
+
+
+@pytest.fixture(autouse=True)
+def _assembler(tmp_path, monkeypatch):
+    if not (Path(triton.__file__).parent / "backends/nvidia/bin/ptxas").exists():
+        pytest.skip("this build of Triton comes without ptxas")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+
+
+def compile_kernel(kernel, types, constants, num_warps=4):
+    """Check that a kernel becomes machine code, keeps its values in registers and forms no address in 32 bits."""
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    signature = dict(zip(kernel.arg_names, [*types, *["constexpr"] * len(constants)], strict=True))
+    source = ASTSource(kernel, signature=signature, constexprs=constants)
+    found = triton.compile(source, target=GPUTarget(*SM_90), options={"num_warps": num_warps})
+    assert found.asm["cubin"][:4] == b"\x7fELF"
+    assert not re.search(r"\b(st|ld)\.local", found.asm["ptx"])
+    products = re.findall(r"arith\.muli .*? : (\w+)", found.asm["ttir"])
+    assert products
+    assert set(products) == {"i64"}  # B * T * (U + 1) * V exceeds 2^31 for a batch of normal size
+
+
+@pytest.mark.parametrize(
+    ("width", "lengths", "warps"), [(1, "*i64", 1), (2, "*i32", 1), (128, "*i64", 4), (1024, "*i32", 8)]
+)
+def test_the_recursion_compiles(width, lengths, warps):
+    from dualtk.lattice.backends.triton_kernels import walk
+
+    types = ["*fp64", "*fp64", lengths, lengths, "*fp64", "*fp64", "i32", "i32"]
+    compile_kernel(walk, types, {"WIDTH": width}, warps)
+
+
+@pytest.mark.parametrize(("dtype", "vocabulary"), [("float32", 4097), ("float16", 500), ("bfloat16", 2)])
+def test_the_passes_over_logits_compile(dtype, vocabulary):
+    from dualtk.lattice.backends.triton_logits import BLOCK, gradient_row, score_row
+
+    logits, constants = FLOATS[dtype], {"V": vocabulary, "BLOCK": BLOCK}
+    compile_kernel(score_row, [logits, "*i64", "*fp64", "*fp32", "*fp32", "i32"], constants)
+    compile_kernel(gradient_row, [logits, "*i64", "*fp64", "*fp32", "*fp32", logits, "i32"], constants)

@@ -1,0 +1,119 @@
+"""The n-gram model against ARPA's definition worked by hand, and shallow fusion against its sum."""
+
+from __future__ import annotations
+
+import gzip
+import math
+
+import pytest
+import torch
+from small_networks import random_frames, search_parts
+
+from dualtk.errors import InputError
+from dualtk.search.beam import BeamSearch, beam_search
+from dualtk.search.hypothesis import Limits
+from dualtk.search.language_model import Fusion, read_arpa
+
+PIECES = ["<blk>", "<unk>", "▁A", "▁B", "C", "D", "E"]
+ARPA = """\\data\\
+ngram 1=6
+ngram 2=4
+ngram 3=1
+
+\\1-grams:
+-99 <s> -0.3
+-1.0 </s>
+-0.5 ▁A -0.2
+-0.7 ▁B -0.1
+-0.9 C
+-1.5 OTHER -0.7
+
+\\2-grams:
+-0.1 <s> ▁A -0.05
+-0.4 ▁A ▁B -0.25
+-0.6 ▁B C
+-0.2 C </s>
+
+\\3-grams:
+-0.05 <s> ▁A ▁B
+
+\\end\\
+"""
+
+
+def log10(*values: float) -> float:
+    return sum(values) * math.log(10)
+
+
+@pytest.fixture
+def model(tmp_path):
+    (tmp_path / "lm.arpa").write_text(ARPA, encoding="utf-8")
+    return read_arpa(tmp_path / "lm.arpa", PIECES)
+
+
+def test_scores_back_off_as_katz_says(model) -> None:
+    a, b, c, d = 2, 3, 4, 5
+    start = model.start()
+    after_a = model.advance(start, a)
+    after_ab = model.advance(after_a, b)
+    after_abc = model.advance(after_ab, c)
+    elsewhere_a = model.advance(after_abc, a)
+    cases = [
+        (start, a, log10(-0.1)),
+        (start, b, log10(-0.3, -0.7)),
+        (after_a, b, log10(-0.05)),
+        (after_a, a, log10(-0.05, -0.2, -0.5)),
+        (after_ab, c, log10(-0.25, -0.6)),
+        (after_abc, b, log10(-0.7)),
+        (elsewhere_a, b, log10(-0.4)),
+        (after_abc, d, log10(-1.0)),  # unknown: the lowest of the vocabulary
+    ]
+    for state, token, expected in cases:
+        assert float(model.scores([state])[0, token]) == pytest.approx(expected, abs=1e-5)
+    assert model.scores([start, after_a, start]).shape == (3, 7)
+    assert model.final(after_abc) == pytest.approx(log10(-0.2))
+    assert model.final(after_a) == pytest.approx(log10(-0.05, -0.2, -1.0))
+
+
+def test_gzip_is_read_too(model, tmp_path) -> None:
+    (tmp_path / "lm.arpa.gz").write_bytes(gzip.compress(ARPA.encode()))
+    packed = read_arpa(tmp_path / "lm.arpa.gz", PIECES)
+    assert torch.equal(packed.scores([packed.start()]), model.scores([model.start()]))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("no model\n", "none of its words"),
+        ("\\1-grams:\n-0.5\n", "arpa:2: not a line"),
+        ("\\1-grams:\nx ▁A\n", "arpa:2: not a line"),
+        ("\\1-grams:\n-1 FOO\n\\end\\\n", "none of its words"),
+    ],
+)
+def test_what_is_no_model_is_refused(tmp_path, text: str, words: str) -> None:
+    (tmp_path / "lm.arpa").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=words):
+        read_arpa(tmp_path / "lm.arpa", PIECES)
+
+
+def test_a_missing_file_is_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_arpa(tmp_path / "none.arpa", PIECES)
+
+
+def test_fusion_adds_the_weighted_score_of_the_language_model(model) -> None:
+    """With room for every prefix, each score is its own plus the weight times that of the language model."""
+    parts = search_parts(seed=5, scale=1.0)
+    frames, _ = random_frames(1, 3, seed=5)
+    lengths, limits = torch.tensor([3]), Limits(3, 2)
+    plain = {tuple(one.tokens): one.score for one in beam_search(BeamSearch(*parts, 300, limits), frames, lengths)[0]}
+    search = BeamSearch(*parts, 300, limits, Fusion(model, 0.4))
+    fused = beam_search(search, frames, lengths)[0]
+    assert len(plain) == len(fused) == 1 + 6 + 36
+    for one in fused:
+        state, total = model.start(), 0.0
+        for token in one.tokens:
+            total += float(model.scores([state])[0, token])
+            state = model.advance(state, token)
+        expected = plain[tuple(one.tokens)] + 0.4 * (total + model.final(state))
+        assert one.score == pytest.approx(expected, abs=1e-3)
