@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-format check-types check-spelling check-shell format test-k2 .venv
+.PHONY: help demo test test-fast check check-format check-types check-spelling check-shell format test-k2 .venv
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,6 +34,9 @@ demo: $(VENV)/.installed ## make a corpus, train a dual-mode network, print the 
 
 test: $(VENV)/.installed-dev ## run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-fast: $(VENV)/.installed-dev ## run the tests that take no seconds
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
 
 check: check-format check-types check-spelling check-shell test ## all that CI checks
 

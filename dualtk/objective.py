@@ -5,33 +5,20 @@ Shapes: B batch, T frames, F features, U labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from dualtk.distill.teacher import TEACHER, Teacher
+from dualtk.distill.teacher import TEACHER, FrozenTeacher, Teacher
 from dualtk.distill.terms import Outcome, WeightedTerm
 from dualtk.plan import PassPlan
 from dualtk.pruning.pruner import Pruner
-from dualtk.transducer.criterion import Criterion, PassLoss, losses_together
+from dualtk.trainable import StepLoss
+from dualtk.transducer.criterion import Criterion, PassLoss, losses_together, with_ctc
+from dualtk.transducer.ctc import CTCLoss, unalignable
 from dualtk.transducer.model import Pass, Transducer
-
-
-@dataclass
-class StepLoss:
-    """What one step found.
-
-    Attributes:
-        total: scalar to minimise.
-        utterance_losses: (B,) weighted losses of all passes, a teacher's too; not finite for one at fault.
-        parts: named scalars for the log, detached.
-    """
-
-    total: Tensor
-    utterance_losses: Tensor
-    parts: dict[str, Tensor]
 
 
 def _outcome(run: Pass, loss: PassLoss) -> Outcome:
@@ -46,6 +33,7 @@ class Objective(nn.Module):
         criterion: from passes to losses.
         plan: which passes run in a step.
         terms: what is asked of one pass by another.
+        ctc: a loss beside that of the criterion, for every pass that learns; the networks have the head that it reads.
         teacher: a second network, whose pass is called "teacher".
         pruner: draws the masks of sparse modes.
         return_heads: keep the attention heads of each block, for a term that compares them.
@@ -59,6 +47,7 @@ class Objective(nn.Module):
         plan: PassPlan,
         terms: Sequence[WeightedTerm] = (),
         *,
+        ctc: CTCLoss | None = None,
         teacher: Teacher | None = None,
         pruner: Pruner | None = None,
         return_heads: bool = False,
@@ -69,6 +58,7 @@ class Objective(nn.Module):
         self.criterion = criterion
         self.plan = plan
         self.terms = list(terms)
+        self.ctc = ctc
         self.teacher = teacher
         self.pruner = pruner
         self.return_heads = return_heads
@@ -88,16 +78,19 @@ class Objective(nn.Module):
         for plan in planned:
             with self.network.mode(plan.mode):
                 runs.append(self.network(feats, feat_lengths, predicted, return_heads=self.return_heads))
-        heard = None if self.teacher is None else self.teacher(feats, feat_lengths, targets, runs[0])
-        losses = self._losses(runs, heard, targets, target_lengths, step)
+        teacher_pass = None if self.teacher is None else self.teacher(feats, feat_lengths, targets, runs[0])
+        losses = self._losses(runs, teacher_pass, targets, target_lengths, step)
+        if self.ctc is not None:
+            learning = zip(losses, runs if teacher_pass is None else [*runs, teacher_pass])
+            losses = [with_ctc(one, run, self.ctc, targets, target_lengths, step) for one, run in learning]
 
         utterance_losses = torch.stack([plan.weight * one.loss for plan, one in zip(planned, losses)]).sum(0)
         logged = {plan.mode.name: one.parts for plan, one in zip(planned, losses)}
         outcomes = {plan.mode.name: _outcome(run, one) for plan, run, one in zip(planned, runs, losses)}
-        if self.teacher is not None and heard is not None:
-            lesson = self.teacher.lesson(heard, losses, targets, target_lengths)
-            utterance_losses = utterance_losses + lesson.losses
-            logged[TEACHER], outcomes[TEACHER] = lesson.parts, lesson.outcome
+        if self.teacher is not None and teacher_pass is not None:
+            taught = self.teacher.output(teacher_pass, losses, targets, target_lengths)
+            utterance_losses = utterance_losses + taught.losses
+            logged[TEACHER], outcomes[TEACHER] = taught.parts, taught.outcome
 
         total = utterance_losses.mean()
         parts = {f"{name}/{key}": part.detach().mean() for name, ones in logged.items() for key, part in ones.items()}
@@ -108,17 +101,80 @@ class Objective(nn.Module):
             value = weighted(outcomes[weighted.student], outcomes[weighted.teacher])
             total = total + weight * value
             parts[f"{weighted.student}/{weighted.term.name}"] = value.detach()
+        if self.ctc is not None:
+            parts["ctc_unalignable"] = unalignable(runs[0].encoded.lengths, targets, target_lengths).float().mean()
         if self.pruner is not None:
             parts |= self.pruner.parts()
         return StepLoss(total, utterance_losses.detach(), parts)
 
     def _losses(
-        self, runs: Sequence[Pass], heard: Pass | None, targets: Tensor, target_lengths: Tensor, step: int
+        self, runs: Sequence[Pass], teacher_pass: Pass | None, targets: Tensor, target_lengths: Tensor, step: int
     ) -> list[PassLoss]:
-        """Of the network's passes; after them, that of the teacher's pass `heard`, where it learns too."""
+        """Of the network's passes; after them, that of the teacher's pass, where it learns too."""
         own = None if self.teacher is None else self.teacher.criterion
-        if heard is None or own is None:
+        if teacher_pass is None or own is None:
             return self.criterion(runs, targets, target_lengths, step)
         if any(weighted.teacher == TEACHER and weighted.term.compares_lattices for weighted in self.terms):
-            return losses_together([*[self.criterion] * len(runs), own], [*runs, heard], targets, target_lengths, step)
-        return self.criterion(runs, targets, target_lengths, step) + own([heard], targets, target_lengths, step)
+            return losses_together(
+                [*[self.criterion] * len(runs), own], [*runs, teacher_pass], targets, target_lengths, step
+            )
+        return self.criterion(runs, targets, target_lengths, step) + own([teacher_pass], targets, target_lengths, step)
+
+    @property
+    def module(self) -> nn.Module:
+        """See `Trainable`."""
+        return self
+
+    @property
+    def settled_step(self) -> int:
+        """See `Trainable`: the step with whose masks the sparsity is reached."""
+        return -1 if self.pruner is None else self.pruner.settled_step
+
+    @property
+    def subsampling(self) -> int:
+        """See `Trainable`."""
+        return self.network.encoder.subsampling
+
+    def prepare(self, step: int) -> None:
+        """See `Trainable`: masks are drawn."""
+        if self.pruner is not None:
+            self.pruner.update(step)
+
+    def leaves_out(self, step: int) -> bool:
+        """See `Trainable`: a pass that does not run gives the norms of its mode no gradient."""
+        return self.plan.draws(step)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """See `Trainable`: the student, and a teacher that learns beside it."""
+        found: dict[str, nn.Module] = {"": self.network}
+        if self.teacher is not None and self.teacher.criterion is not None:
+            found[TEACHER] = self.teacher.network
+        return found
+
+    def training_state(self) -> dict[str, Tensor]:
+        """See `Trainable`: all but a frozen teacher, which is read from its own folder each time."""
+        state: dict[str, Tensor] = self.state_dict()
+        if not isinstance(self.teacher, FrozenTeacher):
+            return state
+        return {key: value for key, value in state.items() if not key.startswith(f"{TEACHER}.")}
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """See `Trainable`."""
+        trained = self.training_state().keys()
+        self.load_state_dict(
+            {**state, **{key: value for key, value in self.state_dict().items() if key not in trained}}
+        )
+
+    def choice_loss(self, values: Mapping[str, float]) -> float:
+        """See `Trainable`: the mean transducer loss of the passes that are decoded later.
+
+        The total would also hold distillation terms, auxiliary losses and a co-learned teacher's loss, whose weights
+        differ from system to system and grow during training; a network chosen by it would be compared with others by
+        something else than what it is for.
+        """
+        own = [value for key, value in values.items() if key.endswith("/rnnt") and key != f"{TEACHER}/rnnt"]
+        return statistics.fmean(own)
+
+    def warnings(self, values: Mapping[str, float], step: int) -> list[str]:
+        """See `Trainable`."""
+        return []

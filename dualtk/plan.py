@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from dualtk.modes import Mode
+from dualtk.options import Section, Unit
 from dualtk.pruning.sandwich import sandwich
+
+SampledSteps = Annotated[NonNegativeInt | Literal["all"], Unit("steps")]
+
+
+class PassOptions(Section):
+    """One run of the network in each step, in the mode that this entry is named after."""
+
+    weight: NonNegativeFloat = 1.0
+    """Of its loss."""
+    probability: PositiveFloat = 1.0
+    """Of being drawn where one pass is drawn for a step, relative to those of the other passes."""
 
 
 @dataclass(frozen=True)
 class PlannedPass:
-    """A run of the network in each step: its mode and the weight of its loss."""
+    """A run of the network in each step: its mode, the weight of its loss, and how often it is drawn."""
 
     mode: Mode
     weight: float = 1.0
+    probability: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -25,15 +40,14 @@ class PassPlan:
 
     Attributes:
         passes: what runs in each step.
-        sampling: probability of each mode; where given, one pass is drawn for a step (randomly sampled training).
-        sampling_steps: steps after which all passes run (joint training); None: sampled to the end.
+        sampled_steps: first steps for which one pass is drawn (randomly sampled training); after them all run (joint
+            training). "all": one is drawn to the end.
         sandwich: of the streaming passes, the smallest, the largest and one other run in a step.
         seed: of the draws.
     """
 
     passes: Sequence[PlannedPass]
-    sampling: dict[str, float] | None = None
-    sampling_steps: int | None = None
+    sampled_steps: int | Literal["all"] = 0
     sandwich: bool = False
     seed: int = 1
 
@@ -42,10 +56,10 @@ class PassPlan:
         if self.sandwich:
             chosen = sandwich([plan.mode for plan in self.passes], self.seed, step)
             return [plan for plan in self.passes if plan.mode in chosen]
-        if self.sampling is None or not self._samples(step):
+        if not self._samples(step):
             return list(self.passes)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        weights = torch.tensor([self.sampling[plan.mode.name] for plan in self.passes])
+        weights = torch.tensor([plan.probability for plan in self.passes])
         return [self.passes[int(torch.multinomial(weights, 1, generator=generator))]]
 
     def draws(self, step: int) -> bool:
@@ -53,4 +67,4 @@ class PassPlan:
         return self.sandwich or self._samples(step)
 
     def _samples(self, step: int) -> bool:
-        return self.sampling is not None and (self.sampling_steps is None or step < self.sampling_steps)
+        return len(self.passes) > 1 and (self.sampled_steps == "all" or step < self.sampled_steps)

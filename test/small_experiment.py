@@ -8,14 +8,14 @@ import torch
 from small_networks import speech
 from tiny import CONFIG, TINY, WORDS
 
-from dualtk import config as configuration
-from dualtk.build import build_network
-from dualtk.data.bpe import write_language
+from dualtk.config import dump
 from dualtk.data.fbank import FbankOptions, fbank
 from dualtk.data.kinds import write_options
+from dualtk.data.tokens import TokenOptions, write_tokenizer
 from dualtk.modes import streaming
+from dualtk.system import TransducerSystem, load
 from dualtk.train.checkpoint import save_network
-from dualtk.train.run import Experiment
+from dualtk.train.experiment import Experiment
 
 MELS = FbankOptions(num_mels=16)
 VOCABULARY = 24
@@ -24,13 +24,14 @@ VOCABULARY = 24
 def write_experiment(folder: Path, *overrides: str) -> Path:
     """Configuration, wordpieces, feature options and network."""
     folder.mkdir(parents=True)
-    write_language(folder / "lang", [" ".join(WORDS)], VOCABULARY)
+    write_tokenizer(folder / "lang", [" ".join(WORDS)], TokenOptions(size=VOCABULARY))
     write_options(folder, MELS)
-    config = configuration.with_overrides(configuration.load(CONFIG), [*TINY, *overrides])
-    (folder / "config.yaml").write_text(configuration.dump(config), encoding="utf-8")
+    system = load(CONFIG, overrides=[*TINY, *overrides])
+    assert isinstance(system, TransducerSystem)
+    (folder / "config.yaml").write_text(dump(system), encoding="utf-8")
     torch.manual_seed(1)
     feats = fbank(speech(48000, 7), 16000, MELS)
-    network = build_network(config, VOCABULARY, feats.mean(0), 1 / feats.std(0)).eval()
+    network = system.build_network(VOCABULARY, feats.mean(0), 1 / feats.std(0)).eval()
     with torch.no_grad():
         batch = network.normalize(feats.unsqueeze(0), torch.tensor([len(feats)]))
         joiner = network.joiner

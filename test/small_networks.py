@@ -10,15 +10,20 @@ from torch import Tensor, nn
 
 from dualtk.data.fbank import FbankOptions, fbank
 from dualtk.encoders.base import Encoder
-from dualtk.encoders.conformer import conformer_encoder
-from dualtk.encoders.contextnet import ContextNetEncoder
-from dualtk.encoders.lstm import LSTMEncoder
+from dualtk.encoders.conformer import ConformerOptions
+from dualtk.encoders.contextnet import ContextNetOptions
+from dualtk.encoders.lstm import LSTMOptions
 from dualtk.encoders.stacked import StackedEncoder
-from dualtk.encoders.transformer import transformer_encoder
+from dualtk.encoders.transformer import TransformerOptions
 from dualtk.modes import FULL_CONTEXT, streaming
 from dualtk.transducer.joiner import TanhJoiner
 from dualtk.transducer.model import Transducer
-from dualtk.transducer.predictor import LSTMPredictor, StatelessPredictor
+from dualtk.transducer.predictor import (
+    LSTMPredictor,
+    LSTMPredictorOptions,
+    StatelessPredictor,
+    StatelessPredictorOptions,
+)
 
 MODE_NAMES = ("full", "streaming")
 INPUT_DIM = 8
@@ -45,23 +50,22 @@ def conformer(input_dim: int = INPUT_DIM, **changes: object) -> StackedEncoder:
         "kernel": 5,
         "dropout": 0.0,
         "subsampling_channels": 3,
-        "mode_names": MODE_NAMES,
     }
-    return conformer_encoder(input_dim=input_dim, **(options | changes))  # type: ignore[arg-type]
+    return ConformerOptions.model_validate({"name": "conformer", **options, **changes}).build(input_dim, MODE_NAMES)
 
 
 def transformer(input_dim: int = INPUT_DIM) -> Encoder:
-    return transformer_encoder(
-        input_dim=input_dim, dim=12, num_layers=2, num_heads=2, feedforward_dim=16, dropout=0.0, mode_names=MODE_NAMES
-    )
+    options = TransformerOptions(name="transformer", dim=12, num_layers=2, num_heads=2, feedforward_dim=16, dropout=0.0)
+    return options.build(input_dim, MODE_NAMES)
 
 
 def lstm(input_dim: int = INPUT_DIM) -> Encoder:
-    return LSTMEncoder(input_dim=input_dim, dim=10, num_layers=3, dropout=0.0, mode_names=MODE_NAMES)
+    return LSTMOptions(name="lstm", dim=10, num_layers=3, dropout=0.0).build(input_dim, MODE_NAMES)
 
 
 def contextnet(input_dim: int = INPUT_DIM) -> Encoder:
-    return ContextNetEncoder(input_dim=input_dim, dropout=0.0, alpha=1 / 32, layers_per_block=1, mode_names=MODE_NAMES)
+    options = ContextNetOptions(name="contextnet", dropout=0.0, alpha=1 / 32, layers_per_block=1)
+    return options.build(input_dim, MODE_NAMES)
 
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {
@@ -79,9 +83,10 @@ def search_parts(
     torch.manual_seed(seed)
     one: LSTMPredictor | StatelessPredictor
     if predictor == "lstm":
-        one = LSTMPredictor(vocabulary, embedding_dim=5, dim=9, num_layers=2, projection_dim=4)
+        lstm_options = LSTMPredictorOptions(name="lstm", embedding_dim=5, dim=9, num_layers=2, projection_dim=4)
+        one = lstm_options.build(vocabulary)
     else:
-        one = StatelessPredictor(vocabulary, dim=4, context_size=2)
+        one = StatelessPredictorOptions(name="stateless", dim=4, context_size=2).build(vocabulary)
     joiner = TanhJoiner(6, 4, 8, vocabulary)
     with torch.no_grad():
         for parameter in [*one.parameters(), *joiner.parameters()]:
@@ -103,7 +108,7 @@ def small_transducer(encoder: str = "conformer", seed: int = 0, **changes: objec
     """A whole network whose statistics, biases and feature normalisation are not trivial; `changes` of its encoder."""
     torch.manual_seed(seed)
     built = ENCODERS[encoder](INPUT_DIM, **changes)
-    predictor = LSTMPredictor(VOCABULARY, embedding_dim=5, dim=9)
+    predictor = LSTMPredictorOptions(name="lstm", embedding_dim=5, dim=9).build(VOCABULARY)
     joiner = TanhJoiner(built.output_dim, 9, 8, VOCABULARY)
     feats = fbank(speech(3 * RATE, 1), RATE, MELS)
     network = Transducer(built, predictor, joiner, feats.mean(0) + 0.1, 1.1 / feats.std(0))

@@ -17,7 +17,7 @@ def stopped_after(step: int) -> Iterator[None]:
 
     def save_and_stop(self: Trainer) -> None:
         save(self)
-        if self.position.step == step:
+        if self.progress.step == step:
             raise KeyboardInterrupt
 
     stopped = False

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import torch
+from shipped import load_transducer
 
-from dualtk import config as configuration
-from dualtk.build import build_network, build_objective
-from dualtk.config import Config
-from dualtk.objective import Objective, StepLoss
+from dualtk.config import dump
+from dualtk.data.tokens import Tokenizer, TokenOptions, write_tokenizer
+from dualtk.objective import Objective
+from dualtk.system import TransducerSystem
 from dualtk.train.checkpoint import save_network
+from dualtk.trainable import StepLoss
+from dualtk.trained import frozen_teacher
 
-CONF = Path(__file__).resolve().parents[1] / "egs/synthetic/asr1/conf"
 LSTM = "{name: lstm, dim: 8, num_layers: 1, dropout: 0.0, stacking: 4, time_reduction: 1}"
 CODERT = [
     f"model.encoder={LSTM}",
@@ -34,15 +37,29 @@ TT = [
 VOCABULARY = 10
 
 
-def load(name: str, *overrides: str) -> Config:
-    return configuration.with_overrides(configuration.load(CONF / f"{name}.yaml"), list(overrides))
+def load(method: str, *overrides: str) -> TransducerSystem:
+    return load_transducer(method, "cpu-synthetic", *overrides)
 
 
-def make(config: Config, vocab_size: int = VOCABULARY, outputs: Path | None = None) -> Objective:
+def write_tokens(folder: Path, size: int) -> None:
+    """So many tokens, as stage 2 writes them: those of fewer are not the first of those of more."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[-(size - 3) :]
+    write_tokenizer(folder, [" ".join(letters)], TokenOptions(size=size))
+
+
+def make_tokenizer(size: int) -> Tokenizer:
+    with tempfile.TemporaryDirectory() as folder:
+        write_tokens(Path(folder) / "lang", size)
+        return Tokenizer(Path(folder) / "lang")
+
+
+def make(system: TransducerSystem, tokenizer: Tokenizer | None = None, outputs: Path = Path("outputs")) -> Objective:
+    """What is trained, with its teacher; `outputs` is where those of a frozen one are kept, if they are to be."""
+    tokenizer = tokenizer or make_tokenizer(VOCABULARY)
     torch.manual_seed(0)
-    num_mels = config.features.dim
-    network = build_network(config, vocab_size, torch.zeros(num_mels), torch.ones(num_mels))
-    return build_objective(config, network, outputs)
+    dim = system.features.dim
+    network = system.build_network(tokenizer.vocab_size, torch.zeros(dim), torch.ones(dim))
+    return system.build_objective(network, frozen_teacher(system, network, outputs, tokenizer))
 
 
 def loss_of(objective: Objective, step: int = 5000, scale: float = 1.0) -> StepLoss:
@@ -55,12 +72,13 @@ def loss_of(objective: Objective, step: int = 5000, scale: float = 1.0) -> StepL
 
 
 def write_experiment(
-    folder: Path, config: Config, vocab_size: int = VOCABULARY, mean: float = 0.0, seed: int = 7
+    folder: Path, system: TransducerSystem, vocab_size: int = VOCABULARY, mean: float = 0.0, seed: int = 7
 ) -> Path:
     folder.mkdir()
-    (folder / "config.yaml").write_text(configuration.dump(config))
+    (folder / "config.yaml").write_text(dump(system))
+    write_tokens(folder / "lang", vocab_size)
     torch.manual_seed(seed)
-    num_mels = config.features.dim
-    network = build_network(config, vocab_size, torch.full((num_mels,), mean), torch.full((num_mels,), 2.0))
+    dim = system.features.dim
+    network = system.build_network(vocab_size, torch.full((dim,), mean), torch.full((dim,), 2.0))
     save_network(folder / "model.safetensors", network.state_dict())
     return folder

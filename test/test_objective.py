@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dualtk import config as configuration
-from dualtk.build import build_network, build_objective
-from dualtk.objective import Objective, StepLoss
+from dualtk.objective import Objective
+from dualtk.system import TransducerSystem, load
+from dualtk.trainable import StepLoss
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = [
@@ -23,16 +23,15 @@ TINY = [
     "model.joiner.joiner_dim=16",
     "loss={name: exact}",
     "augment=null",
-    "terms=[]",
 ]
-THREE_WAY = "terms=[{name: three_way, student: streaming, teacher: full, weight: 0.5, start_step: 10, warmup_steps: 5}]"
+THREE_WAY = "terms.three_way={student: streaming, teacher: full, weight: 0.5, start_step: 10, warmup_steps: 5}"
 
 
 def make(*overrides: str) -> Objective:
     torch.manual_seed(0)
-    config = configuration.load(ROOT / "test/conf/dual_conformer.yaml")
-    config = configuration.with_overrides(config, [*TINY, *overrides])
-    return build_objective(config, build_network(config, 10, torch.zeros(80), torch.ones(80)))
+    system = load(ROOT / "test/conf/dual_conformer.yaml", overrides=[*TINY, *overrides])
+    assert isinstance(system, TransducerSystem)
+    return system.build_objective(system.build_network(10, torch.zeros(80), torch.ones(80)))
 
 
 def batch() -> tuple[torch.Tensor, ...]:
@@ -49,7 +48,7 @@ def loss_of(objective: Objective, step: int = 0) -> StepLoss:
 
 @pytest.mark.parametrize("loss", ["loss={name: exact}", "loss={name: pruned, prune_range: 3}"])
 def test_total_is_the_weighted_sum_of_the_passes(loss: str) -> None:
-    both = loss_of(make(loss, "passes=[{mode: full, weight: 0.25}, {mode: streaming, weight: 2.0}]").eval())
+    both = loss_of(make(loss, "passes={full: {weight: 0.25}, streaming: {weight: 2.0}}").eval())
     exact = "pruned" not in loss
     if exact:
         expected = 0.25 * both.parts["full/rnnt"] + 2.0 * both.parts["streaming/rnnt"]
@@ -73,7 +72,7 @@ def test_a_term_waits_for_its_start_and_then_grows() -> None:
 
 def test_in_place_distillation_trains_the_student_norms_only() -> None:
     """Norms are one set per mode, so the term's gradient must leave those of the teacher's mode at zero."""
-    objective = make(THREE_WAY, "passes=[{mode: full, weight: 0.0}, {mode: streaming, weight: 0.0}]")
+    objective = make(THREE_WAY, "passes={full: {weight: 0.0}, streaming: {weight: 0.0}}")
     loss_of(objective, 100).total.backward()
     moved = {
         mode: sum(
@@ -88,7 +87,7 @@ def test_in_place_distillation_trains_the_student_norms_only() -> None:
 
 
 def test_sampling_draws_one_pass_by_its_probability() -> None:
-    objective = make("sampling={full: 0.8, streaming: 0.2}")
+    objective = make("sampled_steps=all", "passes.full.probability=0.8", "passes.streaming.probability=0.2")
     drawn = ["full/rnnt" in loss_of(objective, step).parts for step in range(40)]
     again = ["full/rnnt" in loss_of(objective, step).parts for step in range(40)]
     assert drawn == again
@@ -114,7 +113,7 @@ def test_one_mask_serves_both_passes() -> None:
 
 
 def test_sampling_may_give_way_to_joint_training() -> None:
-    objective = make("sampling={full: 0.5, streaming: 0.5}", "sampling_steps=20", THREE_WAY)
+    objective = make("sampled_steps=20", THREE_WAY)
     drawn = [len(loss_of(objective, step).parts) for step in range(20)]
     assert set(drawn) == {1}
     assert set(loss_of(objective, 20).parts) == {"full/rnnt", "streaming/rnnt", "streaming/three_way"}

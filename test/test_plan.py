@@ -17,18 +17,20 @@ def test_all_passes_run_where_nothing_is_drawn() -> None:
 
 
 def test_sampling_draws_one_pass_by_its_probability_and_then_ends() -> None:
-    plan = PassPlan([FULL, STREAMING], sampling={"full": 0.3, "streaming": 0.7}, sampling_steps=2000, seed=3)
+    # Only the proportion of the probabilities counts.
+    rare, often = PlannedPass(FULL_CONTEXT, 0.5, probability=0.6), PlannedPass(streaming(), 0.5, probability=1.4)
+    plan = PassPlan([rare, often], sampled_steps=2000, seed=3)
     drawn = [plan.at(step) for step in range(2000)]
     assert all(len(passes) == 1 for passes in drawn)
     share = Counter(passes[0].mode.name for passes in drawn)["full"] / 2000
     assert abs(share - 0.3) < 0.05  # five standard deviations
     assert plan.draws(1999)
     assert not plan.draws(2000)
-    assert plan.at(2000) == [FULL, STREAMING]
+    assert plan.at(2000) == [rare, often]
 
 
 def test_a_draw_follows_from_seed_and_step() -> None:
-    first, other = (PassPlan([FULL, STREAMING], sampling={"full": 0.5, "streaming": 0.5}, seed=seed) for seed in (1, 2))
+    first, other = (PassPlan([FULL, STREAMING], sampled_steps="all", seed=seed) for seed in (1, 2))
     assert [first.at(step) for step in range(50)] == [first.at(step) for step in range(50)]
     assert [first.at(step) for step in range(50)] != [other.at(step) for step in range(50)]
     assert first.draws(10**9)

@@ -8,12 +8,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from shipped import METHODS, ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
@@ -72,6 +73,19 @@ def test_recipe_commands(command: str) -> None:
     words = words_of(command)
     scripts = [ROOT / words[0]] if "egs/" in words[0] else sorted(ROOT.glob("egs/*/asr1/run.sh"))
     check_options(words[1:], "".join(help_of(str(script)) for script in scripts))
+
+
+def test_the_table_of_methods_has_all_that_there_are() -> None:
+    """Every name or pattern of its first column is that of a method, and every method is named there."""
+    rows = [line.split("|")[1] for line in README.splitlines() if line.startswith("| `")]
+    patterns = [name for row in rows for name in re.findall(r"`([\w*]+)`", row)]
+    assert not [pattern for pattern in patterns if not any(fnmatch(method, pattern) for method in METHODS)]
+    assert not [method for method in METHODS if not any(fnmatch(method, pattern) for pattern in patterns)]
+
+
+@pytest.mark.parametrize("method", re.findall(r"--conf (\S+?)[`\s]", README))
+def test_methods_in_commands_exist(method: str) -> None:
+    assert method in METHODS
 
 
 @pytest.mark.parametrize("command", with_program("dualtk"))

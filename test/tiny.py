@@ -22,6 +22,7 @@ TINY = [
     "model.predictor={name: stateless, dim: 16, dropout: 0.1}",
     "model.joiner.joiner_dim=16",
     "batches.max_frames=200",
+    "batches.max_utterance_frames=200",
     "batches.cache=true",
     "train.max_steps=12",
     "train.save_every=2",
@@ -30,12 +31,19 @@ TINY = [
 ]
 
 
-def write_set(directory: Path, num_utterances: int, seed: int, dim: int = 16, spoken: bool = True) -> None:
+def write_set(
+    directory: Path,
+    num_utterances: int,
+    seed: int,
+    dim: int = 16,
+    spoken: bool = True,
+    frames: tuple[int, int] = (24, 60),
+) -> None:
     """A data directory with features, from noise; the same for the same seed. `spoken`: with transcripts."""
     directory.mkdir(parents=True)
     random = np.random.default_rng(seed)
     names = [f"spk-{seed}-{index:03d}" for index in range(num_utterances)]
-    feats = {name: random.normal(size=(random.integers(24, 60), dim)).astype(np.float32) for name in names}
+    feats = {name: random.normal(size=(random.integers(*frames), dim)).astype(np.float32) for name in names}
     kaldiio.save_ark(str(directory / "feats.ark"), feats, scp=str(directory / "feats.scp"))
     if spoken:
         texts = {name: " ".join(random.choice(WORDS, size=random.integers(1, 4))) for name in names}
@@ -49,7 +57,7 @@ def write_set(directory: Path, num_utterances: int, seed: int, dim: int = 16, sp
 
 def train_arguments(corpus: Path, exp: Path, *overrides: str, config: Path = CONFIG) -> list[str]:
     """Arguments of `dualtk train` for the tiny network."""
-    options = ["--config", str(config), "--exp", str(exp), "--bpe", str(corpus / "lang"), "--device", "cpu"]
+    options = ["--config", str(config), "--exp", str(exp), "--tokens", str(corpus / "lang"), "--device", "cpu"]
     options += ["--train-dir", str(corpus / "train"), "--dev-dir", str(corpus / "dev"), "--threads", "1"]
     for override in [*TINY, *overrides]:
         options += ["--set", override]

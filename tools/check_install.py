@@ -67,13 +67,13 @@ def hardware() -> Iterator[str]:
     """What torch sees, and which transducer backends work here."""
     import torch
 
-    from dualtk.lattice.backends import backends
+    from dualtk.lattice import list_backends
 
     yield f"torch threads: {torch.get_num_threads()}; built for CUDA {torch.version.cuda or 'none'}"
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     yield f"GPUs: {', '.join(names) or 'none, everything runs on the CPU'}"
-    for backend in backends():
-        yield f"transducer backend {backend.name}: {backend.unusable or 'works'}"
+    for backend in list_backends():
+        yield f"transducer backend {backend.name}: {backend.unavailable_reason or 'works'}"
 
 
 def main() -> int:

@@ -10,23 +10,23 @@ from pathlib import Path
 
 import torch
 
-from dualtk import config as configuration
-from dualtk.build import build_network
-from dualtk.config import Config, ModeConfig
+from dualtk.modes import ModeOptions
+from dualtk.system import TransducerSystem, load
 
-CONF = Path(__file__).resolve().parents[1] / "egs/librispeech/asr1/conf"
+EGS = Path(__file__).resolve().parents[1] / "egs"
+PAPER = EGS / "librispeech/asr1/conf/paper.yaml"
 FULL, STREAMING = ("full",), ("streaming",)
 DUAL = FULL + STREAMING
 
 
 @dataclass(frozen=True)
 class Published:
-    """A size in the papers and the configuration that has it.
+    """A size in the papers and the method that has it.
 
     Attributes:
         what, source: what it is, and where it stands.
         millions: parameters, published.
-        conf: YAML of the LibriSpeech recipe.
+        method: YAML of `egs/methods`, at the papers' size.
         vocab_size: wordpieces with blank.
         modes: the modes that the published network has.
         changes: what else differs from the YAML, as `--set` takes it.
@@ -36,7 +36,7 @@ class Published:
     what: str
     source: str
     millions: float
-    conf: str
+    method: str
     vocab_size: int = 1024
     modes: tuple[str, ...] = STREAMING
     changes: tuple[str, ...] = ()
@@ -61,17 +61,18 @@ SIZES = [
 ]
 
 
-def configured(size: Published, modes: tuple[str, ...]) -> Config:
-    """The configuration of a size with norms for these modes."""
-    config = configuration.with_overrides(configuration.load(CONF / f"{size.conf}.yaml"), size.changes, size.what)
-    return config.model_copy(update={"modes": {name: ModeConfig(full_context=name == "full") for name in modes}})
+def configured(size: Published, modes: tuple[str, ...]) -> TransducerSystem:
+    """The system of a size with norms for these modes."""
+    system = load(EGS / f"methods/{size.method}.yaml", PAPER, size.changes)
+    assert isinstance(system, TransducerSystem)
+    return system.model_copy(update={"modes": {name: ModeOptions(full_context=name == "full") for name in modes}})
 
 
 def count(size: Published, modes: tuple[str, ...] | None = None) -> float:
     """Millions of parameters with the published modes, or with `modes`; nothing is allocated."""
-    config = configured(size, size.modes if modes is None else modes)
+    system = configured(size, size.modes if modes is None else modes)
     with torch.device("meta"):
-        network = build_network(config, size.vocab_size, *torch.zeros(2, config.features.dim))
+        network = system.build_network(size.vocab_size, *torch.zeros(2, system.features.dim))
     modules = [network.encoder, network.joiner.encoder] if size.encoder_only else [network]
     return sum(parameter.numel() for module in modules for parameter in module.parameters()) / 1e6
 
@@ -83,7 +84,7 @@ def main() -> None:
     for size in SIZES:
         ours, dual, single = count(size), count(size, DUAL), count(size, STREAMING)
         changes = f"{100 * (ours / size.millions - 1):+.1f} | {100 * (dual / single - 1):.2f}"
-        print(f"| {size.what} (`{size.conf}.yaml`) | {size.source} | {size.millions} | {ours:.2f} | {changes} |")
+        print(f"| {size.what} (`{size.method}.yaml`) | {size.source} | {size.millions} | {ours:.2f} | {changes} |")
 
 
 if __name__ == "__main__":

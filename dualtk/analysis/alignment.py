@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualtk.analysis.picture import COLOURS, INK, Picture, Table, canvas, decorate, heat_map
+from dualtk.frames import FRAME_SECONDS
 from dualtk.score.read import WORD_START
-
-FEATURE_SECONDS = 0.01
 
 
 def alignment_picture(
@@ -27,7 +26,7 @@ def alignment_picture(
         name: file name of the picture.
     """
     figure, panels = canvas(1 + len(systems), width=7.2, height=1.2, share_x=True)
-    duration = len(feats) * FEATURE_SECONDS
+    duration = len(feats) * FRAME_SECONDS
     low, high = np.percentile(feats, [5, 99])
     loudness = np.clip((feats.T - low) / max(float(high - low), 1e-6), 0.0, 1.0)
     heat_map(panels[0], loudness, (0.0, duration, 0.0, float(feats.shape[1])))

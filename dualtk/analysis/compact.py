@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dualtk.analysis.experiment import Experiment
-from dualtk.analysis.page import Cell, table
+from dualtk.analysis.page import UNKNOWN, Cell, table
 from dualtk.score.table import parameters, percent
 
 NOTE = """<p>One mode of a larger network, without the weights that its mask removes. File: model.safetensors, in MB,
 and that of all modes. RTF: computation per second of audio of the streaming encoder, one stream on one thread. WER: of
 each scored set, which is named after its data, and after int8 where it was decoded in that arithmetic.</p>"""
-
-UNKNOWN = Cell("-", float("inf"))  # sorts after every number
 
 
 def word_errors(experiment: Experiment) -> dict[str, Cell]:

@@ -53,10 +53,7 @@ def loss_curves(lines: Lines, name: str = "loss") -> Picture:
     rows: list[list[object]] = []
     for index, key in enumerate(loss_keys(lines)):
         colour = COLOURS[index % len(COLOURS)]
-        for kind, style in (
-            ("train", {"linewidth": 1.0}),
-            ("valid", {"linestyle": "--", "marker": "o", "markersize": 3}),
-        ):
+        for kind, style in STYLES.items():
             steps, values = series(lines, kind, key)
             axes.plot(steps, values, color=colour, label=key if kind == "train" else None, **style)
             rows += [[kind, key, step, value] for step, value in zip(steps, values)]

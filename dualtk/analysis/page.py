@@ -97,6 +97,9 @@ class Cell:
         return f'<td{kind}{value} data-label="{escape(label)}"><span>{escape(self.text)}{detail}</span></td>'
 
 
+UNKNOWN = Cell("-", float("inf"))  # sorts after every number
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[Cell | str]], cards: bool = False) -> str:
     """A sortable table; a `str` cell sorts as text.
 

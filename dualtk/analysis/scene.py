@@ -22,11 +22,10 @@ from dualtk.analysis.picture import Picture
 from dualtk.analysis.similar import similar_picture, similar_wordpieces
 from dualtk.analysis.tsne import tsne_picture
 from dualtk.errors import InputError
+from dualtk.frames import FRAME_SECONDS
 from dualtk.modes import Mode
 from dualtk.score.latency import emission_time
 from dualtk.transducer.model import Transducer
-
-FRAME_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Scene:
     layer: int | None
 
     def tokens(self) -> list[str]:
-        """Wordpieces of the first utterance."""
+        """Tokens of the first utterance."""
         return [self.pieces[label] for label in self.utterances[0].targets.tolist()]
 
     def chosen_layer(self) -> int:
@@ -106,7 +105,7 @@ def draw_alignment(scene: Scene) -> list[Picture]:
         else:
             subsampling = system.network.encoder.subsampling
             times[system.name] = emission_time(
-                path, subsampling, mode.chunk, mode.look_ahead, duration, system.reach
+                path, subsampling, mode.chunk, mode.look_ahead_frames, duration, system.reach
             ).tolist()
     return [alignment_picture(times, scene.tokens(), feats.numpy())]
 
@@ -159,9 +158,10 @@ def draw_tsne(scene: Scene) -> list[Picture]:
 
 
 def draw_attention(scene: Scene) -> list[Picture]:
-    """Attention maps of one layer."""
+    """Attention maps of one layer, of the systems that have attention there."""
     layer = scene.chosen_layer()
-    return [attention_maps({name: seen[0].attention[layer - 1] for name, seen in scene.seen.items()}, layer)]
+    weights = {name: seen[0].attention for name, seen in scene.seen.items() if len(seen[0].attention) >= layer}
+    return [attention_maps({name: one[layer - 1] for name, one in weights.items()}, layer)] if weights else []
 
 
 FIGURES: dict[str, Callable[[Scene], list[Picture]]] = {

@@ -1,21 +1,10 @@
-"""Configurations side by side: nested mappings flattened to paths, and the paths in which they differ."""
+"""Configurations side by side, as values by path: the paths in which they differ."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 ABSENT = "-"
-
-
-def flatten(tree: object, path: str = "") -> dict[str, str]:
-    """`{"a": {"b": 1}}` to `{"a.b": "1"}`; lists of mappings by index, other lists as they stand."""
-    if isinstance(tree, Mapping) and tree:
-        entries = [(f"{path}.{key}" if path else str(key), value) for key, value in tree.items()]
-    elif isinstance(tree, Sequence) and any(isinstance(item, Mapping) for item in tree):
-        entries = [(f"{path}[{index}]", value) for index, value in enumerate(tree)]
-    else:
-        return {path: str(tree)}
-    return {key: leaf for entry, value in entries for key, leaf in flatten(value, entry).items()}
 
 
 def differences(configurations: Sequence[Mapping[str, str]]) -> list[tuple[str, list[str]]]:

@@ -1,4 +1,4 @@
-"""Wordpieces that sound alike to the encoder, from the softmax of its own output (CoDERT, Table 1)."""
+"""Tokens that sound alike to the encoder, from the softmax of its own output (CoDERT, Table 1)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 from dualtk.analysis import settings
 from dualtk.analysis.errors import frequent_errors
 from dualtk.analysis.experiment import Experiment, decoded_sets, labels
-from dualtk.analysis.page import Cell, table
+from dualtk.analysis.page import UNKNOWN, Cell, table
 from dualtk.score.bootstrap import compare
 from dualtk.score.summary import SetScore
 from dualtk.score.table import context, parameters, percent, search
@@ -17,8 +17,8 @@ from dualtk.score.table import context, parameters, percent, search
 Rows = list[list[Cell | str]]
 
 RESULT_NOTE = """<p>Below each figure the interval that holds 95 % of bootstrap resamples of the utterances. Latency in
-milliseconds, over all utterances. RTF is computation per second of audio in batched decoding; no latency on this page
-contains computation unless it says so.</p>"""
+milliseconds, over all utterances. RTF is computation per second of audio, with many utterances or streams at once; no
+latency on this page contains computation unless it says so.</p>"""
 SESSION_NOTE = """<p>Computation of a chunk in a streaming session, in milliseconds at 50, 90 and 99 %; words that
 partial results showed and took back again, in percent of the words of the final results.</p>"""
 COMPARISON_NOTE = "<p>Paired bootstrap: both systems resampled by the same draws of utterances.</p>"
@@ -27,9 +27,6 @@ the end of speech; negative where the model is ahead. "Right": only utterances w
 against the start of speech, at 50 %. Word: a correct word's last token against the word's end. Longest wait: look-ahead
 plus the rest of the chunk, which the mode alone imposes. Felt: @50 plus the computation of a chunk, where a session
 measured it. Full-context modes are left out, because they wait for the end by design.</p>"""
-
-
-UNKNOWN = Cell("-", float("inf"))  # sorts after every number
 
 
 def _rate(rate: Mapping[str, float]) -> Cell:

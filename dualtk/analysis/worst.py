@@ -43,7 +43,7 @@ def marked(pairs: Sequence[Pair]) -> str:
 
 
 def utterance_block(name: str, systems: Systems, sound: Sound | None) -> str:
-    """One utterance: reference, what each system heard, and a player."""
+    """One utterance: the reference, each system's words, and a player."""
     scored = {system: utterances[name] for system, utterances in systems.items() if name in utterances}
     reference = " ".join(pair.ref for pair in next(iter(scored.values())).pairs if pair.ref is not None)
     lines = [f"<dt>reference</dt><dd>{escape(reference)}</dd>"]

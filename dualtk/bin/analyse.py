@@ -17,12 +17,11 @@ from dualtk.analysis.picture import Picture
 from dualtk.analysis.scene import FIGURES, Scene, SeenUtterance, System, file_name
 from dualtk.analysis.teacher_error import teacher_error
 from dualtk.analysis.tsne import available as has_tsne
-from dualtk.bin.decode import find_mode, load_experiment
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
 from dualtk.data.batches import FeatureDataset, select_utterances
-from dualtk.data.bpe import Wordpieces
 from dualtk.errors import InputError
+from dualtk.trained import Trained, load
 
 logger = logging.getLogger("dualtk")
 
@@ -43,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"{', '.join(CHOICES)}; default: all but training, and t-SNE where scikit-learn is installed",
     )
     options.add_argument("--data", type=Path, metavar="DIR", help="data directory with feats.scp, for all but training")
-    options.add_argument("--bpe", type=Path, metavar="DIR", help="wordpiece directory, for all but training")
+    options.add_argument("--tokens", type=Path, metavar="DIR", help="folder of tokens; default: lang of the first EXP")
     options.add_argument(
         "--mode",
         action="append",
@@ -68,27 +67,24 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def load_systems(experiments: Sequence[Path], modes: Sequence[str] | None, vocab_size: int) -> list[System]:
-    """Every experiment in every mode asked for."""
+def load_systems(networks: Sequence[Trained], modes: Sequence[str] | None) -> list[System]:
+    """Every network in every mode asked for."""
     systems = []
-    for folder in experiments:
-        config, network = load_experiment(folder, vocab_size)
-        names = modes or (list(config.modes) if len(experiments) == 1 else ["streaming"])
+    for one in networks:
+        names = modes or (list(one.system.modes) if len(networks) == 1 else ["streaming"])
         for name in names:
-            label = name if len(experiments) == 1 else f"{folder.resolve().name} {name}"
-            systems.append(System(label, network, find_mode(config, name, folder), config.features.reach))
+            label = name if len(networks) == 1 else f"{one.folder.resolve().name} {name}"
+            systems.append(System(label, one.network, one.mode(name), one.system.features.reach))
     return systems
 
 
-def load_utterances(
-    data: Path, wordpieces: Wordpieces, first: str | None, num: int, shortest: int
-) -> list[SeenUtterance]:
+def load_utterances(data: Path, trained: Trained, first: str | None, num: int, shortest: int) -> list[SeenUtterance]:
     """`num` utterances of a data directory, the one asked for in front.
 
     Raises:
         InputError: there is no such utterance.
     """
-    dataset = FeatureDataset(select_utterances(data, wordpieces.encode, min_frames=shortest))
+    dataset = FeatureDataset(select_utterances(data, trained.tokenizer.encode, min_frames=shortest))
     names = [entry.name for entry in dataset.entries]
     if first is not None and first not in names:
         raise InputError(f"{data}: has no utterance {first}")
@@ -99,17 +95,18 @@ def load_utterances(
 
 def make_scene(options: argparse.Namespace) -> Scene:
     """Run every system over the utterances."""
-    if options.data is None or options.bpe is None:
-        raise InputError("these figures need --data DIR and --bpe DIR")
-    wordpieces = Wordpieces(options.bpe)
-    systems = load_systems(options.experiments, options.mode, wordpieces.vocab_size)
+    if options.data is None:
+        raise InputError("these figures need --data DIR")
+    tokens = options.tokens or options.experiments[0] / "lang"  # one for all: figures compare their classes
+    networks = [load(folder, tokens) for folder in options.experiments]
+    systems = load_systems(networks, options.mode)
     shortest = max(system.network.encoder.subsampling for system in systems)
-    utterances = load_utterances(options.data, wordpieces, options.utterance, options.num, shortest)
+    utterances = load_utterances(options.data, networks[0], options.utterance, options.num, shortest)
     seen = {
         system.name: [observe(system.network, each.feats, each.targets, system.mode) for each in utterances]
         for system in systems
     }
-    return Scene(systems, utterances, wordpieces.pieces, seen, options.layer)
+    return Scene(systems, utterances, networks[0].tokenizer.pieces, seen, options.layer)
 
 
 def draw_metrics(options: argparse.Namespace, wanted: Sequence[str]) -> list[Picture]:
@@ -138,7 +135,10 @@ def draw(options: argparse.Namespace) -> list[Picture]:
     if chosen:
         scene = make_scene(options)
         for name in chosen:
-            pictures += FIGURES[name](scene)
+            drawn = FIGURES[name](scene)
+            if not drawn and options.what:
+                raise InputError(f"--what {name}: none of the systems has it")
+            pictures += drawn
     return pictures
 
 

@@ -1,6 +1,7 @@
 """Stage 4: decode a data directory in one mode of a trained network.
 
-Whole utterances are encoded in batches; with `--precision int8` each is a stream of its own, with the arithmetic of
+In full context whole utterances are encoded in batches. In a streaming mode each utterance is a stream, and those of a
+batch take their steps together; with `--precision int8` each takes its own, with the arithmetic of
 `dualtk transcribe --precision int8`.
 """
 
@@ -10,33 +11,25 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from dualtk import config as configuration
-from dualtk.bin.decoded import describe, write_decoded
+from dualtk.bin.decoded import Decoded, Writer
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
-from dualtk.bin.searching import add_search_options, build_search, describe_search
-from dualtk.bin.streaming import add_precision_option, decode_streams, open_recognizer
-from dualtk.build import build_network
-from dualtk.config import Config
+from dualtk.bin.searching import add_precision_option, add_search_options, search_options
 from dualtk.data.batches import Batch, FeatureDataset, batch_loader, select_utterances
-from dualtk.data.bpe import Wordpieces
-from dualtk.data.kinds import require_kind
-from dualtk.data.sampler import BucketedBatches
+from dualtk.data.kinds import require_features
+from dualtk.data.sampler import BatchesOptions
 from dualtk.errors import InputError
 from dualtk.files import Done, digest
 from dualtk.modes import Mode
-from dualtk.search.greedy import Search
-from dualtk.search.hypothesis import Hypothesis
-from dualtk.train.checkpoint import load_network
-from dualtk.train.run import Experiment
-from dualtk.transducer.model import Transducer
+from dualtk.streaming.decoder import Decoder, open_decoder
+from dualtk.streaming.session import StreamingDecoder
+from dualtk.trained import Trained, load
 
 logger = logging.getLogger("dualtk")
 
@@ -47,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--exp", type=Path, required=True, metavar="DIR", help="experiment folder of stage 3")
     options.add_argument("--mode", required=True, metavar="NAME", help="a mode of the experiment: full, streaming, ...")
     options.add_argument("--data", type=Path, required=True, metavar="DIR", help="data directory with feats.scp")
-    options.add_argument("--bpe", type=Path, metavar="DIR", help="wordpiece directory; default: EXP/lang")
+    options.add_argument("--tokens", type=Path, metavar="DIR", help="folder of tokens; default: EXP/lang")
     options.add_argument(
         "--out",
         type=Path,
@@ -72,53 +65,18 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def load_experiment(folder: Path, vocab_size: int) -> tuple[Config, Transducer]:
-    """Configuration and trained network of an experiment, ready to decode."""
-    experiment = Experiment(folder, writes=False)
-    config = configuration.load(experiment.config_file)
-    dim = config.features.dim
-    network = build_network(config, vocab_size, torch.zeros(dim), torch.ones(dim))
-    load_network(experiment.network_file, network)
-    network.eval()
-    return config, network
-
-
-def find_mode(config: Config, name: str, folder: Path) -> Mode:
-    """The mode `name` of an experiment."""
-    if name not in config.modes:
-        raise InputError(f"{folder}: has no mode {name}; its modes are {', '.join(config.modes)}")
-    return config.modes[name].mode(name)
-
-
-@torch.inference_mode()
-def decode_batches(
-    network: Transducer, mode: Mode, batches: Iterator[Batch], device: torch.device, search: Search[Any]
-) -> Iterator[tuple[str, int, list[Hypothesis]]]:
-    """Utterance, feature frames and hypotheses, batch after batch."""
-    for batch in batches:
-        batch = batch.to(device)
-        feats = network.normalize(batch.feats, batch.feat_lengths)
-        encoded = network.encode(feats, batch.feat_lengths, mode)
-        streams = search.start(len(batch.utterances))
-        search.advance(encoded.frames, encoded.lengths, streams)
-        found = [search.nbest(stream, final=True) for stream in streams]
-        yield from zip(batch.utterances, batch.feat_lengths.tolist(), found)
-
-
-def start(
-    options: argparse.Namespace, network: Transducer, mode: Mode, batches: Iterator[Batch], search: Search[Any]
-) -> Iterator[tuple[str, int, list[Hypothesis]]]:
-    """What decoding finds, in the precision and on the device that the options ask for.
+def choose_device(options: argparse.Namespace) -> torch.device:
+    """Where to compute; 8-bit arithmetic is for a CPU.
 
     Raises:
-        InputError: 8-bit arithmetic in a mode or on a device that has none.
+        InputError: a device that is not there, or that has no such arithmetic.
     """
-    if options.precision == "float32":
-        device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
-        return decode_batches(network.to(device), mode, batches, device, search)
-    if options.device == "cuda":
+    if options.precision != "float32" and options.device == "cuda":
         raise InputError(f"--precision {options.precision}: computes on a CPU, not with --device cuda")
-    return decode_streams(open_recognizer(network, mode, search, options.precision), batches)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: there is none")
+    is_free = options.precision == "float32" and options.device != "cpu"
+    return torch.device("cuda" if is_free and torch.cuda.is_available() else "cpu")
 
 
 def default_output(options: argparse.Namespace) -> Path:
@@ -128,63 +86,85 @@ def default_output(options: argparse.Namespace) -> Path:
     return folder
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Decode; see `parser` for the options."""
-    options = parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    out = options.out or default_output(options)
-    experiment = Experiment(options.exp, writes=False)
-    language = options.bpe or options.exp / "lang"
-    wordpieces = Wordpieces(language)
-    config, network = load_experiment(options.exp, wordpieces.vocab_size)
-    mode = find_mode(config, options.mode, options.exp)
-    search = build_search(options, network, wordpieces.pieces)
-    key = digest(
-        [
-            experiment.network_file,
-            options.data / "feats.scp",
-            *(path for path in [options.data / "fbank.json"] if path.exists()),
-            language / "bpe.model",
-            *([options.lm] if options.lm else []),
-        ],
-        vars(options),
-    )
-    done = Done(out / ".done")
-    if done.matches(key):
-        logger.info("%s: up to date", out)
-        return 0
-    subsampling = network.encoder.subsampling
-    require_kind(options.data, config.features.kind)
-    dataset = FeatureDataset(select_utterances(options.data, min_frames=subsampling))
-    if dataset.dim != config.features.dim:
+def inputs(options: argparse.Namespace, trained: Trained) -> str:
+    """A digest of all that the result is made from."""
+    files = [trained.folder / "model.safetensors", options.data / "feats.scp", trained.tokenizer.path]
+    files += [path for path in (options.data / "fbank.json", options.lm) if path is not None and path.exists()]
+    return digest(files, vars(options))
+
+
+def read_set(data: Path, trained: Trained) -> FeatureDataset:
+    """The features of a data directory.
+
+    Raises:
+        InputError: they are not what the network takes.
+    """
+    features = trained.system.features
+    require_features(data, features)
+    dataset = FeatureDataset(select_utterances(data, min_frames=trained.network.encoder.subsampling))
+    if dataset.dim != features.dim:
         raise InputError(
-            f"{options.data / 'feats.scp'}: features have {dataset.dim} dimensions, "
-            f"the network of {options.exp} takes {config.features.dim}"
+            f"{data / 'feats.scp'}: features have {dataset.dim} dimensions, "
+            f"the network of {trained.folder} takes {features.dim}"
         )
-    batches = BucketedBatches([entry.num_frames for entry in dataset.entries], options.max_frames, shuffle=False)
-    found = start(options, network, mode, iter(batch_loader(dataset, batches)), search)
-    began = time.monotonic()
-    progress = tqdm(found, total=len(dataset), unit="utt", disable=None, desc=f"{options.data.name} {mode.name}")
-    results = [describe(*one, wordpieces, mode, subsampling, config.features.reach) for one in progress]
-    seconds = time.monotonic() - began
-    results.sort(key=lambda one: one.utterance.encode())
-    audio = sum(one.duration for one in results)
-    facts = {
+    return dataset
+
+
+def decode_batches(decoder: Decoder, batches: Iterable[Batch]) -> Iterator[Decoded]:
+    """The utterances of all batches."""
+    for batch in batches:
+        hypotheses = decoder.decode(batch.feats, batch.feat_lengths)
+        yield from map(Decoded, batch.utterances, batch.feat_lengths.tolist(), hypotheses)
+
+
+def describe(trained: Trained, mode: Mode) -> dict[str, object]:
+    """What decode.json says of the network and its mode."""
+    return {
         "mode": mode.name,
         "full_context": mode.full_context,
         "chunk": mode.chunk,
         "left_context": mode.left_context,
-        "look_ahead": mode.look_ahead,
-        "subsampling": subsampling,
-        "reach": config.features.reach,
-        "num_parameters": network.num_parameters(),
+        "look_ahead_ms": mode.look_ahead_ms,
+        "subsampling": trained.network.encoder.subsampling,
+        "reach": trained.system.features.reach,
+        "num_parameters": trained.network.num_parameters(),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Decode; see `parser` for the options."""
+    options = parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    out, device = options.out or default_output(options), choose_device(options)
+    trained = load(options.exp, options.tokens)
+    network, mode = trained.network.to(device), trained.mode(options.mode)
+    search = search_options(options)
+    built = search.build(network, trained.tokenizer.pieces)
+    key = inputs(options, trained)
+    done = Done(out / ".done")
+    if done.matches(key):
+        logger.info("%s: up to date", out)
+        return 0
+    dataset = read_set(options.data, trained)
+    decoder = open_decoder(network, mode, built, options.precision)
+    order = BatchesOptions(max_frames=options.max_frames).build(dataset.lengths, shuffle=False)
+    began = time.monotonic()
+    decoding = decode_batches(decoder, batch_loader(dataset, order))
+    name = f"{options.data.name} {mode.name}"
+    progress = tqdm(decoding, total=len(dataset), unit="utt", disable=None, desc=name)
+    results: list[Decoded] = sorted(progress, key=lambda one: one.utterance.encode())
+    seconds = time.monotonic() - began
+    audio = sum(one.seconds for one in results)
+    facts = {
+        **describe(trained, mode),
+        "streamed": isinstance(decoder, StreamingDecoder),
         "real_time_factor": seconds / audio,
         "audio_seconds": audio,
         "seconds": seconds,
         "precision": options.precision,
-        "search": describe_search(options),
+        "search": search.facts(),
     }
-    write_decoded(out, results, facts, wordpieces, subsampling, options.nbest)
+    Writer(trained, mode).write(out, results, facts, options.nbest)
     done.write(key)
     logger.info("%s: %d utterances, real-time factor %.4f", out, len(results), seconds / audio)
     return 0

@@ -17,8 +17,9 @@ PACKAGE = "dualtk.bin"
 COMMANDS = {
     "prepare-librispeech": "Kaldi data directories from a corpus in the layout of LibriSpeech",
     "validate": "every fault of a Kaldi data directory, with file and line",
+    "config": "show, explain and name configurations",
     "features": "log-mel features and CMVN statistics of data directories",
-    "bpe": "train a wordpiece model",
+    "tokens": "train the tokens that transcripts are cut into",
     "train": "train a transducer by a YAML file",
     "decode": "transcribe a data directory in streaming or full-context mode",
     "score": "word error rate and emission latency, in sclite's formats",
@@ -26,7 +27,6 @@ COMMANDS = {
     "report": "an HTML report of an experiment",
     "analyse": "the papers' figures: lattices, emissions, posteriors",
     "transcribe": "transcribe audio files with a trained model",
-    "export": "an ONNX model for streaming servers",
     "extract": "take one model out of a trained supernet",
     "ablate": "run a series of related experiments",
 }
@@ -86,7 +86,7 @@ def dispatch(argv: Sequence[str] | None = None) -> int:
     command = arguments[0].replace("_", "-")
     if command not in available():
         raise InputError(f"no command {arguments[0]!r}; `dualtk --help` lists them")
-    sys.argv[0] = f"dualtk {command}"  # argparse shows this name in its usage line
+    sys.argv = [f"dualtk {command}", *arguments[1:]]  # what usage lines and experiments say of the program
     main: Main = importlib.import_module(module_name(command)).main
     return main(arguments[1:])
 

@@ -1,6 +1,7 @@
-"""Extract features (log-mel, or raw samples) of Kaldi data directories, into archives inside them.
+"""Make data directories with features (log-mel, or raw samples) out of Kaldi data directories with audio.
 
-Any sample rate is resampled once.
+Those are only read. Any sample rate is resampled once. What features are made the section `features` of the
+configuration says.
 """
 
 from __future__ import annotations
@@ -11,97 +12,52 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dualtk.bin.dualtk import run
-from dualtk.data.fbank import FbankOptions
-from dualtk.data.features import extract_features
-from dualtk.data.kinds import FeatureOptions
-from dualtk.data.samples import SampleOptions
-
-
-def _speeds(text: str) -> tuple[float, ...]:
-    speeds = tuple(float(part) for part in text.replace(",", " ").split())
-    if not speeds or len(set(speeds)) != len(speeds) or not all(0.5 <= speed <= 2.0 for speed in speeds):
-        raise argparse.ArgumentTypeError("expected different factors between 0.5 and 2, like 0.9,1.0,1.1")
-    return speeds
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not {text}")
-    return int(text)
+from dualtk.bin.options import add_config_options, at_least, read_section
+from dualtk.data.features import extract_set, require_folders, set_folder
+from dualtk.data.kinds import FeaturesOptions, features_options
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of `dualtk features`."""
     options = argparse.ArgumentParser(prog="dualtk features", description=__doc__)
     add = options.add_argument
-    add("directories", type=Path, nargs="+", metavar="DIR", help="a Kaldi data directory with wav.scp")
+    add("directories", type=Path, nargs="*", metavar="DIR", help="a Kaldi data directory with wav.scp")
     add(
-        "--kind",
-        choices=["fbank", "samples"],
-        default="fbank",
-        help="log-mel energies, or raw samples, 10 ms a frame, as in features.kind of the YAML; default: fbank",
+        "--train",
+        type=Path,
+        metavar="DIR",
+        help="that of the training set, at the speeds of features.speeds, and with cmvn.ark: mean and variance of all "
+        "frames; goes to FOLDER/<name of DIR>, or <name of DIR>_sp where there are other speeds than 1.0",
     )
-    add("--nj", type=_positive, default=1, metavar="N", help="processes, one thread each; default: 1")
-    add(
-        "--cmvn",
-        action="store_true",
-        help="also write cmvn.ark: mean and variance of all frames, for the training set; default: no",
-    )
-    add(
-        "--speed-perturb",
-        type=_speeds,
-        default=(1.0,),
-        metavar="FACTORS",
-        help="speeds, comma separated, like 0.9,1.0,1.1: all go to DIR_sp, as utterances sp0.9-<utterance>; "
-        "default: 1.0, into DIR",
-    )
-    add(
-        "--num-mels",
-        type=_positive,
-        default=80,
-        metavar="N",
-        help="mel bins, the dimension of the features; default: 80",
-    )
-    add(
-        "--sample-rate",
-        type=_positive,
-        default=16000,
-        metavar="HZ",
-        help="rate that other audio is resampled to; default: 16000",
-    )
-    add("--low-frequency", type=float, default=20.0, metavar="HZ", help="lower edge of the lowest mel bin; default: 20")
-    add(
-        "--high-frequency",
-        type=float,
-        default=7600.0,
-        metavar="HZ",
-        help="upper edge of the highest mel bin; default: 7600",
-    )
-    add("--expected-rate", type=_positive, metavar="HZ", help="refuse audio of another rate; default: resample it")
+    add("--out", type=Path, required=True, metavar="FOLDER", help="where FOLDER/<name of DIR> is written")
+    add_config_options(options, required=False)
+    add("--nj", type=at_least(1), default=1, metavar="N", help="processes, one thread each; default: 1")
+    add("--expected-rate", type=at_least(1), metavar="HZ", help="refuse audio of another rate; default: resample it")
     return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Extract the features of every directory; returns the exit status."""
-    options = parser().parse_args(argv)
-    rate = options.sample_rate
-    features: FeatureOptions = SampleOptions(rate)
-    if options.kind == "fbank":
-        features = FbankOptions(options.num_mels, rate, options.low_frequency, options.high_frequency)
-    for directory in options.directories:
-        perturb = options.speed_perturb != (1.0,)
-        output = directory.with_name(f"{directory.name}_sp") if perturb else directory
-        fresh = extract_features(
+    arguments = parser()
+    options = arguments.parse_args(argv)
+    if options.train is None and not options.directories:
+        arguments.error("name a data directory, or --train DIR")
+    features: FeaturesOptions = read_section(options, "features", features_options)
+    train = [] if options.train is None else [(options.train, features.speeds)]
+    sets = list(dict.fromkeys([*train, *((directory, (1.0,)) for directory in options.directories)]))
+    require_folders(sets, options.out)
+    for directory, speeds in sets:
+        fresh = extract_set(
             directory,
-            output,
+            options.out,
             features,
+            speeds=speeds,
+            cmvn=(directory, speeds) in train,
             num_jobs=options.nj,
-            speeds=options.speed_perturb,
-            cmvn=options.cmvn,
             expected_rate=options.expected_rate,
             progress=sys.stderr.isatty(),
         )
-        print(f"{output}: features {'written' if fresh else 'unchanged'}")
+        print(f"{set_folder(directory, options.out, speeds)}: features {'written' if fresh else 'unchanged'}")
     return 0
 
 

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dualtk.errors import InputError
+from dualtk.system import load
+from dualtk.yaml_tree import set_value
+
+T = TypeVar("T")
 
 
 def at_least(lowest: int) -> Callable[[str], int]:
@@ -19,3 +27,42 @@ def at_least(lowest: int) -> Callable[[str], int]:
         return number
 
     return convert
+
+
+def add_config_options(options: argparse.ArgumentParser, required: bool = True) -> None:
+    """--config, --size and --set."""
+    options.add_argument(
+        "--config", type=Path, required=required, metavar="YAML", help="the system (egs/methods/*.yaml)"
+    )
+    add_size_options(options)
+
+
+def add_size_options(options: argparse.ArgumentParser) -> None:
+    """--size and --set."""
+    options.add_argument(
+        "--size", type=Path, metavar="YAML", help="size and budget that a method is based on (egs/*/asr1/conf/*.yaml)"
+    )
+    options.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY.PATH=VALUE",
+        help="change one value of the YAML; may be repeated",
+    )
+
+
+def read_section(options: argparse.Namespace, name: str, build: Callable[[dict[str, Any]], T]) -> T:
+    """The section `name` of the configuration, or, without --config, of --set alone, by `build` from its fields.
+
+    Raises:
+        InputError: a key at fault; without --config, one of another section.
+    """
+    if options.config is not None:
+        section: T = getattr(load(options.config, options.size, options.set), name)
+        return section
+    tree: dict[str, Any] = {}
+    for override in options.set:
+        set_value(tree, override, f"--set {override}")
+        if list(tree) != [name]:
+            raise InputError(f"--set {override}: without --config there is only the section {name}")
+    return build(tree.get(name, {}))

@@ -13,20 +13,21 @@ from pathlib import Path
 
 import soundfile
 
-from dualtk import config as configuration
-from dualtk.analysis import settings
 from dualtk.analysis.curves import read_metrics
 from dualtk.analysis.experiment import Decoded, Drawing, Experiment
 from dualtk.analysis.report import report
 from dualtk.analysis.worst import Sound
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
+from dualtk.config import plain_values
 from dualtk.data.audio import read_audio
 from dualtk.data.kaldi import AudioSource, read_audio_sources
 from dualtk.errors import InputError
 from dualtk.files import write_text
 from dualtk.score.summary import SetScore, read_scores
 from dualtk.score.utterances import UTTERANCE_FILE, read_utterances
+from dualtk.system import load_experiment
+from dualtk.yaml_tree import leaves
 
 logger = logging.getLogger("dualtk")
 
@@ -83,15 +84,16 @@ def load(folder: Path, name: str) -> Experiment:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such experiment folder")
     decoded = [Decoded(score, read_utterances(score.folder / UTTERANCE_FILE)) for score in read_scores(folder)]
-    config, metrics, extracted = (folder / name for name in ("config.yaml", "metrics.jsonl", "extract.json"))
+    metrics, extracted = folder / "metrics.jsonl", folder / "extract.json"
     drawings = [
         Drawing(path.stem, path.read_text(encoding="utf-8"), path.with_suffix(".tsv").read_text(encoding="utf-8"))
         for path in sorted((folder / DRAWINGS).glob("*.svg"))
         if path.with_suffix(".tsv").is_file()
     ]
+    values = leaves(plain_values(load_experiment(folder))) if (folder / "config.yaml").is_file() else []
     return Experiment(
         name,
-        settings.flatten(configuration.load_any(config).model_dump(mode="json")) if config.is_file() else {},
+        {".".join(keys): str(value) for keys, value in values},
         read_metrics(metrics) if metrics.is_file() else [],
         decoded,
         drawings,

@@ -12,6 +12,7 @@ from typing import Any
 
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
+from dualtk.ctm import Word, read_ctm
 from dualtk.data.audio import read_audio
 from dualtk.data.kaldi import read_audio_sources
 from dualtk.errors import InputError
@@ -20,13 +21,14 @@ from dualtk.score import bootstrap
 from dualtk.score.churn import churn, read_partials, total_churn
 from dualtk.score.endpoints import FROM_CTM, FROM_ENERGY, Endpoints, endpoints_from_ctm, estimate_endpoints
 from dualtk.score.latency import LatencyReport, UtteranceLatency, latency_report, utterance_latencies
-from dualtk.score.read import Word, read_ctm, read_emissions, read_text
+from dualtk.score.read import read_emissions
 from dualtk.score.sclite_detail import detail_text, result_text
 from dualtk.score.summary import SCORE_FILE, summarise
 from dualtk.score.table import percent
-from dualtk.score.trn import trn_text
 from dualtk.score.utterances import UTTERANCE_FILE, utterance_table
 from dualtk.score.wer import ScoredUtterance, missing_utterances, score_all
+from dualtk.tables import read_table
+from dualtk.trn import trn_text
 
 logger = logging.getLogger("dualtk")
 
@@ -72,7 +74,7 @@ def read_decoding(path: Path) -> dict[str, Any]:
         "mode",
         "full_context",
         "chunk",
-        "look_ahead",
+        "look_ahead_ms",
         "subsampling",
         "num_parameters",
         "real_time_factor",
@@ -86,8 +88,8 @@ def read_decoding(path: Path) -> dict[str, Any]:
 
 def score_words(data: Path, decode: Path) -> tuple[list[ScoredUtterance], list[str]]:
     """The scored utterances of a set, and those without a hypothesis; writes the files in sclite's formats."""
-    refs, speakers = read_text(data / "text"), read_text(data / "utt2spk")
-    hyps = read_text(decode / "text")
+    refs, hyps = (read_table(one / "text", ordered=False, empty_values=True) for one in (data, decode))
+    speakers = read_table(data / "utt2spk", ordered=False)
     for utterance in refs:
         if utterance not in speakers:
             raise InputError(f"{data / 'utt2spk'}: lacks utterance {utterance}")

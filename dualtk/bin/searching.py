@@ -1,65 +1,45 @@
-"""The options of search that `decode` and `transcribe` share."""
+"""The options of `decode` and `transcribe` that say how to search, and in which precision to stream."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dualtk.bin.options import at_least
-from dualtk.errors import InputError
-from dualtk.search.beam import BeamSearch
-from dualtk.search.greedy import GreedySearch, Search
-from dualtk.search.hypothesis import Limits
-from dualtk.search.language_model import Fusion, read_arpa
-from dualtk.transducer.model import Transducer
+from dualtk.config import validate
+from dualtk.search.options import SearchOptions
+
+KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "beam": (at_least(1), "K"),
+    "max_symbols": (at_least(1), "N"),
+    "max_length": (at_least(0), "N"),
+    "lm": (Path, "ARPA"),
+    "lm_weight": (float, "W"),
+}
 
 
 def add_search_options(options: argparse.ArgumentParser) -> None:
-    """--beam, --max-symbols, --max-length, --lm and --lm-weight."""
-    options.add_argument(
-        "--beam", type=at_least(1), default=1, metavar="K", help="hypotheses to keep; default: 1, greedy search"
-    )
-    options.add_argument(
-        "--max-symbols", type=at_least(1), default=5, metavar="N", help="labels one frame may emit; default: 5"
-    )
-    options.add_argument(
-        "--max-length",
-        type=at_least(0),
-        metavar="N",
-        help="labels one utterance may have, which then hears only blank; default: no limit",
-    )
-    options.add_argument(
-        "--lm", type=Path, metavar="ARPA", help="n-gram model over wordpieces for shallow fusion; needs --beam"
-    )
-    options.add_argument(
-        "--lm-weight", type=float, default=0.3, metavar="W", help="weight of the language model; default: 0.3"
-    )
+    """An option for each field of `SearchOptions`."""
+    for key, (kind, name) in KINDS.items():
+        field = SearchOptions.model_fields[key]
+        text = str(field.description).rstrip(".")
+        text = f"{text[0].lower()}{text[1:]}; default: {'none' if field.default is None else field.default}"
+        options.add_argument(f"--{key.replace('_', '-')}", type=kind, default=field.default, metavar=name, help=text)
 
 
-def build_search(options: argparse.Namespace, network: Transducer, pieces: Sequence[str]) -> Search[Any]:
-    """The search that the options ask for.
-
-    Raises:
-        InputError: a language model without a beam, or one that cannot be read.
-    """
-    limits = Limits(options.max_symbols, options.max_length)
-    if options.lm is not None and options.beam == 1:
-        raise InputError("--lm: needs a --beam of at least 2, greedy search does not consult it")
-    if options.beam == 1:
-        return GreedySearch(network.predictor, network.joiner, limits)
-    fusion = None if options.lm is None else Fusion(read_arpa(options.lm, pieces), options.lm_weight)
-    return BeamSearch(network.predictor, network.joiner, options.beam, limits, fusion)
+def search_options(options: argparse.Namespace) -> SearchOptions:
+    """The search that the options ask for."""
+    return validate(SearchOptions, {key: getattr(options, key) for key in KINDS}, "search")
 
 
-def describe_search(options: argparse.Namespace) -> dict[str, object]:
-    """What decode.json says of the search."""
-    return {
-        "name": "greedy" if options.beam == 1 else "beam",
-        "beam": options.beam,
-        "max_symbols": options.max_symbols,
-        "max_length": options.max_length,
-        "lm": None if options.lm is None else options.lm.name,
-        "lm_weight": None if options.lm is None else options.lm_weight,
-    }
+def add_precision_option(options: argparse.ArgumentParser) -> None:
+    """--precision."""
+    options.add_argument(
+        "--precision",
+        choices=["float32", "int8"],
+        default="float32",
+        help="arithmetic of the encoder's linear layers; int8 is for streaming on a CPU with a bounded left context, "
+        "and about twice as fast; default: float32",
+    )

@@ -5,27 +5,29 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from dualtk.analysis.curves import read_metrics, training_pictures
 from dualtk.bin.dualtk import run
-from dualtk.bin.options import at_least
-from dualtk.bin.tasks import Task, build_task, origin, read_config
-from dualtk.config import RunConfig
-from dualtk.data.batches import FeatureDataset, Selection, batch_loader, select_utterances
-from dualtk.data.kinds import require_kind
-from dualtk.data.sampler import BucketedBatches
+from dualtk.bin.options import add_config_options, at_least
+from dualtk.data.arks import read_cmvn
+from dualtk.data.batches import FeatureDataset, select_utterances
+from dualtk.data.kinds import require_features
+from dualtk.data.tokens import Tokenizer
+from dualtk.distill.teacher import TEACHER, FrozenTeacherOptions
 from dualtk.errors import InputError
-from dualtk.train.distributed import World, world
-from dualtk.train.freezing import Freezing
+from dualtk.lattice import chosen_backend
+from dualtk.system import PretrainingSystem, System, TransducerSystem, load
+from dualtk.train.distributed import world
+from dualtk.train.experiment import Experiment, Origin
+from dualtk.train.initial import initialise
 from dualtk.train.loop import Trainer
-from dualtk.train.meter import Meter
-from dualtk.train.optim import build_optimizer, build_schedule
-from dualtk.train.run import Experiment
-from dualtk.train.stepping import Stepper
+from dualtk.trainable import Trainable
+from dualtk.trained import find_experiment, frozen_teacher
+from dualtk.trial_build import require_buildable
 
 logger = logging.getLogger("dualtk")
 
@@ -33,13 +35,7 @@ logger = logging.getLogger("dualtk")
 def parser() -> argparse.ArgumentParser:
     """The options of `dualtk train`."""
     options = argparse.ArgumentParser(prog="dualtk train", description=__doc__)
-    options.add_argument(
-        "--task",
-        choices=["transducer", "pretrain"],
-        default="transducer",
-        help="default: transducer; pretrain: wav2vec 2.0, without transcripts",
-    )
-    options.add_argument("--config", type=Path, required=True, metavar="YAML", help="system and training (conf/*.yaml)")
+    add_config_options(options)
     options.add_argument(
         "--exp", type=Path, required=True, metavar="DIR", help="experiment folder; continued if it exists"
     )
@@ -50,7 +46,10 @@ def parser() -> argparse.ArgumentParser:
         "--dev-dir", type=Path, required=True, metavar="DIR", help="data directory that chooses checkpoints"
     )
     options.add_argument(
-        "--bpe", type=Path, metavar="DIR", help="wordpiece directory of stage 2; a transducer needs it"
+        "--tokens", type=Path, metavar="DIR", help="folder of tokens of stage 2; pre-training needs none"
+    )
+    options.add_argument(
+        "--work-dir", type=Path, metavar="DIR", help="where teacher.exp and init.exp are looked for; default: here"
     )
     options.add_argument(
         "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, CUDA where there is one"
@@ -59,102 +58,115 @@ def parser() -> argparse.ArgumentParser:
         "--threads", type=at_least(0), default=0, metavar="N", help="CPU threads; default: 0, torch's own choice"
     )
     options.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY.PATH=VALUE",
-        help="change one value of the YAML; may be repeated",
-    )
-    options.add_argument(
         "--override", action="store_true", help="continue although configuration or data changed (default: refuse)"
     )
     return options
 
 
-def _dataset(directory: Path, config: RunConfig, task: Task, limit: bool) -> FeatureDataset:
-    """The utterances of a data directory; those that fill a batch alone are left out of training, and said."""
-    require_kind(directory, config.features.kind)
-    selection: Selection = select_utterances(
-        directory,
-        task.encode,
-        min_frames=task.objective.network.encoder.subsampling,
-        max_frames=config.batches.max_frames if limit else None,
-    )
+def read_system(options: argparse.Namespace) -> System:
+    """The system that the options describe, with the folders of networks that it is made from.
+
+    Raises:
+        InputError: a key at fault, or a network that is not there.
+    """
+    system = load(options.config, options.size, options.set)
+    method, name = options.config.stem, options.exp.name
+    place = (options.exp, name.removeprefix(method) if name.startswith(method) else "", options.work_dir)
+    if system.init is not None:
+        begun = Experiment(options.exp, writes=False).training_file.exists()  # then nothing is loaded from it again
+        exp = find_experiment(system.init.exp, "init.exp", *place, may_be_gone=begun)
+        system = system.model_copy(update={"init": system.init.model_copy(update={"exp": exp})})
+    if isinstance(system, TransducerSystem) and isinstance(system.teacher, FrozenTeacherOptions):
+        exp = find_experiment(system.teacher.exp, "teacher.exp", *place)
+        system = system.model_copy(update={TEACHER: system.teacher.model_copy(update={"exp": exp})})
+    if isinstance(system, TransducerSystem) and options.tokens is None:
+        raise InputError("--tokens: a transducer needs the folder that `dualtk tokens` wrote")
+    require_buildable(system)
+    return system
+
+
+def origin(options: argparse.Namespace, system: System, device: torch.device) -> Origin:
+    """Files that the run is made from, those of a frozen teacher among them."""
+    inputs = {"features": options.train_dir / "feats.scp", "cmvn": options.train_dir / "cmvn.ark"}
+    assets = {"fbank.json": options.train_dir / "fbank.json"}
+    if isinstance(system, PretrainingSystem):
+        return Origin(inputs, assets=assets)
+    if isinstance(system.teacher, FrozenTeacherOptions):
+        inputs |= {f"teacher.exp/{name}": system.teacher.exp / name for name in ("model.safetensors", "config.yaml")}
+    inputs |= {"text": options.train_dir / "text", "tokens": options.tokens / "bpe.model"}
+    assets |= {f"lang/{name}": options.tokens / name for name in ("bpe.model", "bpe.vocab", "tokens.txt")}
+    try:
+        backend = chosen_backend(system.loss.backend, device.type, torch.float32)
+    except ValueError as error:
+        raise InputError(f"loss.backend: {error}") from error
+    return Origin(inputs, backend, assets)
+
+
+def build_objective(
+    options: argparse.Namespace, system: System, tokenizer: Tokenizer | None, experiment: Experiment
+) -> Trainable:
+    """What is trained: its network drawn from the seed, or begun with what `init` names."""
+    mean, istd = read_cmvn(options.train_dir / "cmvn.ark")
+    torch.manual_seed(system.train.seed)
+    begins = system.init is not None and not experiment.training_file.exists()
+    objective: Trainable
+    if isinstance(system, PretrainingSystem):
+        encoder = system.build_network(mean, istd)
+        if system.init is not None and begins:
+            initialise(encoder, system.init, experiment)
+        objective = system.build_objective(encoder)
+    else:
+        assert tokenizer is not None
+        network = system.build_network(tokenizer.vocab_size, mean, istd)
+        if system.init is not None and begins:
+            initialise(network, system.init, experiment)
+        outputs = experiment.inside(TEACHER).folder
+        objective = system.build_objective(network, frozen_teacher(system, network, outputs, tokenizer))
+    if experiment.writes:
+        count = sum(parameter.numel() for parameter in objective.networks()[""].parameters())
+        logger.info("%d parameters%s", count, f", {tokenizer.vocab_size} tokens" if tokenizer else "")
+    return objective
+
+
+def read_set(
+    directory: Path, system: System, encode: Callable[[str], Sequence[int]] | None, shortest: int, longest: int | None
+) -> FeatureDataset:
+    """The utterances of a data directory; those that are longer than `longest` frames are left out, and said."""
+    require_features(directory, system.features)
+    selection = select_utterances(directory, encode, min_frames=shortest, max_utterance_frames=longest)
     for line in selection.dropped:
         logger.warning(line)
-    dataset = FeatureDataset(selection, cache=config.batches.cache)
-    if dataset.dim != config.features.dim:
+    dataset = FeatureDataset(selection, cache=system.batches.cache)
+    if dataset.dim != system.features.dim:
         raise InputError(
             f"{directory / 'feats.scp'}: features have {dataset.dim} dimensions, "
-            f"those of the configuration {config.features.dim}"
+            f"those of the configuration {system.features.dim}"
         )
     return dataset
 
 
-def trainer(options: argparse.Namespace, config: RunConfig, task: Task, experiment: Experiment, here: World) -> Trainer:
-    """Everything that training needs, built."""
-    objective = task.objective.to(here.device)
-    train_set = _dataset(options.train_dir, config, task, limit=True)
-    valid_set = _dataset(options.dev_dir, config, task, limit=False)
-    section = config.batches
-    train_batches = BucketedBatches(
-        [entry.num_frames for entry in train_set.entries],
-        section.max_frames,
-        config.train.seed,
-        shortest_epochs=section.shortest_epochs,
-        num_buckets=section.num_buckets,
-        rank=here.rank,
-        world_size=here.size,
-    )
-    valid_batches = BucketedBatches(
-        [entry.num_frames for entry in valid_set.entries],
-        section.max_frames,
-        shuffle=False,
-        rank=here.rank,
-        world_size=here.size,
-    )
-    workers = 0 if section.cache else section.num_workers
-    pin = here.device.type == "cuda"
-    if here.is_main:
-        logger.info("%d batches in an epoch of %d utterances", len(train_batches), len(train_set))
-    stepper = Stepper(
-        objective,
-        Freezing(objective.network, config.init.freeze if config.init is not None else []),
-        build_optimizer(config.optimizer, objective.named_parameters()),
-        build_schedule(config.schedule, config.train.max_steps),
-        config.train,
-        here,
-        Meter(),
-    )
-    return Trainer(
-        stepper,
-        config.train,
-        batch_loader(train_set, train_batches, workers, pin),
-        train_batches,
-        batch_loader(valid_set, valid_batches, 0, pin),
-        experiment,
-        task.collapse,
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; see `parser` for the options."""
-    arguments = parser()
-    options = arguments.parse_args(argv)
-    if options.task == "transducer" and options.bpe is None:
-        arguments.error("the following arguments are required: --bpe")
+    options = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if options.threads:
         torch.set_num_threads(options.threads)
-    config = read_config(options)
+    system = read_system(options)
+    tokenizer = Tokenizer(options.tokens) if isinstance(system, TransducerSystem) else None
+    networks = {"": system}
+    if isinstance(system, TransducerSystem) and (alone := system.teacher_alone()) is not None:
+        networks[TEACHER] = alone
     with world(options.device) as here:
         experiment = Experiment(options.exp, here.is_main)
-        made_from = origin(options, config, here.device)
-        experiment.start(config, made_from.inputs, made_from.backend, options.override, made_from.assets)
-        for line in config.idle() if here.is_main else []:
+        experiment.start(networks, origin(options, system, here.device), options.override)
+        for line in system.unreached() if here.is_main else []:
             logger.warning("never reached: %s", line)
-        task = build_task(options, config, experiment)
-        trainer(options, config, task, experiment, here).train()
+        objective = build_objective(options, system, tokenizer, experiment)
+        objective.module.to(here.device)
+        encode, shortest = None if tokenizer is None else tokenizer.encode, objective.subsampling
+        train_set = read_set(options.train_dir, system, encode, shortest, system.batches.max_utterance_frames)
+        valid_set = read_set(options.dev_dir, system, encode, shortest, None)
+        Trainer(objective, system, train_set, valid_set, experiment, here).train()
         experiment.close()
         if here.is_main:
             for picture in training_pictures(read_metrics(experiment.folder / "metrics.jsonl"), "train"):

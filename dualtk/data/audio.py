@@ -1,20 +1,24 @@
-"""Audio files: the one door to libsndfile. N samples."""
+"""Audio files, read by libsndfile. N samples."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import soundfile
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from dualtk.data.kaldi import AudioSource
 from dualtk.errors import InputError
+from dualtk.options import Unit
 
 LOWEST_RATE = 4000  # Hz; below it, speech is not intelligible and the header is more likely wrong than the recording
+SampleRate = Annotated[int, Field(ge=LOWEST_RATE, le=192000), Unit("Hz")]
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,41 @@ B batch, T frames, F features, M masks.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 
 from dualtk.data.perturbation import VoicePerturbation
+from dualtk.options import Fraction, Probability, Section, Unit
+
+
+class AugmentOptions(Section):
+    """What training does to normalised features; see `Augmentation`."""
+
+    start_step: Annotated[NonNegativeInt, Unit("training steps")] = 0
+    """First step with augmentation; alignments are learnt sooner on features as they are."""
+    frequency_warp: Annotated[Fraction, Unit("of each frequency")] = 0.0
+    """Largest relative change of all frequencies of an utterance, as by another length of the vocal tract."""
+    channel: Annotated[NonNegativeFloat, Unit("standard deviations of the features")] = 0.0
+    """Size of a smooth curve over frequency that is added to an utterance, as by another room or microphone."""
+    num_frequency_masks: Annotated[NonNegativeInt, Unit("masks")] = 2
+    """Blocks of mel bins that are masked in each utterance (mF in the paper of SpecAugment)."""
+    frequency_width: Annotated[NonNegativeInt, Unit("mel bins")] = 27
+    """Widest block of mel bins (F in the paper)."""
+    num_time_masks: Annotated[NonNegativeInt, Unit("masks")] = 10
+    """Blocks of frames that are masked in each utterance (mT in the paper); with `time_rate` the most that any gets."""
+    time_width: Annotated[NonNegativeInt | None, Unit("feature frames")] = None
+    """Longest block of frames; null for no limit but `time_fraction`."""
+    time_fraction: Annotated[Probability, Unit("of the utterance")] = 0.05
+    """Longest block of frames relative to the utterance (p in the paper)."""
+    time_rate: Annotated[NonNegativeFloat | None, Unit("masks per feature frame")] = None
+    """Blocks of frames for each frame of an utterance, up to `num_time_masks`; null for always `num_time_masks`."""
+
+    def build(self) -> Augmentation:
+        """The module."""
+        return Augmentation(**self.arguments())
 
 
 def _spans(counts: Tensor, widest: Tensor, extents: Tensor, num_masks: int, size: int) -> Tensor:
@@ -46,18 +77,14 @@ class SpecAugment(nn.Module):
 
     def __init__(
         self,
-        num_frequency_masks: int = 2,
-        frequency_width: int = 27,
-        num_time_masks: int = 10,
-        time_width: int | None = None,
-        time_fraction: float = 0.05,
-        time_rate: float | None = None,
+        num_frequency_masks: int,
+        frequency_width: int,
+        num_time_masks: int,
+        time_width: int | None,
+        time_fraction: float,
+        time_rate: float | None,
     ) -> None:
         super().__init__()
-        if min(num_frequency_masks, frequency_width, num_time_masks, time_width or 0) < 0:
-            raise ValueError("numbers and widths of masks must not be negative")
-        if not 0.0 <= time_fraction <= 1.0 or (time_rate is not None and time_rate < 0.0):
-            raise ValueError("time_fraction must lie in [0, 1] and time_rate must not be negative")
         self.num_frequency_masks = num_frequency_masks
         self.frequency_width = frequency_width
         self.num_time_masks = num_time_masks
@@ -101,25 +128,32 @@ class SpecAugment(nn.Module):
 class Augmentation(nn.Module):
     """Voice perturbation, then SpecAugment, from `start_step` on.
 
-    Alignments are found much sooner on features as they are (egs/synthetic/asr1/RESULTS.md), and need to be found once.
+    Alignments are learnt much sooner on features as they are (egs/synthetic/asr1/RESULTS.md), and only once.
 
     Args:
         start_step: first training step with augmentation.
         frequency_warp, channel: see `VoicePerturbation`.
-        masks: see `SpecAugment`.
+        num_frequency_masks, frequency_width, num_time_masks, time_width, time_fraction, time_rate: see `SpecAugment`.
     """
 
     def __init__(
         self,
-        start_step: int = 0,
-        frequency_warp: float = 0.0,
-        channel: float = 0.0,
-        **masks: int | float | None,
+        start_step: int,
+        frequency_warp: float,
+        channel: float,
+        num_frequency_masks: int,
+        frequency_width: int,
+        num_time_masks: int,
+        time_width: int | None,
+        time_fraction: float,
+        time_rate: float | None,
     ) -> None:
         super().__init__()
         self.start_step = start_step
         self.voice = VoicePerturbation(frequency_warp, channel)
-        self.masks = SpecAugment(**masks)  # type: ignore[arg-type]
+        self.masks = SpecAugment(
+            num_frequency_masks, frequency_width, num_time_masks, time_width, time_fraction, time_rate
+        )
 
     def forward(self, feats: Tensor, lengths: Tensor, step: int) -> Tensor:
         """Normalised feats (B, T, F) and lengths (B,) at `step` -> (B, T, F)."""

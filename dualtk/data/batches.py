@@ -15,9 +15,9 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from dualtk.data.arks import read_matrix
-from dualtk.data.kaldi import load_table
 from dualtk.data.sampler import BucketedBatches
 from dualtk.errors import InputError
+from dualtk.tables import load_table
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Batch:
         utterances: B names.
         feats: (B, T, F) float32 raw log-mel energies, 0 beyond lengths.
         feat_lengths: (B,) int64.
-        targets: (B, U) int64 wordpiece ids 1..V-1, 0 beyond lengths.
+        targets: (B, U) int64 token ids 1..V-1, 0 beyond lengths.
         target_lengths: (B,) int64.
     """
 
@@ -56,7 +56,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Entry:
-    """One utterance that can be read: `location` is `file.ark:offset`, `targets` its wordpiece ids."""
+    """One utterance that can be read: `location` is `file.ark:offset`, `targets` its token ids."""
 
     name: str
     location: str
@@ -73,26 +73,21 @@ class Selection:
     entries: list[Entry]
     dropped: list[str]
 
-    @property
-    def lengths(self) -> list[int]:
-        """Feature frames of each entry."""
-        return [entry.num_frames for entry in self.entries]
-
 
 def select_utterances(
     directory: Path,
     encode: Callable[[str], Sequence[int]] | None = None,
     *,
     min_frames: int = 4,
-    max_frames: int | None = None,
+    max_utterance_frames: int | None = None,
 ) -> Selection:
     """Read feats.scp, utt2num_frames and text of a data directory.
 
     Args:
         directory: the data directory.
-        encode: text to wordpiece ids (`Wordpieces.encode`); None where no targets are wanted, then text may be absent.
+        encode: text to token ids (`Tokenizer.encode`); None where no targets are wanted, then text may be absent.
         min_frames: feature frames of one encoder output frame; a shorter utterance is refused.
-        max_frames: longer utterances are left out and listed in `dropped`; None for no limit.
+        max_utterance_frames: longer utterances are left out and listed in `dropped`; None for no limit.
 
     Raises:
         InputError: a faulty table, an utterance without features or transcript, one too short, or none left.
@@ -114,10 +109,9 @@ def select_utterances(
                 f"{frames.where(name)}: utterance {name} has {num_frames} frames, "
                 f"less than one output frame ({min_frames})"
             )
-        if max_frames is not None and num_frames > max_frames:
-            dropped.append(
-                f"{frames.where(name)}: utterance {name} has {num_frames} frames, more than {max_frames}: left out"
-            )
+        if max_utterance_frames is not None and num_frames > max_utterance_frames:
+            where, limit = frames.where(name), max_utterance_frames
+            dropped.append(f"{where}: utterance {name} has {num_frames} frames, more than {limit}: left out")
             continue
         words = text.entries[name] if text is not None else ""
         targets = tuple(encode(words)) if encode is not None else ()
@@ -156,6 +150,11 @@ class FeatureDataset(Dataset[Example]):
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Feature frames of each utterance."""
+        return [entry.num_frames for entry in self.entries]
 
     def __getitem__(self, index: int) -> Example:
         entry = self.entries[index]

@@ -2,41 +2,64 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 import torchaudio.compliance.kaldi as kaldi
 import torchaudio.functional
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor
 
+from dualtk.data.audio import SampleRate
+from dualtk.data.speeds import Speeds
 from dualtk.errors import InputError
+from dualtk.frames import FRAME_REACH_SECONDS, FRAME_SECONDS
+from dualtk.options import Section, Unit
 
 WINDOW_SECONDS = 0.025
-SHIFT_SECONDS = 0.010
 
 
-@dataclass(frozen=True)
-class FbankOptions:
-    """Parameters of the features; frequencies in Hz. The rest is fixed: see `fbank`."""
+class FbankOptions(Section):
+    """Log-mel energies, 10 ms a frame; what is not configurable is said at `fbank`."""
 
-    num_mels: int = 80
-    sample_rate: int = 16000
-    low_frequency: float = 20.0
-    high_frequency: float = 7600.0
+    kind: Literal["fbank"] = "fbank"
+    """Log-mel energies."""
+    num_mels: Annotated[int, Field(ge=1, le=256), Unit("mel bins")] = 80
+    """Dimension of a frame."""
+    sample_rate: SampleRate = 16000
+    """Rate that audio of another rate is resampled to."""
+    low_frequency: Annotated[NonNegativeFloat, Unit("Hz")] = 20.0
+    """Lower edge of the lowest mel bin."""
+    high_frequency: Annotated[PositiveFloat, Unit("Hz")] = 7600.0
+    """Upper edge of the highest mel bin; at most half the sample rate."""
+    speeds: Speeds = (1.0,)
+    """Playing speeds at which every utterance of the training set is extracted."""
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.num_mels <= 256:
-            raise InputError(f"num_mels must lie in 1..256, not {self.num_mels}")
-        if not 0 <= self.low_frequency < self.high_frequency <= self.sample_rate / 2:
-            raise InputError(
+    @model_validator(mode="after")
+    def _range_fits(self) -> FbankOptions:
+        if not self.low_frequency < self.high_frequency <= self.sample_rate / 2:
+            raise ValueError(
                 f"mel range {self.low_frequency}..{self.high_frequency} Hz does not fit "
                 f"a sample rate of {self.sample_rate} Hz"
             )
+        return self
 
     @property
     def dim(self) -> int:
         """F."""
         return self.num_mels
+
+    @property
+    def reach(self) -> float:
+        """Seconds from the start of a frame to the end of the audio that it covers."""
+        return FRAME_REACH_SECONDS
+
+    @property
+    def label(self) -> str:
+        """A name for a folder of such features: `fbank80`, or `fbank80-8000hz-20-3800`."""
+        edges = [repr(edge).removesuffix(".0") for edge in (self.low_frequency, self.high_frequency)]
+        usual = FbankOptions(num_mels=self.num_mels, speeds=self.speeds)
+        return "-".join([f"fbank{self.num_mels}", *([] if self == usual else [f"{self.sample_rate}hz", *edges])])
 
 
 DEFAULT_OPTIONS = FbankOptions()
@@ -68,7 +91,7 @@ def fbank(samples: Tensor, sample_rate: int, options: FbankOptions = DEFAULT_OPT
         num_mel_bins=options.num_mels,
         sample_frequency=float(options.sample_rate),
         frame_length=WINDOW_SECONDS * 1000,
-        frame_shift=SHIFT_SECONDS * 1000,
+        frame_shift=FRAME_SECONDS * 1000,
         low_freq=options.low_frequency,
         high_freq=options.high_frequency,
         window_type="povey",

@@ -1,4 +1,4 @@
-"""Feature extraction: a data directory's audio to archives inside it, by several processes, resumable at any moment.
+"""Feature extraction: audio to archives in a directory of their own, by several processes, resumable at any moment.
 
 Utterances are cut into shards. A shard is an archive and a `.shards/N.json` that carries the digest of what it was made
 from; both appear whole or not at all, so a killed run keeps its finished shards and the tables are written last.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,13 +16,15 @@ import numpy as np
 
 from dualtk.data.arks import write_cmvn, write_entry
 from dualtk.data.audio import read_audio
-from dualtk.data.fbank import DEFAULT_OPTIONS
-from dualtk.data.kaldi import AudioSource, group_speakers, load_table, read_audio_sources, read_table, write_table
-from dualtk.data.kinds import FeatureOptions, extract, write_options
+from dualtk.data.companions import claim, read_companions, write_companions
+from dualtk.data.kaldi import AudioSource, read_audio_sources
+from dualtk.data.kinds import FeaturesOptions, extract, frame_fields, write_options
 from dualtk.data.processes import run_jobs
 from dualtk.data.samples import SampleOptions
+from dualtk.data.speeds import perturbed
 from dualtk.errors import InputError
 from dualtk.files import Done, atomic_path, digest, write_text
+from dualtk.tables import write_table
 
 SHARD_UTTERANCES = 1000  # what a kill can cost one process: some 15 seconds of work
 MIN_SHARDS = 16  # so that a small corpus keeps as many processes busy
@@ -30,7 +32,7 @@ MIN_SHARDS = 16  # so that a small corpus keeps as many processes busy
 
 @dataclass(frozen=True)
 class Task:
-    """One utterance to extract: its name, where it is heard, and at what speed."""
+    """One utterance to extract: its name, where its audio is, and at what speed it is played."""
 
     name: str
     source: AudioSource
@@ -44,7 +46,7 @@ class Shard:
     directory: Path
     number: int
     tasks: tuple[Task, ...]
-    options: FeatureOptions
+    options: FeaturesOptions
     expected_rate: int | None
     key: str
 
@@ -68,32 +70,46 @@ class ShardResult:
     stats: list[list[float]]
 
 
-def perturbed(name: str, speed: float) -> str:
-    """The name of an utterance or speaker at another speed, as Kaldi's perturb_data_dir_speed.sh has it."""
-    return name if speed == 1.0 else f"sp{speed:g}-{name}"
+def set_folder(directory: Path, out: Path, speeds: Sequence[float] = (1.0,)) -> Path:
+    """Where below `out` the features of a data directory go: under its own name, with _sp at other speeds than 1.0."""
+    name = Path(os.path.abspath(directory)).name
+    return out / (name if tuple(speeds) == (1.0,) else f"{name}_sp")
 
 
-def extract_features(
+def require_folders(sets: Iterable[tuple[Path, Sequence[float]]], out: Path) -> None:
+    """Refuse data directories, each with its speeds, of which two would share a folder (see `set_folder`).
+
+    Raises:
+        InputError: names both.
+    """
+    folders: dict[Path, Path] = {}
+    for directory, speeds in sets:
+        folder = set_folder(directory, out, speeds)
+        other = folders.setdefault(folder, directory)
+        if other.resolve() != directory.resolve():
+            raise InputError(f"{other} and {directory} have the same name: the features of both would go to {folder}")
+
+
+def extract_set(
     directory: Path,
-    output: Path | None = None,
-    options: FeatureOptions = DEFAULT_OPTIONS,
+    out: Path,
+    options: FeaturesOptions,
     *,
-    num_jobs: int = 1,
     speeds: Sequence[float] = (1.0,),
     cmvn: bool = False,
+    num_jobs: int = 1,
     expected_rate: int | None = None,
     progress: bool = True,
 ) -> bool:
-    """Extract a data directory's features into feats.*.ark, feats.scp, utt2num_frames, utt2dur and, if asked, cmvn.ark.
+    """Make a data directory with features (where `set_folder` says) out of one with audio, which is only read.
 
     Args:
-        directory: wav.scp (and segments), text and utt2spk are read here.
-        output: where the features go; None: `directory` itself. Other speeds than (1.0,) need another folder, which
-            gets text, utt2spk and spk2utt of the perturbed utterances too.
-        options: of the features.
-        num_jobs: processes, one thread each; the files do not depend on how many.
+        directory: wav.scp, utt2spk and, where they exist, segments, text and words.ctm; see `read_companions`.
+        out: the folder of directories with such features, apart from the user's data.
+        options: of the features; their speeds are for training sets, and not looked at here.
         speeds: playing speeds; every utterance is extracted at each.
         cmvn: also sum up mean and variance over all frames.
+        num_jobs: processes, one thread each; the files do not depend on how many.
         expected_rate: refuse audio of another sample rate (Hz) instead of resampling it.
         progress: show a bar.
 
@@ -101,48 +117,54 @@ def extract_features(
         False if everything was there already, made from the same inputs.
 
     Raises:
-        InputError: naming the utterance and file at fault; finished shards are kept for the next attempt.
+        InputError: an utterance and its file at fault (finished shards are kept for the next attempt), or a folder that
+            was made from another data directory.
     """
-    output = output or directory
-    if tuple(speeds) != (1.0,) and output.resolve() == directory.resolve():
-        raise InputError(f"{directory}: speed perturbation makes a new data directory: give another output folder")
-    sources = read_audio_sources(directory)
-    if not sources:
-        raise InputError(f"{directory / 'wav.scp'}: lists no utterances")
-    tasks = sorted(
-        (Task(perturbed(name, speed), source, speed) for name, source in sources.items() for speed in speeds),
-        key=lambda task: task.name,
-    )
+    output = set_folder(directory, out, speeds)
+    tasks, companions = _list_tasks(directory, speeds), read_companions(directory, speeds)
+    claim(output, directory)
     shards = _make_shards(output, tasks, options, expected_rate)
     done = Done(output / ".features.done")
-    companions = [directory / name for name in ("text", "utt2spk") if output.resolve() != directory.resolve()]
-    key = digest(companions, [[shard.key for shard in shards], cmvn])
-    if done.matches(key) and (output / "feats.scp").exists() and all(shard.ark.exists() for shard in shards):
+    key = digest([], [[shard.key for shard in shards], companions])
+    finished = done.matches(key) and (output / "feats.scp").exists() and all(shard.ark.exists() for shard in shards)
+    if finished and (not cmvn or (output / "cmvn.ark").exists()):
         return False
     done.clear()
-    (output / "feats.scp").unlink(missing_ok=True)  # it must never point into archives that are being replaced
+    for name in ("feats.scp", "cmvn.ark"):  # they must never speak of archives that are being replaced
+        (output / name).unlink(missing_ok=True)
     waiting = [shard for shard in shards if _finished(shard) is None]
     run_jobs(extract_shard, waiting, num_jobs, sum(len(shard.tasks) for shard in waiting), progress, str(output))
     results = [result for shard in shards if (result := _finished(shard)) is not None]
     assert len(results) == len(shards)
-    if companions:
-        _write_companions(directory, output, speeds)
-    _write_tables(output, shards, results, cmvn)
+    write_companions(output, companions)
     write_options(output, options)
+    _write_tables(output, shards, results, cmvn)
     _remove_others(output, shards)
     done.write(key)
     return True
 
 
-def _make_shards(output: Path, tasks: list[Task], options: FeatureOptions, expected_rate: int | None) -> list[Shard]:
+def _list_tasks(directory: Path, speeds: Sequence[float]) -> list[Task]:
+    """Every utterance at every speed, in the order of their names."""
+    sources = read_audio_sources(directory)
+    if not sources:
+        raise InputError(f"{directory / 'wav.scp'}: lists no utterances")
+    tasks = [Task(perturbed(name, speed), source, speed) for name, source in sources.items() for speed in speeds]
+    return sorted(tasks, key=lambda task: task.name)
+
+
+def _make_shards(output: Path, tasks: list[Task], options: FeaturesOptions, expected_rate: int | None) -> list[Shard]:
     """Cut the tasks evenly, whatever the number of processes; a shard's key covers audio files by size and time."""
     count = min(len(tasks), max(MIN_SHARDS, -(-len(tasks) // SHARD_UTTERANCES)))
     shards: list[Shard] = []
     for number in range(count):
         part = tuple(tasks[number * len(tasks) // count : (number + 1) * len(tasks) // count])
         states = [(task.source.path.stat().st_size, task.source.path.stat().st_mtime_ns) for task in part]
-        what = [[task.name, str(task.source.path), task.source.start, task.source.end, task.speed] for task in part]
-        key = digest([], [asdict(options), expected_rate, what, states])
+        what = [
+            [task.name, os.path.abspath(task.source.path), task.source.start, task.source.end, task.speed]
+            for task in part
+        ]
+        key = digest([], [frame_fields(options), expected_rate, what, states])
         shards.append(Shard(output, number + 1, part, options, expected_rate, key))
     return shards
 
@@ -187,25 +209,14 @@ def _extract(task: Task, shard: Shard) -> tuple[np.ndarray, float]:
     return matrix, len(samples) / sample_rate / task.speed
 
 
-def _write_companions(directory: Path, output: Path, speeds: Sequence[float]) -> None:
-    """Copy text and speakers under the names of every speed."""
-    text, speakers = load_table(directory / "text"), read_table(directory / "utt2spk")
-    for name in speakers:
-        if name not in text.entries:
-            raise InputError(f"{text.path}: utterance {name} has no transcript")
-    named = {perturbed(name, speed): (name, speed) for name in speakers for speed in speeds}
-    new_speakers = {new: perturbed(speakers[name], speed) for new, (name, speed) in named.items()}
-    write_table(output / "text", {new: text.entries[name] for new, (name, _) in named.items()})
-    write_table(output / "utt2spk", new_speakers)
-    write_table(output / "spk2utt", group_speakers(new_speakers))
-
-
 def _write_tables(output: Path, shards: list[Shard], results: list[ShardResult], cmvn: bool) -> None:
     """Write what Kaldi expects of a directory with features, feats.scp last."""
     frames = {name: count for result in results for name, _, count, _ in result.entries}
     durations = {name: f"{seconds:.4f}" for result in results for name, _, _, seconds in result.entries}
     locations = {
-        name: f"{shard.ark}:{offset}" for shard, result in zip(shards, results) for name, offset, _, _ in result.entries
+        name: f"{os.path.abspath(shard.ark)}:{offset}"
+        for shard, result in zip(shards, results)
+        for name, offset, _, _ in result.entries
     }
     write_table(output / "utt2num_frames", frames)
     write_table(output / "utt2dur", durations)

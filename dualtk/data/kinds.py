@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
 from torch import Tensor
 
 from dualtk.data.fbank import FbankOptions, fbank
@@ -14,48 +16,78 @@ from dualtk.data.stream import FbankStream
 from dualtk.errors import InputError
 from dualtk.files import write_text
 
-FeatureOptions = FbankOptions | SampleOptions
+
+def _kind(section: Any) -> Any:
+    """The kind of a section, log-mel where it does not say."""
+    return section.get("kind", "fbank") if isinstance(section, Mapping) else getattr(section, "kind", None)
+
+
+FeaturesOptions = Annotated[
+    Annotated[FbankOptions, Tag("fbank")] | Annotated[SampleOptions, Tag("samples")], Discriminator(_kind)
+]
 FILE = "fbank.json"  # in a data directory and in an experiment folder
-SAMPLES = "samples"
+
+_ADAPTER: TypeAdapter[FbankOptions | SampleOptions] = TypeAdapter(FeaturesOptions)
 
 
-def extract(samples: Tensor, sample_rate: int, options: FeatureOptions, speed: float = 1.0) -> Tensor:
+def features_options(fields: Mapping[str, Any]) -> FeaturesOptions:
+    """The options that the fields of a section `features` say.
+
+    Raises:
+        InputError: one line that names the key at fault.
+    """
+    try:
+        return _ADAPTER.validate_python(fields)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        path = ".".join(["features", *(str(part) for part in fault["loc"][1:])])
+        given = fault["input"]
+        said = f", not {given}" if isinstance(given, str | int | float) else ""
+        raise InputError(f"{path}: {fault['msg'].removeprefix('Value error, ')}{said}") from error
+
+
+def frame_fields(options: FeaturesOptions) -> dict[str, Any]:
+    """What decides a frame: all fields but the speeds, which decide what frames there are."""
+    return options.model_dump(exclude={"speeds"})
+
+
+def extract(samples: Tensor, sample_rate: int, options: FeaturesOptions, speed: float = 1.0) -> Tensor:
     """A mono signal (N,) in [-1, 1] -> its features (T, F); see `fbank` and `sample_frames`."""
     if isinstance(options, SampleOptions):
         return sample_frames(samples, sample_rate, options, speed)
     return fbank(samples, sample_rate, options, speed)
 
 
-def open_stream(options: FeatureOptions) -> FbankStream | SampleStream:
+def open_stream(options: FeaturesOptions) -> FbankStream | SampleStream:
     """The same features of a signal that is still coming in."""
     return SampleStream(options) if isinstance(options, SampleOptions) else FbankStream(options)
 
 
-def write_options(directory: Path, options: FeatureOptions) -> None:
-    """Leave fbank.json in a data directory, so that whoever hears new audio computes the same features."""
-    kind = {"kind": SAMPLES} if isinstance(options, SampleOptions) else {}
-    write_text(directory / FILE, json.dumps({**kind, **asdict(options)}, indent=2) + "\n")
+def write_options(directory: Path, options: FeaturesOptions) -> None:
+    """Leave fbank.json in a directory, so that new audio gets the same features."""
+    write_text(directory / FILE, json.dumps(frame_fields(options), indent=2) + "\n")
 
 
-def read_options(directory: Path) -> FeatureOptions:
+def read_options(directory: Path) -> FeaturesOptions:
     """The options that a data directory's features were made with."""
     path = directory / FILE
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        return SampleOptions(**fields) if fields.pop("kind", None) == SAMPLES else FbankOptions(**fields)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: no feature options there (dualtk features writes them)") from error
+        return features_options(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no feature options there (dualtk features writes them): {error}") from error
 
 
-def require_kind(directory: Path, kind: str) -> None:
-    """Refuse a folder whose features are not of the kind `fbank` or `samples` that the configuration asks for.
+def require_features(directory: Path, wanted: FeaturesOptions) -> None:
+    """Refuse a folder whose features were made with other options than the configuration asks for.
 
     Features without fbank.json were made elsewhere, as Kaldi makes them: those are log-mel.
 
     Raises:
-        InputError: the kind is another.
+        InputError: the kind or, where it is known, another value that decides a frame is another.
     """
     path = directory / FILE
-    made = SAMPLES if path.exists() and isinstance(read_options(directory), SampleOptions) else "fbank"
-    if made != kind:
-        raise InputError(f"{path if path.exists() else directory}: features are {made}, features.kind is {kind}")
+    made = frame_fields(read_options(directory)) if path.exists() else {"kind": "fbank"}
+    for key, value in frame_fields(wanted).items():
+        if made.get(key, value) != value:
+            where = path if path.exists() else directory
+            raise InputError(f"{where}: {key} of the features is {made[key]}, features.{key} is {value}")

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from dualtk.ctm import select_ctm
 from dualtk.data.audio import read_header
-from dualtk.data.kaldi import Utterance, load_table, write_data_directory
+from dualtk.data.kaldi import Utterance, write_data_directory
 from dualtk.errors import InputError
 from dualtk.files import Done, digest, write_text
+from dualtk.tables import load_table
 
 AUDIO_SUFFIXES = (".flac", ".wav")
 
@@ -25,19 +27,24 @@ def find_set(root: Path, name: str) -> Path:
     raise InputError(f"{root}: holds no set {name} (looked for {name} and LibriSpeech/{name})")
 
 
+def _files(folder: Path, *endings: str) -> list[Path]:
+    """Files of the chapters of a set; hidden ones (macOS leaves ._NAME beside NAME) are no part of it."""
+    paths = (path for path in folder.glob("*/*/*") if path.name.endswith(endings))
+    return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
 def _audio_files(folder: Path) -> dict[str, Path]:
     """Every audio file of a set by its utterance id."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.glob("*/*/*")):
-        if path.suffix in AUDIO_SUFFIXES and not path.name.startswith("."):
-            if path.stem in found:
-                raise InputError(f"{path}: utterance {path.stem} occurs twice (also {found[path.stem]})")
-            found[path.stem] = path
+    for path in _files(folder, *AUDIO_SUFFIXES):
+        if path.stem in found:
+            raise InputError(f"{path}: utterance {path.stem} occurs twice (also {found[path.stem]})")
+        found[path.stem] = path
     return found
 
 
 def _transcripts(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*/*/*.trans.txt"))
+    return _files(folder, ".trans.txt")
 
 
 def read_set(folder: Path) -> list[Utterance]:
@@ -68,32 +75,6 @@ def read_set(folder: Path) -> list[Utterance]:
     return utterances
 
 
-def select_word_times(ctms: Iterable[Path], utterances: set[str]) -> str:
-    """The lines `utt channel start duration WORD` (seconds) of these utterances, in the order of the utterances."""
-    lines: list[tuple[str, str]] = []
-    for path in ctms:
-        try:
-            content = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read: {error}") from error
-        for number, line in enumerate(content.splitlines(), start=1):
-            fields = line.split()
-            if not fields or fields[0].startswith(";;"):
-                continue
-            if len(fields) < 5 or not _is_number(fields[2]) or not _is_number(fields[3]):
-                raise InputError(f"{path}:{number}: expected 'utterance channel start duration WORD'")
-            if fields[0] in utterances:
-                lines.append((fields[0], " ".join(fields)))
-    return "".join(f"{line}\n" for _, line in sorted(lines, key=lambda item: item[0]))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return float(text) >= 0.0
-    except ValueError:
-        return False
-
-
 def prepare(root: Path, sets: Sequence[str], directory: Path, ctms: Sequence[Path] = ()) -> bool:
     """Write one data directory from one or several sets; word times are taken from `ctms` and <root>/<set>.ctm.
 
@@ -118,7 +99,7 @@ def prepare(root: Path, sets: Sequence[str], directory: Path, ctms: Sequence[Pat
     done.clear()
     utterances = [utterance for folder in folders for utterance in read_set(folder)]
     write_data_directory(directory, utterances)
-    word_times = select_word_times(all_ctms, {utterance.name for utterance in utterances})
+    word_times = select_ctm(all_ctms, (utterance.name for utterance in utterances))
     (directory / "words.ctm").unlink(missing_ok=True)
     if word_times:
         write_text(directory / "words.ctm", word_times)

@@ -1,6 +1,6 @@
 """Other voices out of the same speech: formants moved, and what source, room and microphone add, changed.
 
-B batch, T frames, F features, K cosines.
+B batch, T frames, F features.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dualtk.data.fbank import DEFAULT_OPTIONS
+
+NUM_COSINES = 4  # cepstral coefficients that a channel changes: level, slope and broad shape of the spectrum
 
 
 def _mel(hertz: Tensor) -> Tensor:
@@ -39,15 +41,12 @@ class VoicePerturbation(nn.Module):
         frequency_warp: largest relative change of all frequencies, the factor being uniform in 1 - w .. 1 + w: vocal
             tract length perturbation (Jaitly and Hinton, ICML workshop 2013).
         channel: standard deviation, in units of the normalised features, of a constant added to each of the first
-            `num_cosines` cepstral coefficients: level, slope and broad shape of the spectrum.
-        num_cosines: K.
+            `NUM_COSINES` cepstral coefficients.
     """
 
-    def __init__(self, frequency_warp: float = 0.0, channel: float = 0.0, num_cosines: int = 4) -> None:
+    def __init__(self, frequency_warp: float, channel: float) -> None:
         super().__init__()
-        if not 0.0 <= frequency_warp < 1.0 or channel < 0.0:
-            raise ValueError("frequency_warp must lie in [0, 1) and channel must not be negative")
-        self.frequency_warp, self.channel, self.num_cosines = frequency_warp, channel, num_cosines
+        self.frequency_warp, self.channel = frequency_warp, channel
 
     def forward(self, feats: Tensor, lengths: Tensor) -> Tensor:
         """Normalised feats (B, T, F) and lengths (B,) -> (B, T, F), a new tensor; in evaluation the same."""
@@ -69,8 +68,8 @@ class VoicePerturbation(nn.Module):
 
     def _colour(self, feats: Tensor, lengths: Tensor) -> Tensor:
         batch, num_frames, dim = feats.shape
-        offsets = self.channel * torch.randn(batch, self.num_cosines, device=feats.device)
-        order = torch.arange(self.num_cosines, device=feats.device).unsqueeze(1)
+        offsets = self.channel * torch.randn(batch, NUM_COSINES, device=feats.device)
+        order = torch.arange(NUM_COSINES, device=feats.device).unsqueeze(1)
         position = (torch.arange(dim, device=feats.device) + 0.5) / dim
         curve = offsets @ torch.cos(torch.pi * order * position)  # (B, F)
         valid = torch.arange(num_frames, device=feats.device) < lengths.unsqueeze(1)  # (B, T)

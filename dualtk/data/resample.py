@@ -36,7 +36,7 @@ class StreamingResampler:
         self._table = self._weights(torch.arange(self.target)) if small else None
         self._buffer = torch.zeros(self.width)  # the input from sample `_first` on; zeros stand before the signal
         self._first = -self.width
-        self._heard = 0
+        self._taken = 0
         self._given = 0
 
     def _weights(self, phase: Tensor) -> Tensor:
@@ -50,16 +50,16 @@ class StreamingResampler:
         if self.source == self.target:
             return samples
         self._buffer = torch.cat([self._buffer, samples])
-        self._heard += len(samples)
+        self._taken += len(samples)
         # Output j needs the inputs up to floor(j * source / target) + width.
-        return self._produce(max((self._heard - self.width) * self.target + self.source - 1, 0) // self.source)
+        return self._produce(max((self._taken - self.width) * self.target + self.source - 1, 0) // self.source)
 
     def finish(self) -> Tensor:
         """The last outputs; beyond its end the signal is zero."""
         if self.source == self.target:
             return self._buffer[:0]
         self._buffer = torch.cat([self._buffer, torch.zeros(self.width + 1)])
-        return self._produce(-(-self._heard * self.target // self.source))
+        return self._produce(-(-self._taken * self.target // self.source))
 
     def _produce(self, end: int) -> Tensor:
         """Outputs from the first that was not given to `end`; forgets the inputs that no later one needs."""
@@ -78,9 +78,9 @@ class StreamingResampler:
 
     def save(self) -> dict[str, Any]:
         """Tensors and numbers that `restore` takes."""
-        return {"buffer": self._buffer, "first": self._first, "heard": self._heard, "given": self._given}
+        return {"buffer": self._buffer, "first": self._first, "taken": self._taken, "given": self._given}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on where another resampler of the same rates was saved."""
         self._buffer, self._first = saved["buffer"], saved["first"]
-        self._heard, self._given = saved["heard"], saved["given"]
+        self._taken, self._given = saved["taken"], saved["given"]

@@ -3,9 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import numpy as np
+from pydantic import NonNegativeInt, PositiveInt
 from torch.utils.data import Sampler
+
+from dualtk.options import Section, Unit
+
+
+class BatchesOptions(Section):
+    """How utterances become batches; see `BucketedBatches`."""
+
+    max_frames: Annotated[PositiveInt, Unit("feature frames")] = 40000
+    """Most frames of a batch, padding counted; a longer utterance is a batch by itself."""
+    max_utterance_frames: Annotated[PositiveInt, Unit("feature frames")] = 40000
+    """Longer utterances are left out of training, and named in the log."""
+    num_buckets: Annotated[PositiveInt, Unit("buckets")] = 30
+    """Groups of utterances of similar length; a batch is drawn from one."""
+    shortest_epochs: Annotated[NonNegativeInt, Unit("epochs")] = 0
+    """The first so many epochs go from the shortest utterances to the longest."""
+    num_workers: Annotated[NonNegativeInt, Unit("processes")] = 2
+    """Processes that read features ahead of training."""
+    cache: bool = False
+    """Whether all features are read into memory once, without such processes."""
+
+    def build(
+        self, lengths: Sequence[int], *, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> BucketedBatches:
+        """The batches of utterances of `lengths` feature frames; see `BucketedBatches`."""
+        return BucketedBatches(
+            lengths,
+            self.max_frames,
+            self.num_buckets,
+            self.shortest_epochs,
+            shuffle=shuffle,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+        )
 
 
 class BucketedBatches(Sampler[list[int]]):
@@ -16,38 +52,34 @@ class BucketedBatches(Sampler[list[int]]):
     and the state is two numbers, epoch and batch index: to resume is to call `start(epoch, batch)`.
 
     With several ranks the ranks of one step take batches of neighbouring lengths, so that none waits for another.
-    Where the batches do not divide by the ranks, a few of the shortest are seen twice in the epoch.
+    Where the batches do not divide by the ranks, a few of the shortest come twice in the epoch.
 
     Args:
         lengths: feature frames of every utterance.
         max_frames: most padded feature frames in a batch; an utterance longer than that is a batch by itself.
-        seed: of the order.
-        max_utterances: most utterances in a batch; None for no limit.
+        num_buckets: buckets of length; fewer are used where they would hold less than four batches each.
         shortest_epochs: the first so many epochs go from the shortest batches to the longest (curriculum).
         shuffle: False keeps one fixed order of length in every epoch (for validation and decoding).
+        seed: of the order.
         rank, world_size: this process and how many share the epoch.
-        num_buckets: buckets of length; fewer are used where they would hold less than four batches each.
     """
 
     def __init__(
         self,
         lengths: Sequence[int],
         max_frames: int,
-        seed: int = 0,
+        num_buckets: int,
+        shortest_epochs: int,
         *,
-        max_utterances: int | None = None,
-        shortest_epochs: int = 0,
-        shuffle: bool = True,
-        rank: int = 0,
-        world_size: int = 1,
-        num_buckets: int = 30,
+        shuffle: bool,
+        seed: int,
+        rank: int,
+        world_size: int,
     ) -> None:
-        if max_frames < 1 or world_size < 1 or not 0 <= rank < world_size or (max_utterances or 1) < 1:
-            raise ValueError("max_frames, max_utterances and world_size must be positive, and rank below world_size")
+        assert 0 <= rank < world_size
         self.lengths = np.asarray(lengths, dtype=np.int64)
         self.max_frames = max_frames
         self.seed = seed
-        self.max_utterances = max_utterances
         self.shortest_epochs = shortest_epochs
         self.shuffle = shuffle
         self.rank = rank
@@ -68,8 +100,6 @@ class BucketedBatches(Sampler[list[int]]):
 
     def _num_batches(self, bucket: np.ndarray) -> int:
         size = max(1, self.max_frames // max(int(self.lengths[bucket].max()), 1))
-        if self.max_utterances is not None:
-            size = min(size, self.max_utterances)
         return -(-len(bucket) // size)
 
     def start(self, epoch: int, batch: int = 0) -> None:

@@ -6,35 +6,52 @@ N samples, T frames, F samples of a frame.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torchaudio.functional
+from pydantic import model_validator
 from torch import Tensor
 from torch.nn import functional
 
-from dualtk.data.audio import check_piece
+from dualtk.data.audio import SampleRate, check_piece
 from dualtk.data.resample import StreamingResampler
+from dualtk.data.speeds import Speeds
 from dualtk.errors import InputError
+from dualtk.frames import FRAME_SECONDS, FRAMES_PER_SECOND
+from dualtk.options import Section
 
-FRAMES_PER_SECOND = 100
 
+class SampleOptions(Section):
+    """Raw samples, 10 ms a frame."""
 
-@dataclass(frozen=True)
-class SampleOptions:
-    """What decides the frames: the rate in Hz that audio is resampled to."""
+    kind: Literal["samples"] = "samples"
+    """Raw samples, for a network that has an extractor of its own (wav2vec 2.0)."""
+    sample_rate: SampleRate = 16000
+    """Rate that audio of another rate is resampled to; a multiple of 100."""
+    speeds: Speeds = (1.0,)
+    """Playing speeds at which every utterance of the training set is extracted."""
 
-    sample_rate: int = 16000
-
-    def __post_init__(self) -> None:
-        if self.sample_rate < FRAMES_PER_SECOND or self.sample_rate % FRAMES_PER_SECOND:
-            raise InputError(f"a sample rate of {self.sample_rate} Hz has no whole number of samples in 10 ms")
+    @model_validator(mode="after")
+    def _whole_frames(self) -> SampleOptions:
+        if self.sample_rate % FRAMES_PER_SECOND:
+            raise ValueError(f"a sample rate of {self.sample_rate} Hz has no whole number of samples in 10 ms")
+        return self
 
     @property
     def dim(self) -> int:
         """Samples of a frame."""
         return self.sample_rate // FRAMES_PER_SECOND
+
+    @property
+    def reach(self) -> float:
+        """Seconds from the start of a frame to the end of the audio that it covers."""
+        return FRAME_SECONDS
+
+    @property
+    def label(self) -> str:
+        """A name for a folder of such features: `samples-16000hz`."""
+        return f"samples-{self.sample_rate}hz"
 
 
 def sample_frames(samples: Tensor, sample_rate: int, options: SampleOptions, speed: float = 1.0) -> Tensor:
@@ -88,10 +105,10 @@ class SampleStream:
 
     def _frames(self, samples: Tensor) -> Tensor:
         """The frames that `samples` complete; keeps the rest."""
-        heard = torch.cat([self._rest, samples])
-        whole = len(heard) // self.options.dim * self.options.dim
-        self._rest = heard[whole:].clone()
-        return heard[:whole].view(-1, self.options.dim)
+        waiting = torch.cat([self._rest, samples])
+        whole = len(waiting) // self.options.dim * self.options.dim
+        self._rest = waiting[whole:].clone()
+        return waiting[:whole].view(-1, self.options.dim)
 
     def save(self) -> dict[str, Any]:
         """Tensors and numbers that `restore` takes."""

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from dualtk.data.audio import check_piece
-from dualtk.data.fbank import DEFAULT_OPTIONS, SHIFT_SECONDS, WINDOW_SECONDS, FbankOptions
+from dualtk.data.fbank import DEFAULT_OPTIONS, WINDOW_SECONDS, FbankOptions
 from dualtk.data.resample import StreamingResampler
+from dualtk.frames import FRAME_SECONDS
 
 PREEMPHASIS = 0.97
 PIECE = 1 << 12  # frames computed at once: bounds the memory that a large piece of audio takes
@@ -53,7 +54,7 @@ _log_mel = lru_cache(maxsize=8)(LogMel)
 class FbankStream:
     """Log-mel features of one stream; together the frames equal those of `fbank` on the whole signal.
 
-    A frame is given as soon as its window has been heard. The windows at both ends reflect the signal there, so the
+    A frame is given as soon as its whole window has arrived. The windows at both ends reflect the signal there, so the
     last frames come with `finish`. A signal shorter than one window has no frames.
 
     Args:
@@ -64,7 +65,7 @@ class FbankStream:
         self.options = options
         self._log_mel = _log_mel(options)
         self._size = self._log_mel.size
-        self._shift = int(options.sample_rate * SHIFT_SECONDS)
+        self._shift = int(options.sample_rate * FRAME_SECONDS)
         self._before = self._size // 2 - self._shift // 2  # samples by which a window starts before its frame
         self._rate: int | None = None
         self._resampler: StreamingResampler | None = None

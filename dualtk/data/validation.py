@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from dualtk.data.arks import read_shape
+from dualtk.ctm import parse_ctm
+from dualtk.data.arks import read_cmvn, read_shape
 from dualtk.data.audio import read_audio, read_header
-from dualtk.data.kaldi import AudioSource, Table, audio_sources, group_speakers, parse_table
+from dualtk.data.kaldi import AudioSource, audio_sources, group_speakers, list_utterances
+from dualtk.data.kinds import read_options
 from dualtk.errors import InputError
+from dualtk.frames import FRAME_SECONDS
+from dualtk.tables import Table, compare_keys, parse_table
+from dualtk.trn import trn_id
 
+READERS: dict[str, Callable[[Path], object]] = {
+    "cmvn.ark": read_cmvn,
+    "fbank.json": lambda path: read_options(path.parent),
+}
 DURATION_TOLERANCE = 0.05  # seconds by which utt2dur may differ from the audio: some tools write two decimals
 
 
@@ -38,36 +48,22 @@ def validate(
     tables = [parse_table(directory / "text")] if needs_text or (directory / "text").exists() else []
     tables.append(speakers)
     faults = [fault for table in tables for fault in table.faults]
-    listing = parse_table(directory / _listing(directory, has_audio))
+    listing = list_utterances(directory)
     for table in tables:
         if table.entries:
-            faults += _compare_keys(listing, table)
+            faults += compare_keys(listing, table)
     faults += _speaker_faults(directory, speakers)
+    if tables[0] is not speakers:
+        faults += _name_faults(tables[0], speakers)
+    if (directory / "words.ctm").exists():
+        faults += parse_ctm(directory / "words.ctm")[1]
     if has_audio:
         sources, audio_faults = audio_sources(directory)
         faults += audio_faults
         faults += _audio_faults(directory, listing, sources, decode_audio, expected_rate, min_duration)
     if has_feats:
-        faults += _feature_faults(directory, listing)
+        faults += _feature_faults(directory, listing, 0.0 if has_audio else min_duration)
     return faults
-
-
-def _listing(directory: Path, has_audio: bool) -> str:
-    """The table whose keys are the utterances of the directory."""
-    if not has_audio:
-        return "feats.scp"
-    return "segments" if (directory / "segments").exists() else "wav.scp"
-
-
-def _compare_keys(listing: Table, table: Table) -> list[str]:
-    """Utterances that one table has and the other lacks."""
-    word = "transcript" if table.path.name == "text" else f"line in {table.path.name}"
-    missing = [f"{listing.where(key)}: utterance {key} has no {word}" for key in listing.entries.keys() - table.entries]
-    extra = [
-        f"{table.where(key)}: utterance {key} is not in {listing.path.name}"
-        for key in table.entries.keys() - listing.entries
-    ]
-    return sorted(missing) + sorted(extra)
 
 
 def _speaker_faults(directory: Path, speakers: Table) -> list[str]:
@@ -83,6 +79,17 @@ def _speaker_faults(directory: Path, speakers: Table) -> list[str]:
     return faults
 
 
+def _name_faults(text: Table, speakers: Table) -> list[str]:
+    """Utterances with transcripts that cannot be scored, for their names cannot be written as trn."""
+    faults = []
+    for name in text.entries:
+        try:
+            trn_id(name, speakers.entries.get(name, name))
+        except InputError as error:
+            faults.append(f"{text.where(name)}: {error}")
+    return faults
+
+
 def _audio_faults(
     directory: Path,
     listing: Table,
@@ -93,7 +100,7 @@ def _audio_faults(
 ) -> list[str]:
     """Audio that cannot be read, is no mono speech of the expected rate, is too short, or is not as long as said."""
     durations = _optional(directory / "utt2dur")
-    faults = [*durations.faults, *(_compare_keys(listing, durations) if durations.entries else [])]
+    faults = [*durations.faults, *(compare_keys(listing, durations) if durations.entries else [])]
     for name, source in sources.items():
         try:
             header = read_header(source.path, expected_rate)
@@ -125,12 +132,18 @@ def _close(said: str, duration: float) -> bool:
         return False
 
 
-def _feature_faults(directory: Path, listing: Table) -> list[str]:
-    """Features that are missing, of several dimensions, or not as many frames as utt2num_frames says."""
+def _feature_faults(directory: Path, listing: Table, min_duration: float) -> list[str]:
+    """Features that are missing, too short, of several dimensions, or not as many frames as utt2num_frames says."""
     feats, frames = parse_table(directory / "feats.scp"), parse_table(directory / "utt2num_frames")
     faults = [*feats.faults, *frames.faults]
     if listing.path != feats.path and feats.entries:
-        faults += _compare_keys(listing, feats)
+        faults += compare_keys(listing, feats)
+    for name, read in READERS.items():
+        try:
+            if (directory / name).exists():
+                read(directory / name)
+        except InputError as error:
+            faults.append(str(error))
     dim: int | None = None
     for name, location in feats.entries.items():
         try:
@@ -139,6 +152,8 @@ def _feature_faults(directory: Path, listing: Table) -> list[str]:
             faults.append(f"{feats.where(name)}: utterance {name}: {error}")
             continue
         dim = dim or shape[1]
+        if shape[0] * FRAME_SECONDS < min_duration:
+            faults.append(f"{feats.where(name)}: utterance {name} has {shape[0]} frames, less than {min_duration} s")
         if shape[1] != dim:
             faults.append(f"{feats.where(name)}: utterance {name} has {shape[1]} features a frame, others {dim}")
         if frames.entries and frames.entries.get(name) != str(shape[0]):

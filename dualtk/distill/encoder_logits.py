@@ -5,16 +5,18 @@ Axes: B batch, T frames, V vocabulary, K logits compared.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
 from dualtk.distill.reduction import Reduction, reduce_valid
-from dualtk.distill.terms import Outcome
+from dualtk.distill.terms import Outcome, TermOptions
 from dualtk.errors import InputError
 from dualtk.nn.masks import padding_mask
+from dualtk.options import Unit
 from dualtk.transducer.model import Pass
 
 Distance = Literal["l2", "cross_entropy", "cosine"]
@@ -60,10 +62,10 @@ class EncoderLogits:
     def __init__(
         self,
         *,
-        distance: Distance = "l2",
-        top_k: int | None = None,
-        reach_teacher: bool = False,
-        reduction: Reduction = "mean",
+        distance: Distance,
+        top_k: int | None,
+        reach_teacher: bool,
+        reduction: Reduction,
     ) -> None:
         self.distance: Distance = distance
         self.top_k = top_k
@@ -72,13 +74,32 @@ class EncoderLogits:
 
     def __call__(self, student: Outcome, teacher: Outcome) -> Tensor:
         """See `Term`."""
-        ours, theirs = encoder_logits(student.run), encoder_logits(teacher.run)
-        if ours.shape != theirs.shape:
-            raise InputError(f"encoder_logits: student {tuple(ours.shape)}, teacher {tuple(theirs.shape)}")
+        own, goal = encoder_logits(student.run), encoder_logits(teacher.run)
+        if own.shape != goal.shape:
+            raise InputError(f"encoder_logits: student {tuple(own.shape)}, teacher {tuple(goal.shape)}")
         if not self.reach_teacher:
-            theirs = theirs.detach()
-        if self.top_k is not None and self.top_k < theirs.shape[2]:
-            index = theirs.topk(self.top_k, dim=2).indices
-            ours, theirs = ours.gather(2, index), theirs.gather(2, index)
-        valid = padding_mask(student.run.encoded.lengths, ours.shape[1])
-        return reduce_valid(DISTANCES[self.distance](ours, theirs), valid, self.reduction)
+            goal = goal.detach()
+        if self.top_k is not None and self.top_k < goal.shape[2]:
+            index = goal.topk(self.top_k, dim=2).indices
+            own, goal = own.gather(2, index), goal.gather(2, index)
+        valid = padding_mask(student.run.encoded.lengths, own.shape[1])
+        return reduce_valid(DISTANCES[self.distance](own, goal), valid, self.reduction)
+
+
+class EncoderLogitsOptions(TermOptions):
+    """Distance of the encoders' logits, frame by frame (CoDERT, section 3.3)."""
+
+    needs_joiner = "additive"
+
+    name: Literal["encoder_logits"]
+    """Which term."""
+    distance: Distance = "l2"
+    """Squared `l2` (the paper), `cross_entropy` of the softmaxes, or `cosine`."""
+    top_k: Annotated[PositiveInt, Unit("tokens")] | None = None
+    """Compare the teacher's largest logits only, so many of each frame; null for all."""
+    reach_teacher: bool = False
+    """Let the gradient into the teacher too; the paper does not."""
+
+    def build(self) -> EncoderLogits:
+        """The term."""
+        return EncoderLogits(**self.arguments())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor
 
 from dualtk.distill.reduction import Reduction
-from dualtk.distill.terms import Outcome
+from dualtk.distill.terms import Outcome, TermOptions
 from dualtk.distill.vectors import layer_distances
 
 
@@ -19,10 +21,24 @@ class HiddenVectors:
     name = "hidden"
     compares_lattices = False
 
-    def __init__(self, *, reduction: Reduction = "mean") -> None:
+    def __init__(self, *, reduction: Reduction) -> None:
         self.reduction: Reduction = reduction
 
     def __call__(self, student: Outcome, teacher: Outcome) -> Tensor:
         """See `Term`."""
-        ours, theirs = student.run.encoded, teacher.run.encoded
-        return layer_distances(self.name, ours.hidden, theirs.hidden, ours, self.reduction)
+        own, goal = student.run.encoded, teacher.run.encoded
+        return layer_distances(self.name, own.hidden, goal.hidden, own, self.reduction)
+
+
+class HiddenVectorsOptions(TermOptions):
+    """Distance of the outputs of every block (Kojima 2021, equation 6)."""
+
+    reads = "hidden"
+    alike = ("num_layers", "dim")
+
+    name: Literal["hidden"]
+    """Which term."""
+
+    def build(self) -> HiddenVectors:
+        """The term."""
+        return HiddenVectors(**self.arguments())

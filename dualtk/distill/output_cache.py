@@ -1,6 +1,6 @@
-"""Outputs of a frozen teacher's encoder, kept on disk: without augmentation it hears the same in every epoch.
+"""Outputs of a frozen teacher's encoder, kept on disk: without augmentation they are the same in every epoch.
 
-An utterance is known by the features that the teacher hears, so whatever changes them (other features, other
+An utterance is known by the features that the teacher reads, so whatever changes them (other features, other
 statistics) is another entry. The first value of an utterance is kept for good, which makes a run that was killed and
 continued equal to one that was not. Against a run without the cache, an utterance that returns in a batch of another
 shape differs by rounding only.
@@ -42,7 +42,7 @@ class OutputCache:
         self.keep_hidden = keep_hidden
 
     def __call__(self, feats: Tensor, lengths: Tensor, encode: Callable[[], EncoderOutput]) -> EncoderOutput:
-        """Feats (B, T, F) that the teacher hears with lengths (B,) -> what `encode` gives for them, or gave before.
+        """Feats (B, T, F) that the teacher reads, with lengths (B,) -> what `encode` gives for them, or gave before.
 
         Raises:
             InputError: an entry is damaged.

@@ -8,24 +8,30 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Annotated, Literal, Protocol
 
 import torch
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 
 from dualtk.distill.output_cache import OutputCache
 from dualtk.distill.terms import Outcome
+from dualtk.encoders import EncoderOptions
 from dualtk.lattice.lattice import Lattice
-from dualtk.modes import Mode
-from dualtk.transducer.criterion import Criterion, PassLoss
-from dualtk.transducer.model import Pass, Transducer
+from dualtk.modes import Mode, ModeOptions
+from dualtk.options import Section
+from dualtk.transducer.criterion import Criterion, LossOptions, PassLoss
+from dualtk.transducer.ctc import CTCHead
+from dualtk.transducer.joiner import TanhJoiner
+from dualtk.transducer.model import ModelOptions, Pass, Transducer
 from dualtk.transducer.predicted import Predicted
 
 TEACHER = "teacher"  # names the pass of the second network, and its mode where it learns too
 
 
 @dataclass
-class Lesson:
+class TeacherOutput:
     """What a teacher gives in one step.
 
     Attributes:
@@ -59,9 +65,9 @@ class Teacher(Protocol):
         its own pass."""
         ...
 
-    def lesson(self, run: Pass, losses: Sequence[PassLoss], targets: Tensor, target_lengths: Tensor) -> Lesson:
+    def output(self, run: Pass, losses: Sequence[PassLoss], targets: Tensor, target_lengths: Tensor) -> TeacherOutput:
         """Its pass, the losses of the student's passes and after them its own where it has a criterion, targets (B, U)
-        with lengths (B,) -> the lesson."""
+        with lengths (B,) -> what it gives."""
         ...
 
 
@@ -96,10 +102,10 @@ class CoLearnedTeacher(nn.Module):
             run: Pass = self.network(feats, lengths, predicted, return_heads=self.return_heads)
         return run
 
-    def lesson(self, run: Pass, losses: Sequence[PassLoss], targets: Tensor, target_lengths: Tensor) -> Lesson:
+    def output(self, run: Pass, losses: Sequence[PassLoss], targets: Tensor, target_lengths: Tensor) -> TeacherOutput:
         """See `Teacher`."""
         loss = losses[-1]
-        return Lesson(Outcome(run, lambda: loss.lattice), self.weight * loss.loss, loss.parts)
+        return TeacherOutput(Outcome(run, lambda: loss.lattice), self.weight * loss.loss, loss.parts)
 
 
 class FrozenTeacher(nn.Module):
@@ -145,7 +151,7 @@ class FrozenTeacher(nn.Module):
         """See `Teacher`."""
         return self._run(feats * self.scale + self.offset, lengths, self.network.predict(targets))
 
-    def lesson(self, run: Pass, losses: Sequence[PassLoss], targets: Tensor, target_lengths: Tensor) -> Lesson:
+    def output(self, run: Pass, losses: Sequence[PassLoss], targets: Tensor, target_lengths: Tensor) -> TeacherOutput:
         """See `Teacher`; its lattice has the ranges of the student's."""
 
         @functools.cache
@@ -153,10 +159,10 @@ class FrozenTeacher(nn.Module):
         def lattice() -> Lattice:
             return run.lattice(targets, target_lengths, losses[0].lattice.ranges)
 
-        return Lesson(Outcome(run, lattice), torch.zeros_like(losses[0].loss), {})
+        return TeacherOutput(Outcome(run, lattice), torch.zeros_like(losses[0].loss), {})
 
     def _run(self, feats: Tensor, lengths: Tensor, predicted: Predicted) -> Pass:
-        """Its pass over feats (B, T, F) as it hears them, with its predictor outputs (B, U+1, D)."""
+        """Its pass over feats (B, T, F) as it reads them, with its predictor outputs (B, U+1, D)."""
 
         def fresh() -> Pass:
             with self.network.mode(self.mode):
@@ -165,4 +171,86 @@ class FrozenTeacher(nn.Module):
 
         if self.cache is None:
             return fresh()
-        return Pass(self.cache(feats, lengths, lambda: fresh().encoded), predicted, self.network.joiner)
+        return Pass(
+            self.cache(feats, lengths, lambda: fresh().encoded), predicted, self.network.joiner, self.network.ctc
+        )
+
+
+class SharedDecoderTeacherOptions(Section):
+    """An encoder that learns in the same steps, with the student's predictor and joiner (CoDERT, section 3.3)."""
+
+    name: Literal["shared_decoder"]
+    """Which teacher."""
+    encoder: EncoderOptions
+    """Of the teacher; only its projection to the joiner is its own beside it."""
+    mode: ModeOptions
+    """What it may see."""
+    weight: NonNegativeFloat = 1.0
+    """Of its own loss."""
+
+    def whole(self, student: ModelOptions) -> ModelOptions:
+        """The teacher as a model of its own."""
+        return student.model_copy(update={"encoder": self.encoder})
+
+    def build(
+        self, network: Transducer, model: ModelOptions, loss: LossOptions, *, return_heads: bool
+    ) -> CoLearnedTeacher:
+        """The teacher beside the student `network`, which `model` describes."""
+        encoder = self.encoder.build(network.encoder.input_dim, [TEACHER])
+        own = network.joiner
+        joiner = model.joiner.build(encoder.output_dim, network.predictor.output_dim, own.vocab_size)
+        joiner.predictor = own.predictor
+        if isinstance(joiner, TanhJoiner) and own.output is not None:
+            joiner.output = own.output
+        ctc = None if network.ctc is None else CTCHead(encoder.output_dim, own.vocab_size)
+        taught = Transducer(encoder, network.predictor, joiner, network.feature_mean, network.feature_istd, ctc)
+        return CoLearnedTeacher(
+            taught, loss.build(taught), self.mode.mode(TEACHER), self.weight, return_heads=return_heads
+        )
+
+
+class SeparateTeacherOptions(Section):
+    """A whole network that learns in the same steps."""
+
+    name: Literal["separate"]
+    """Which teacher."""
+    model: ModelOptions
+    """The network; of the student's shape where the YAML does not say."""
+    mode: ModeOptions
+    """What it may see."""
+    weight: NonNegativeFloat = 1.0
+    """Of its own loss."""
+
+    def whole(self, student: ModelOptions) -> ModelOptions:
+        """The teacher as a model of its own."""
+        return self.model
+
+    def build(
+        self, network: Transducer, model: ModelOptions, loss: LossOptions, *, return_heads: bool
+    ) -> CoLearnedTeacher:
+        """The teacher beside the student `network`."""
+        vocab_size = network.joiner.vocab_size
+        statistics = network.feature_mean, network.feature_istd
+        taught = self.model.build([TEACHER], vocab_size, *statistics, with_ctc=network.ctc is not None)
+        return CoLearnedTeacher(
+            taught, loss.build(taught), self.mode.mode(TEACHER), self.weight, return_heads=return_heads
+        )
+
+
+class FrozenTeacherOptions(Section):
+    """A trained network in one of its modes, which stays as it is (`dualtk.trained.frozen_teacher` builds it)."""
+
+    name: Literal["frozen"]
+    """Which teacher."""
+    exp: Path
+    """Its experiment folder."""
+    mode: str
+    """One of its modes."""
+    cache: bool = False
+    """Keep its outputs on disk from one epoch to the next: float32 frames, and hidden vectors and heads of every block
+    where a term reads them. Only without augmentation."""
+
+
+TeacherOptions = Annotated[
+    SharedDecoderTeacherOptions | SeparateTeacherOptions | FrozenTeacherOptions, Field(discriminator="name")
+]

@@ -5,12 +5,16 @@ Source: Panchapagesan et al. 2020, section 3; Dual-mode ASR, section 3.2 (with t
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from pydantic import Field
 from torch import Tensor
 
 from dualtk.distill.reduction import Reduction, reduce_valid
-from dualtk.distill.terms import Outcome
+from dualtk.distill.terms import Outcome, TermOptions
 from dualtk.lattice.lattice import Lattice
 from dualtk.lattice.three_way import three_way
+from dualtk.options import Unit
 
 
 class ThreeWay:
@@ -25,7 +29,7 @@ class ThreeWay:
     name = "three_way"
     compares_lattices = True
 
-    def __init__(self, *, shift: int = 0, symmetric: bool = False, reduction: Reduction = "mean") -> None:
+    def __init__(self, *, shift: int, symmetric: bool, reduction: Reduction) -> None:
         self.shift = shift
         self.symmetric = symmetric
         self.reduction = reduction
@@ -40,3 +44,18 @@ class ThreeWay:
     def _one_way(self, learner: Lattice, goal: Lattice, shift: int) -> Tensor:
         compared = three_way(learner, goal, shift)
         return reduce_valid(compared.kl, compared.mask, self.reduction)
+
+
+class ThreeWayOptions(TermOptions):
+    """In-place distillation over label, blank and rest (Dual-mode ASR, section 3.2)."""
+
+    name: Literal["three_way"]
+    """Which term."""
+    shift: Annotated[int, Field(ge=-16, le=16), Unit("encoder frames")] = 0
+    """Frames by which the teacher is moved later before it is compared."""
+    symmetric: bool = False
+    """Add the divergence in the other direction, in which the student is held still."""
+
+    def build(self) -> ThreeWay:
+        """The term."""
+        return ThreeWay(**self.arguments())

@@ -35,15 +35,15 @@ def layer_distances(
     if len(student) != len(teacher):
         raise InputError(f"{name}: the student has {len(student)} layers, the teacher {len(teacher)}")
     distances, valid = [], []
-    for layer, (ours, theirs) in enumerate(zip(student, teacher)):
-        if ours.shape != theirs.shape:
+    for layer, (own, goal) in enumerate(zip(student, teacher)):
+        if own.shape != goal.shape:
             raise InputError(
-                f"{name}: layer {layer} is {tuple(ours.shape)} in the student, {tuple(theirs.shape)} in the teacher"
+                f"{name}: layer {layer} is {tuple(own.shape)} in the student, {tuple(goal.shape)} in the teacher"
             )
-        difference = (ours - theirs.detach()).to(torch.promote_types(ours.dtype, torch.float32))
-        rate = ours.shape[-2] // encoded.frames.shape[1]
-        mask = padding_mask(encoded.lengths * rate, ours.shape[-2])
-        mask = mask.view(mask.shape[0], *[1] * (ours.dim() - 3), mask.shape[1])
+        difference = (own - goal.detach()).to(torch.promote_types(own.dtype, torch.float32))
+        rate = own.shape[-2] // encoded.frames.shape[1]
+        mask = padding_mask(encoded.lengths * rate, own.shape[-2])
+        mask = mask.view(mask.shape[0], *[1] * (own.dim() - 3), mask.shape[1])
         # Masked before the norm, whose gradient at zero is zero.
         difference = difference.masked_fill(~mask.unsqueeze(-1), 0.0)
         distance = torch.linalg.vector_norm(difference, dim=-1)

@@ -6,13 +6,14 @@ Axes: B batch, T feature frames, T' output frames, F features, D width, H heads.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from dualtk.encoders.stack import BlockOutput, BlockStack, Context
+from dualtk.encoders.stack import BlockOptions, BlockOutput, BlockStack, Context
 from dualtk.encoders.stacked import StackedEncoder
 from dualtk.modes import Mode
 from dualtk.nn.attention import Positions
@@ -20,6 +21,7 @@ from dualtk.nn.blocks import ConvolutionModule, FeedForward, SelfAttention
 from dualtk.nn.dual import DualNorm, NormKind
 from dualtk.nn.state import Spec, State
 from dualtk.nn.subsampling import SubsamplingKind, make_subsampling
+from dualtk.options import Depth, Unit
 
 
 class ConformerBlock(nn.Module):
@@ -36,15 +38,15 @@ class ConformerBlock(nn.Module):
         positions: Positions,
         convolution_norm: NormKind,
         mode_names: Sequence[str],
-        checkpoint: bool,
+        gradient_checkpointing: bool,
     ) -> None:
         super().__init__()
         self.first_feedforward = FeedForward(dim, feedforward_dim, dropout, mode_names)
-        self.attention = SelfAttention(dim, num_heads, dropout, positions, mode_names)
+        self.attention = SelfAttention(dim, num_heads, dropout, positions, mode_names, output_projection=True)
         self.convolution = ConvolutionModule(dim, kernel, dropout, convolution_norm, mode_names)
         self.second_feedforward = FeedForward(dim, feedforward_dim, dropout, mode_names)
         self.norm = DualNorm("layer", dim, mode_names)
-        self.checkpoint = checkpoint
+        self.gradient_checkpointing = gradient_checkpointing
 
     def state_spec(self, num_cached: int) -> Spec:
         """Keys and values of `num_cached` frames, and the left frames of the convolution."""
@@ -57,7 +59,7 @@ class ConformerBlock(nn.Module):
         return BlockOutput(self._run(self._after_norm, attended, mixed, context.mode), attended)
 
     def _run(self, region: Callable[..., Any], *inputs: Any) -> Any:
-        if self.checkpoint and torch.is_grad_enabled():
+        if self.gradient_checkpointing and torch.is_grad_enabled():
             return recompute(region, *inputs, use_reentrant=False)
         return region(*inputs)
 
@@ -85,59 +87,56 @@ class ConformerBlock(nn.Module):
         return self._finish(x + convolved, mode), {**attention_state, **convolution_state}
 
 
-def conformer_encoder(
-    *,
-    input_dim: int,
-    dim: int,
-    num_layers: int,
-    num_heads: int,
-    feedforward_dim: int,
-    kernel: int,
-    dropout: float,
-    subsampling_channels: int = 64,
-    subsampling: SubsamplingKind = "convolution",
-    subsampling_factor: int = 4,
-    mode_names: Sequence[str],
-    convolution_norm: NormKind = "batch",
-    positions: Positions = "relative",
-    checkpoint: bool = False,
-) -> StackedEncoder:
-    """Subsampling, then Conformer blocks.
+class ConformerOptions(BlockOptions):
+    """Conformer (Gulati et al. 2020): subsampling, then blocks of attention and convolution."""
 
-    Args:
-        input_dim: features per frame.
-        dim: width of the blocks.
-        num_layers: blocks.
-        num_heads: attention heads; they divide `dim`.
-        feedforward_dim: inner width of the feed-forward branches.
-        kernel: odd number of taps of the dual depthwise convolution; streaming uses (kernel + 1)/2 of them.
-        dropout: of every residual branch, and inside the feed-forward.
-        subsampling_channels: of the convolutions of the front end.
-        subsampling: `convolution` (the paper), or `stacking` of frames, which learns faster from little speech.
-        subsampling_factor: feature frames of one encoder frame; 4 or 8 for convolution.
-        mode_names: modes that own a set of norms.
-        convolution_norm: norm inside the convolution module.
-        positions: `relative` (the paper), `rotary` (no parameters, faster), or `none`.
-        checkpoint: recompute blocks in the backward pass to save memory.
-    """
-    front = make_subsampling(
-        subsampling, input_dim=input_dim, output_dim=dim, channels=subsampling_channels, factor=subsampling_factor
-    )
-    blocks = [
-        ConformerBlock(
-            dim=dim,
-            num_heads=num_heads,
-            feedforward_dim=feedforward_dim,
-            kernel=kernel,
-            dropout=dropout,
-            positions=positions,
-            convolution_norm=convolution_norm,
-            mode_names=mode_names,
-            checkpoint=checkpoint,
+    name: Literal["conformer"]
+    """Which encoder."""
+    num_layers: Depth = 16
+    """Blocks."""
+    feedforward_dim: PositiveInt = 1024
+    """Inner width of the feed-forward branches."""
+    kernel: Annotated[PositiveInt, Unit("encoder frames")] = 31
+    """Odd number of taps of the dual depthwise convolution; streaming uses (kernel + 1) / 2 of them."""
+    subsampling: SubsamplingKind = "convolution"
+    """`convolution` (the paper), or `stacking` of frames, which learns faster from little speech."""
+    subsampling_factor: Annotated[PositiveInt, Unit("feature frames")] = 4
+    """Feature frames of one encoder frame; 4 or 8 for `convolution`."""
+    subsampling_channels: PositiveInt = 64
+    """Channels of the convolutions that subsample."""
+    convolution_norm: Literal["batch", "layer"] = "batch"
+    """Norm inside the convolution module."""
+    positions: Positions = "relative"
+    """What attention knows of the order of frames: `relative` (the paper), `rotary` (no parameters, faster), `none`."""
+
+    def build(self, input_dim: int, mode_names: Sequence[str]) -> StackedEncoder:
+        """The encoder of features of `input_dim`, with one set of norms for each mode."""
+        front = make_subsampling(
+            self.subsampling,
+            input_dim=input_dim,
+            output_dim=self.dim,
+            channels=self.subsampling_channels,
+            factor=self.subsampling_factor,
         )
-        for _ in range(num_layers)
-    ]
-    stack = BlockStack(blocks, dim=dim, num_heads=num_heads, positions=positions)
-    return StackedEncoder(
-        front, stack, input_dim=input_dim, output_dim=dim, subsampling=subsampling_factor, dropout=dropout
-    )
+        blocks = [
+            ConformerBlock(
+                dim=self.dim,
+                num_heads=self.num_heads,
+                feedforward_dim=self.feedforward_dim,
+                kernel=self.kernel,
+                dropout=self.dropout,
+                positions=self.positions,
+                convolution_norm=self.convolution_norm,
+                mode_names=mode_names,
+                gradient_checkpointing=self.gradient_checkpointing,
+            )
+            for _ in range(self.num_layers)
+        ]
+        return StackedEncoder(
+            front,
+            BlockStack(blocks, dim=self.dim, num_heads=self.num_heads, positions=self.positions, norm=None),
+            input_dim=input_dim,
+            output_dim=self.dim,
+            subsampling=self.subsampling_factor,
+            dropout=self.dropout,
+        )

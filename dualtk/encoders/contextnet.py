@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualtk.encoders.base import EncoderOutput, pad_features, require_streaming, zero_state
-from dualtk.errors import InputError
 from dualtk.modes import Mode
 from dualtk.nn.dropout import Dropout
 from dualtk.nn.dual import DualConv1d, DualNorm, DualPool
 from dualtk.nn.masked import MaskedLinear
 from dualtk.nn.masks import padding_mask
 from dualtk.nn.state import Spec, State, nest, nest_state, split_state
+from dualtk.options import Depth, Fraction, Section, Unit
 
 
 class SeparableConvolution(nn.Module):
@@ -135,7 +137,6 @@ class ContextNetBlock(nn.Module):
 
 
 NUM_BLOCKS = 23
-STRIDED_BLOCKS = (3, 7, 14)
 
 
 def block_shapes(
@@ -165,28 +166,22 @@ class ContextNetEncoder(nn.Module):
 
     Args:
         input_dim: features per frame.
-        alpha: multiplies the widths 256, 512 and 640.
-        kernel: odd number of taps of the dual depthwise convolutions.
-        dropout: after each block.
         mode_names: modes that own a set of norms.
-        layers_per_block: convolutions of C1 to C21.
-        strided_blocks: numbers of the blocks that halve the frames; as published they are C3, C7 and C14.
+        others: see `ContextNetOptions`.
     """
 
     def __init__(
         self,
         *,
         input_dim: int,
-        dropout: float,
         mode_names: Sequence[str],
-        alpha: float = 1.0,
-        kernel: int = 5,
-        layers_per_block: int = 5,
-        strided_blocks: Sequence[int] = STRIDED_BLOCKS,
+        alpha: float,
+        kernel: int,
+        dropout: float,
+        layers_per_block: int,
+        strided_blocks: Sequence[int],
     ) -> None:
         super().__init__()
-        if not all(0 <= index < NUM_BLOCKS for index in strided_blocks):
-            raise InputError(f"strided_blocks: numbers from 0 to {NUM_BLOCKS - 1}, not {list(strided_blocks)}")
         shapes = block_shapes(input_dim, alpha, layers_per_block, strided_blocks)
         self.input_dim = input_dim
         self.output_dim = shapes[-1].dim
@@ -236,3 +231,24 @@ class ContextNetEncoder(nn.Module):
             x, block_state = block.step(x, parts[f"block{index}"], mode)
             new_state |= nest_state(f"block{index}", block_state)
         return x, new_state
+
+
+class ContextNetOptions(Section):
+    """ContextNet (Han et al. 2020): 23 blocks of separable convolutions with squeeze-and-excitation."""
+
+    name: Literal["contextnet"]
+    """Which encoder."""
+    alpha: PositiveFloat = 1.0
+    """Multiplies the widths 256, 512 and 640."""
+    kernel: Annotated[PositiveInt, Unit("frames")] = 5
+    """Odd number of taps of the dual depthwise convolutions; streaming uses (kernel + 1) / 2 of them."""
+    dropout: Fraction = 0.1
+    """After each block."""
+    layers_per_block: Depth = 5
+    """Convolutions of the blocks C1 to C21."""
+    strided_blocks: tuple[Annotated[int, Field(ge=0, lt=NUM_BLOCKS)], ...] = (3, 7, 14)
+    """Numbers of the blocks that halve the frames; as published they are C3, C7 and C14."""
+
+    def build(self, input_dim: int, mode_names: Sequence[str]) -> ContextNetEncoder:
+        """The encoder of features of `input_dim`, with one set of norms for each mode."""
+        return ContextNetEncoder(input_dim=input_dim, mode_names=mode_names, **self.arguments())

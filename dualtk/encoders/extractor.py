@@ -61,9 +61,9 @@ class ExtractorLayer(nn.Module):
 class FeatureExtractor(nn.Module):
     """Convolutions over raw samples; the first of a stream stand after zeros.
 
-    With a receptive field of R samples and a stride of S in all, frame t hears the samples from (t + 1) S - R to
-    (t + 1) S - 1: R - S zeros (or, in a stream, the samples heard before) stand on the left, and nothing on the right.
-    Deviation: the paper's extractor has no zeros, so that its frame t hears up to t S + R - 1.
+    With a receptive field of R samples and a stride of S in all, frame t covers the samples from (t + 1) S - R to
+    (t + 1) S - 1: R - S zeros (or, in a stream, the samples before) stand on the left, and nothing on the right.
+    Deviation: the paper's extractor has no zeros, so that its frame t reaches to t S + R - 1.
 
     Args:
         channels: of every layer.
@@ -71,7 +71,7 @@ class FeatureExtractor(nn.Module):
         norm: `layer` over the channels after every convolution (the large model), or `group` over time, channel by
             channel, after the first (the base model), which needs the whole utterance.
         mode_names: modes that own a set of norms.
-        checkpoint: recompute layers in the backward pass to save memory.
+        gradient_checkpointing: compute layers again in the backward pass to save memory.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class FeatureExtractor(nn.Module):
         strides: Sequence[int],
         norm: ExtractorNorm,
         mode_names: Sequence[str],
-        checkpoint: bool = False,
+        gradient_checkpointing: bool,
     ) -> None:
         super().__init__()
         if not kernels or len(kernels) != len(strides):
@@ -90,7 +90,7 @@ class FeatureExtractor(nn.Module):
             if not 1 <= stride <= kernel:
                 raise InputError(f"kernels: {kernel} taps do not cover a stride of {stride}")
         self.norm: ExtractorNorm = norm
-        self.checkpoint = checkpoint
+        self.gradient_checkpointing = gradient_checkpointing
         self.layers = nn.ModuleList()
         self.stride, field = 1, 1
         for index, (kernel, stride) in enumerate(zip(kernels, strides)):
@@ -129,7 +129,7 @@ class FeatureExtractor(nn.Module):
             if index == 0 and lengths is not None:
                 count = (x.shape[1] - layer.kernel) // layer.stride + 1
                 mask = padding_mask((lengths - layer.kernel) // layer.stride + 1, count)
-            if self.checkpoint and torch.is_grad_enabled():
+            if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = recompute(layer, x, mode, mask, use_reentrant=False)
             else:
                 x = layer(x, mode, mask)

@@ -6,23 +6,29 @@ Axes: B batch, T' output frames, D width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Annotated
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dualtk.errors import InputError
 from dualtk.nn.spans import SpanMask
+from dualtk.options import Probability, Section, Unit
 
 
-class LatentMaskOptions(TypedDict, total=False):
-    """The keyword arguments of `LatentMasks`."""
+class LatentMaskOptions(Section):
+    """Spans of encoder frames and of channels that fine-tuning hides (wav2vec 2.0, section 4.3)."""
 
-    time_probability: float
-    time_width: int
-    channel_probability: float
-    channel_width: int
+    time_probability: Probability = 0.05
+    """Of a frame to begin a span."""
+    time_width: Annotated[PositiveInt, Unit("encoder frames")] = 10
+    """Frames of a span."""
+    channel_probability: Probability = 0.008
+    """Of a channel to begin a span."""
+    channel_width: Annotated[PositiveInt, Unit("channels")] = 64
+    """Channels of a span, at most the width of the encoder."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +69,10 @@ class LatentMasks(nn.Module):
         self,
         dim: int,
         *,
-        time_probability: float = 0.05,
-        time_width: int = 10,
-        channel_probability: float = 0.008,
-        channel_width: int = 64,
+        time_probability: float,
+        time_width: int,
+        channel_probability: float,
+        channel_width: int,
     ) -> None:
         super().__init__()
         if channel_width > dim:

@@ -6,7 +6,9 @@ Axes: B batch, T feature frames, T' output frames, F features, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from dualtk.encoders.base import EncoderOutput, pad_features, require_streaming, zero_state
@@ -16,6 +18,7 @@ from dualtk.nn.dropout import Dropout
 from dualtk.nn.dual import DualNorm
 from dualtk.nn.state import Spec, State, nest, nest_state, split_state
 from dualtk.nn.subsampling import stack_frames
+from dualtk.options import Depth, Fraction, Section, Unit
 
 
 class LSTMLayer(nn.Module):
@@ -48,14 +51,8 @@ class LSTMEncoder(nn.Module):
 
     Args:
         input_dim: features per frame.
-        dim: units of each layer.
-        num_layers: LSTM layers.
-        dropout: after each layer.
         mode_names: modes that own a set of norms.
-        stacking: feature frames that are stacked into one.
-        time_reduction: output frames of a layer that are stacked into one input of the next; 1 for none.
-        time_reduction_layer: layers before the time reduction.
-        projection_dim: width of the output (CoDERT: the vocabulary); None leaves the last layer as it is.
+        others: see `LSTMOptions`.
     """
 
     streaming_only = True
@@ -64,14 +61,14 @@ class LSTMEncoder(nn.Module):
         self,
         *,
         input_dim: int,
+        mode_names: Sequence[str],
         dim: int,
         num_layers: int,
         dropout: float,
-        mode_names: Sequence[str],
-        stacking: int = 3,
-        time_reduction: int = 2,
-        time_reduction_layer: int = 2,
-        projection_dim: int | None = None,
+        stacking: int,
+        time_reduction: int,
+        time_reduction_layer: int,
+        projection_dim: int | None,
     ) -> None:
         super().__init__()
         if time_reduction > 1 and not 0 < time_reduction_layer < num_layers:
@@ -132,3 +129,28 @@ class LSTMEncoder(nn.Module):
             x, layer_state = layer.step(self._reduce(x, index), parts[f"layer{index}"], mode)
             new_state |= nest_state(f"layer{index}", layer_state)
         return self.projection(x), new_state
+
+
+class LSTMOptions(Section):
+    """LSTM encoder (CoDERT, section 4.1): stacked frames, LSTM layers, a time reduction between two of them."""
+
+    name: Literal["lstm"]
+    """Which encoder."""
+    dim: PositiveInt = 640
+    """Units of each layer."""
+    num_layers: Depth = 4
+    """LSTM layers."""
+    dropout: Fraction = 0.1
+    """After each layer."""
+    stacking: Annotated[PositiveInt, Unit("feature frames")] = 3
+    """Feature frames that are stacked into one."""
+    time_reduction: Annotated[PositiveInt, Unit("frames")] = 2
+    """Output frames of a layer that are stacked into one input of the next; 1 for none."""
+    time_reduction_layer: PositiveInt = 2
+    """Layers before the time reduction."""
+    projection_dim: PositiveInt | None = None
+    """Width of a linear layer at the end (CoDERT: the vocabulary); null for none."""
+
+    def build(self, input_dim: int, mode_names: Sequence[str]) -> LSTMEncoder:
+        """The encoder of features of `input_dim`, with one set of norms for each mode."""
+        return LSTMEncoder(input_dim=input_dim, mode_names=mode_names, **self.arguments())

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol, cast
 
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from dualtk.encoders.base import EncoderOutput, split_heads
@@ -16,6 +17,20 @@ from dualtk.nn.attention import Positions, position_table
 from dualtk.nn.dual import DualNorm, optional_norm
 from dualtk.nn.masks import attention_mask, cache_mask, padding_mask
 from dualtk.nn.state import Spec, State, nest, nest_state, split_state
+from dualtk.options import Fraction, Section
+
+
+class BlockOptions(Section):
+    """What encoders of attention blocks have in common."""
+
+    dim: PositiveInt = 256
+    """Width of the blocks."""
+    num_heads: PositiveInt = 4
+    """Attention heads; they divide `dim`."""
+    dropout: Fraction = 0.1
+    """Of every residual branch, and inside the feed-forward."""
+    gradient_checkpointing: bool = False
+    """Compute blocks again in the backward pass, to save memory."""
 
 
 class Context(NamedTuple):
@@ -59,7 +74,7 @@ class BlockStack(nn.Module):
     """
 
     def __init__(
-        self, blocks: Iterable[Block], *, dim: int, num_heads: int, positions: Positions, norm: DualNorm | None = None
+        self, blocks: Iterable[Block], *, dim: int, num_heads: int, positions: Positions, norm: DualNorm | None
     ) -> None:
         super().__init__()
         self.positions: Positions = positions

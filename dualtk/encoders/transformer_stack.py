@@ -6,11 +6,9 @@ Axes: B batch, T' frames, C frames of a chunk, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as recompute
 
 from dualtk.encoders.stack import BlockOutput, BlockStack, Context
@@ -20,13 +18,12 @@ from dualtk.nn.blocks import Activation, FeedForward, SelfAttention
 from dualtk.nn.dual import DualNorm, optional_norm
 from dualtk.nn.state import Spec, State
 
-NormPlace = Literal["before", "after"]
-
 
 class TransformerBlock(nn.Module):
     """Attention and feed-forward, each with its residual connection and a norm.
 
-    norms: `before` each branch (Zhang et al. 2020, figure 2), or `after` each addition (Vaswani et al. 2017, figure 1).
+    `pre_norm`: norms stand before each branch (Zhang et al. 2020, figure 2), otherwise after each addition (Vaswani et
+    al. 2017, figure 1).
     """
 
     def __init__(
@@ -39,17 +36,17 @@ class TransformerBlock(nn.Module):
         positions: Positions,
         output_projection: bool,
         mode_names: Sequence[str],
-        checkpoint: bool,
+        gradient_checkpointing: bool,
         activation: Activation,
-        norms: NormPlace,
+        pre_norm: bool,
     ) -> None:
         super().__init__()
-        inside = mode_names if norms == "before" else ()
+        inside = mode_names if pre_norm else ()
         self.attention = SelfAttention(dim, num_heads, dropout, positions, inside, output_projection)
         self.feedforward = FeedForward(dim, feedforward_dim, dropout, inside, activation)
-        self.attention_norm = DualNorm("layer", dim, mode_names) if norms == "after" else None
-        self.feedforward_norm = DualNorm("layer", dim, mode_names) if norms == "after" else None
-        self.checkpoint = checkpoint
+        self.attention_norm = DualNorm("layer", dim, mode_names) if not pre_norm else None
+        self.feedforward_norm = DualNorm("layer", dim, mode_names) if not pre_norm else None
+        self.gradient_checkpointing = gradient_checkpointing
 
     def state_spec(self, num_cached: int) -> Spec:
         """Keys and values of `num_cached` frames."""
@@ -57,7 +54,7 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> BlockOutput:
         """(B, T', D) -> (B, T', D)."""
-        if self.checkpoint and torch.is_grad_enabled():
+        if self.gradient_checkpointing and torch.is_grad_enabled():
             result: BlockOutput = recompute(self._run, x, context, use_reentrant=False)
             return result
         return self._run(x, context)
@@ -86,11 +83,11 @@ def transformer_stack(
     feedforward_dim: int,
     dropout: float,
     mode_names: Sequence[str],
-    positions: Positions = "rotary",
-    output_projection: bool = True,
-    checkpoint: bool = False,
-    activation: Activation = F.relu,
-    norms: NormPlace = "before",
+    positions: Positions,
+    output_projection: bool,
+    gradient_checkpointing: bool,
+    activation: Activation,
+    pre_norm: bool,
 ) -> BlockStack:
     """Transformer blocks of one width, and a last norm where theirs stand before the branches.
 
@@ -103,9 +100,9 @@ def transformer_stack(
         mode_names: modes that own a set of norms.
         positions: `relative` (Zhang et al. 2020), `rotary` (no parameters), or `none`.
         output_projection: project the concatenated heads.
-        checkpoint: recompute blocks in the backward pass to save memory.
+        gradient_checkpointing: compute blocks again in the backward pass to save memory.
         activation: of the feed-forward branches.
-        norms: of the blocks, `before` the branches or `after` their residual connections.
+        pre_norm: norms stand before the branches, otherwise after their residual connections.
     """
     blocks = [
         TransformerBlock(
@@ -116,11 +113,11 @@ def transformer_stack(
             positions=positions,
             output_projection=output_projection,
             mode_names=mode_names,
-            checkpoint=checkpoint,
+            gradient_checkpointing=gradient_checkpointing,
             activation=activation,
-            norms=norms,
+            pre_norm=pre_norm,
         )
         for _ in range(num_layers)
     ]
-    norm = DualNorm("layer", dim, mode_names) if norms == "before" else None
+    norm = DualNorm("layer", dim, mode_names) if pre_norm else None
     return BlockStack(blocks, dim=dim, num_heads=num_heads, positions=positions, norm=norm)

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dualtk.encoders.base import EncoderOutput, output_frames, pad_features, require_streaming, zero_state
 from dualtk.encoders.extractor import ExtractorNorm, FeatureExtractor
 from dualtk.encoders.latent_masks import LatentMaskOptions, LatentMasks
-from dualtk.encoders.transformer_stack import NormPlace, transformer_stack
+from dualtk.encoders.stack import BlockOptions
+from dualtk.encoders.transformer_stack import transformer_stack
 from dualtk.errors import InputError
 from dualtk.modes import Mode
 from dualtk.nn.dropout import Dropout
@@ -25,6 +27,7 @@ from dualtk.nn.masks import padding_mask
 from dualtk.nn.position_convolution import PositionConvolution
 from dualtk.nn.state import Spec, State
 from dualtk.nn.subsampling import stack_frames
+from dualtk.options import Depth, Unit
 
 ContextPositions = Literal["convolution", "relative", "rotary", "none"]
 
@@ -34,7 +37,7 @@ class Wav2VecKind:
     """The options that a network's weights only mean something with, under the names of `Wav2VecEncoder`."""
 
     extractor_norm: ExtractorNorm
-    norms: NormPlace
+    pre_norm: bool
     positions: ContextPositions
 
 
@@ -44,33 +47,19 @@ class Wav2VecEncoder(nn.Module):
     Pre-training uses its three parts apart: `extract`, `project` and `context`. They keep the frames that fill the
     last chunk; `forward` drops these.
 
-    The authors' networks have `positions` convolution and, those of LibriSpeech, `extractor_norm` group and `norms`
-    after; those of more speech (LV-60k, XLSR), layer and before. Full-context output is then torchaudio's, given the
-    same weights; `dualtk.encoders.wav2vec_weights` says where it is not.
+    The authors' networks have `positions` convolution and, those of LibriSpeech, `extractor_norm` group and no
+    `pre_norm`; those of more speech (LV-60k, XLSR), layer and `pre_norm`. Full-context output is then torchaudio's,
+    given the same weights; `dualtk.encoders.wav2vec_weights` says where it is not.
 
-    Deviations from the paper: norms and positions are layer, before and rotary unless asked for, because the group norm
-    needs the utterance and streaming leaves half of the convolution out. No dropout stands between positions and blocks
-    or on attention weights, and training skips no block (LayerDrop).
+    Deviations from the paper: by default norms are layer norms before the branches and positions rotary, because the
+    group norm needs the utterance and streaming leaves half of the convolution out. No dropout stands between positions
+    and blocks or on attention weights, and training skips no block (LayerDrop).
 
     Args:
         input_dim: F, samples of a feature frame: 160 are 10 ms at 16 kHz.
-        dim: width of the blocks.
-        num_layers: blocks.
-        num_heads: attention heads; they divide `dim`.
-        feedforward_dim: inner width of the feed-forward branches.
-        dropout: of the projection and every residual branch, and inside the feed-forward.
         mode_names: modes that own a set of norms.
-        channels: of the feature extractor.
-        kernels, strides: of its convolutions.
-        extractor_norm: `layer` in any mode, or `group` in full-context modes only; see `FeatureExtractor`.
-        stacking: extracted frames that one output frame is made of, 1 in the paper; all strides and this together
-            are a multiple of `input_dim`.
-        positions: `convolution` (the paper), `relative`, `rotary` (no parameters), or `none`.
-        position_kernel, position_groups: of the convolution; see `PositionConvolution`.
-        norms: `before` the branches of every block, with one after the last block, or `after` their residual
-            connections, with one before the first block.
-        checkpoint: recompute convolutions and blocks in the backward pass to save memory.
-        latent_masks: what `forward` hides from the blocks in training, as options of `LatentMasks`; None: nothing.
+        latent_masks: what `forward` hides from the blocks in training; None: nothing.
+        others: see `Wav2VecOptions`.
 
     Attributes:
         extracted_dim: C, `channels` times `stacking`.
@@ -80,31 +69,33 @@ class Wav2VecEncoder(nn.Module):
     def __init__(
         self,
         *,
-        input_dim: int = 160,
+        input_dim: int,
+        mode_names: Sequence[str],
         dim: int,
         num_layers: int,
         num_heads: int,
         feedforward_dim: int,
         dropout: float,
-        mode_names: Sequence[str],
-        channels: int = 512,
-        kernels: Sequence[int] = (10, 3, 3, 3, 3, 2, 2),
-        strides: Sequence[int] = (5, 2, 2, 2, 2, 2, 2),
-        extractor_norm: ExtractorNorm = "layer",
-        stacking: int = 1,
-        positions: ContextPositions = "rotary",
-        position_kernel: int = 128,
-        position_groups: int = 16,
-        norms: NormPlace = "before",
-        checkpoint: bool = False,
-        latent_masks: LatentMaskOptions | None = None,
+        gradient_checkpointing: bool,
+        channels: int,
+        kernels: Sequence[int],
+        strides: Sequence[int],
+        extractor_norm: ExtractorNorm,
+        stacking: int,
+        positions: ContextPositions,
+        position_kernel: int,
+        position_groups: int,
+        pre_norm: bool,
+        latent_masks: LatentMaskOptions | None,
     ) -> None:
         super().__init__()
-        self.extractor = FeatureExtractor(channels, kernels, strides, extractor_norm, mode_names, checkpoint)
+        self.extractor = FeatureExtractor(
+            channels, kernels, strides, extractor_norm, mode_names, gradient_checkpointing
+        )
         frame = self.extractor.stride * stacking
-        if stacking < 1 or frame % input_dim != 0:
+        if frame % input_dim != 0:
             raise InputError(f"strides: an output frame of {frame} samples is no multiple of a feature's {input_dim}")
-        self.kind = Wav2VecKind(extractor_norm, norms, positions)
+        self.kind = Wav2VecKind(extractor_norm, pre_norm, positions)
         self.input_dim = input_dim
         self.output_dim = dim
         self.extracted_dim = channels * stacking
@@ -113,10 +104,10 @@ class Wav2VecEncoder(nn.Module):
         self.extracted_norm = DualNorm("layer", self.extracted_dim, mode_names)
         self.projection = MaskedLinear(self.extracted_dim, dim)
         self.dropout = Dropout(dropout)
-        self.latent_masks = None if latent_masks is None else LatentMasks(dim, **latent_masks)
+        self.latent_masks = None if latent_masks is None else LatentMasks(dim, **latent_masks.arguments())
         convolution = positions == "convolution"
         self.positions = PositionConvolution(dim, position_kernel, position_groups) if convolution else None
-        self.context_norm = DualNorm("layer", dim, mode_names) if norms == "after" else None
+        self.context_norm = DualNorm("layer", dim, mode_names) if not pre_norm else None
         self.stack = transformer_stack(
             dim=dim,
             num_layers=num_layers,
@@ -125,9 +116,10 @@ class Wav2VecEncoder(nn.Module):
             dropout=dropout,
             mode_names=mode_names,
             positions="none" if positions == "convolution" else positions,
-            checkpoint=checkpoint,
+            output_projection=True,
+            gradient_checkpointing=gradient_checkpointing,
             activation=functional.gelu,
-            norms=norms,
+            pre_norm=pre_norm,
         )
 
     def extract(self, feats: Tensor, lengths: Tensor, mode: Mode) -> Tensor:
@@ -168,7 +160,7 @@ class Wav2VecEncoder(nn.Module):
         return self.context(projected, lengths, mode, return_heads).crop(num_frames)
 
     def state_spec(self, mode: Mode) -> Spec:
-        """See `Encoder.state_spec`; `samples` and `projected` are those before the chunk that its first frame hears."""
+        """See `Encoder.state_spec`; `samples` and `projected` are those before the chunk that it reaches back to."""
         require_streaming(mode)
         self._require_norm(mode)
         spec: Spec = {"samples": (self.extractor.left_samples,)}
@@ -195,3 +187,66 @@ class Wav2VecEncoder(nn.Module):
     def _require_norm(self, mode: Mode) -> None:
         if self.extractor.norm == "group" and not mode.full_context:
             raise InputError(f"extractor_norm: group needs the whole utterance, which mode {mode.name} has not")
+
+
+class Wav2VecOptions(BlockOptions):
+    """The encoder of wav2vec 2.0 (Baevski et al. 2020), on features of kind `samples`."""
+
+    name: Literal["wav2vec"]
+    """Which encoder."""
+    dim: PositiveInt = 768
+    """Width of the blocks."""
+    num_layers: Depth = 12
+    """Blocks."""
+    num_heads: PositiveInt = 8
+    """Attention heads; they divide `dim`."""
+    feedforward_dim: PositiveInt = 3072
+    """Inner width of the feed-forward branches."""
+    channels: PositiveInt = 512
+    """Of every convolution of the feature extractor."""
+    kernels: Annotated[tuple[PositiveInt, ...], Unit("inputs of the layer")] = (
+        10,
+        3,
+        3,
+        3,
+        3,
+        2,
+        2,
+    )
+    """Taps of the extractor's convolutions; no kernel is shorter than its stride."""
+    strides: Annotated[tuple[PositiveInt, ...], Unit("inputs of the layer")] = (
+        5,
+        2,
+        2,
+        2,
+        2,
+        2,
+        2,
+    )
+    """Strides of the extractor's convolutions."""
+    extractor_norm: ExtractorNorm = "layer"
+    """`layer` after every convolution, in any mode, or `group` over time after the first, in full context only."""
+    stacking: Annotated[PositiveInt, Unit("extracted frames")] = 1
+    """Extracted frames of one encoder frame, 1 in the paper; with the strides it makes a multiple of 10 ms."""
+    positions: ContextPositions = "rotary"
+    """What attention knows of the order of frames: `convolution` (the paper), `relative`, `rotary` (no parameters),
+    `none`."""
+    position_kernel: Annotated[PositiveInt, Unit("encoder frames")] = 128
+    """Taps of the convolution over positions."""
+    position_groups: PositiveInt = 16
+    """Groups of the convolution over positions."""
+    pre_norm: bool = True
+    """Norms stand before the branches of every block, otherwise after their residual connections."""
+    latent_masks: LatentMaskOptions | None = None
+    """What fine-tuning hides of the blocks' input; null for nothing."""
+
+    @model_validator(mode="after")
+    def _only_of_the_convolution(self) -> Wav2VecOptions:
+        for key in ("position_kernel", "position_groups"):
+            if self.positions != "convolution" and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key}: positions: {self.positions} has none; positions: convolution has")
+        return self
+
+    def build(self, input_dim: int, mode_names: Sequence[str]) -> Wav2VecEncoder:
+        """The encoder of frames of `input_dim` samples, with one set of norms for each mode."""
+        return Wav2VecEncoder(input_dim=input_dim, mode_names=mode_names, **self.arguments())

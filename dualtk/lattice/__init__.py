@@ -3,10 +3,11 @@
 This part needs only torch, numpy and numba.
 """
 
-from dualtk.lattice.backends import BackendStatus, backends
 from dualtk.lattice.backends.base import Occupation
-from dualtk.lattice.joint import JointInputs, joint_lattice
-from dualtk.lattice.joint_kl import Softening, joint_kl
+from dualtk.lattice.engines import BackendStatus, chosen_backend, list_backends
+from dualtk.lattice.inputs import JointInputs, Softening
+from dualtk.lattice.joint import joint_lattice
+from dualtk.lattice.joint_kl import joint_kl
 from dualtk.lattice.lattice import Lattice, ScoredLattice
 from dualtk.lattice.logits import logits_lattice
 from dualtk.lattice.loss import SimpleLoss, rnnt_loss, rnnt_loss_pruned, rnnt_loss_simple
@@ -23,9 +24,10 @@ __all__ = [
     "SimpleLoss",
     "Softening",
     "ThreeWay",
-    "backends",
+    "chosen_backend",
     "joint_kl",
     "joint_lattice",
+    "list_backends",
     "logits_lattice",
     "prune_ranges",
     "prune_ranges_shared",

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# In place of a label; numba's cached kernels hold these values too.
+NO_LABEL, NO_CELL = -1, -2  # no label is left; the cell belongs to no utterance
+
 
 @dataclass(frozen=True)
 class CellList:
@@ -20,7 +23,7 @@ class CellList:
         index: (N,) place in the dense lattice, flattened.
         frame: (N,) row of the encoder output, flattened to (B * T, J).
         position: (N,) row of the predictor output, flattened to (B * (U + 1), J).
-        label: (N,) class of the next label; -1 where no label is left.
+        label: (N,) class of the next label, or NO_LABEL.
     """
 
     shape: tuple[int, int, int]
@@ -70,5 +73,5 @@ def make_cell_list(
     position = positions.reshape(-1)[index]
     padded = torch.cat([targets, targets.new_zeros(batch, 1)], dim=1).long()
     label = padded[utterance, position]
-    label = torch.where(position < target_lengths[utterance], label, torch.full_like(label, -1))
+    label = torch.where(position < target_lengths[utterance], label, torch.full_like(label, NO_LABEL))
     return CellList((batch, num_frames, width), index, frame, position + utterance * (num_labels + 1), label)

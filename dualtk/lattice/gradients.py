@@ -13,7 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dualtk.lattice.precision import without_autocast
+
+def without_autocast(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Run `method(ctx, tensor, ...)` of an autograd function in the dtypes it is given.
+
+    A sum of exponentials in bfloat16 would have two digits.
+    """
+
+    @wraps(method)
+    def run(ctx: Any, first: Tensor, *rest: Any) -> Any:
+        with torch.autocast(first.device.type, enabled=False):
+            return method(ctx, first, *rest)
+
+    return run
 
 
 def entry_point(function: type[torch.autograd.Function]) -> Callable[..., Any]:

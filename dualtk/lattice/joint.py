@@ -9,73 +9,19 @@ N cells of the batch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dualtk.lattice.backends import choose
+from dualtk.lattice.backends.base import LOG_ZERO, JointEngine
 from dualtk.lattice.cell_list import CellList, make_cell_list
 from dualtk.lattice.check import check_ranges, check_shape, check_targets, class_of_blank
-from dualtk.lattice.gradients import entry_point, first_derivative
-from dualtk.lattice.joint_engine import JointEngine, choose_engine
+from dualtk.lattice.engines import choose
+from dualtk.lattice.gradients import entry_point, first_derivative, without_autocast
+from dualtk.lattice.inputs import JointInputs
 from dualtk.lattice.lattice import Lattice
-from dualtk.lattice.precision import without_autocast
 from dualtk.lattice.simple import simple_lattice
-
-ACTIVATIONS = ("tanh", "relu", "identity")
-
-
-@dataclass(frozen=True)
-class JointInputs:
-    """What a joiner reads: logits[b, t, u] = weight @ activation(encoder[b, t] + predictor[b, u]) + bias.
-
-    Attributes:
-        encoder: (B, T, J).
-        predictor: (B, U + 1, J).
-        weight: (V, J); None: the activation itself gives the logits, and J = V.
-        bias: (V,) or None.
-        activation: one of ACTIVATIONS.
-    """
-
-    encoder: Tensor
-    predictor: Tensor
-    weight: Tensor | None = None
-    bias: Tensor | None = None
-    activation: str = "tanh"
-
-    def __post_init__(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {ACTIVATIONS}, not {self.activation!r}")
-        for name in ("encoder", "predictor"):
-            check_shape(name, getattr(self, name), None, None, None)
-        if self.encoder.shape[2] != self.predictor.shape[2]:
-            raise ValueError(f"widths differ: encoder {self.encoder.shape[2]}, predictor {self.predictor.shape[2]}")
-        if self.weight is None and self.bias is not None:
-            raise ValueError("a bias without a weight would be a second predictor bias; add it there")
-        check_shape("predictor", self.predictor, self.encoder.shape[0], None, self.encoder.shape[2])
-        if self.weight is not None:
-            check_shape("weight", self.weight, None, self.encoder.shape[2])
-        if self.bias is not None:
-            check_shape("bias", self.bias, self.vocabulary)
-
-    def detach(self) -> JointInputs:
-        """The same inputs without gradients."""
-        weight = None if self.weight is None else self.weight.detach()
-        bias = None if self.bias is None else self.bias.detach()
-        return JointInputs(self.encoder.detach(), self.predictor.detach(), weight, bias, self.activation)
-
-    def promoted(self, *dtypes: torch.dtype) -> JointInputs:
-        """Both sides in one dtype that holds either of them, and the given ones."""
-        dtype = reduce(torch.promote_types, dtypes, torch.promote_types(self.encoder.dtype, self.predictor.dtype))
-        return replace(self, encoder=self.encoder.to(dtype), predictor=self.predictor.to(dtype))
-
-    @property
-    def vocabulary(self) -> int:
-        """V."""
-        return self.encoder.shape[2] if self.weight is None else self.weight.shape[0]
 
 
 def joint_lattice(
@@ -107,7 +53,7 @@ def joint_lattice(
         activation: "tanh", "relu" or "identity".
         blank: class of blank; a negative one counts from the end of the vocabulary.
         chunk: number of cells whose logits exist at the same time; None: chosen for the device.
-        backend: a name from `backends()`; "torch" keeps to plain torch.
+        backend: a name from `list_backends()`; "torch" keeps to plain torch.
 
     Raises:
         InputError: shapes do not fit, or a label, length or range is impossible; names the argument or the utterance.
@@ -115,18 +61,17 @@ def joint_lattice(
     # Under autocast the two sides come in half precision, and the layer does not.
     layer = () if weight is None else (weight.dtype,)
     inputs = JointInputs(encoder, predictor, weight, bias, activation).promoted(*layer)
-    encoder, predictor = inputs.encoder, inputs.predictor
+    engines = choose(backend, encoder.device.type, *inputs.dtypes)
     if weight is None and activation == "identity" and ranges is None:
-        choose(backend, encoder.device.type, torch.promote_types(encoder.dtype, torch.float32))  # refuses bad names
-        return simple_lattice(encoder, predictor, targets, logit_lengths, target_lengths, blank)
+        return simple_lattice(inputs.encoder, inputs.predictor, targets, logit_lengths, target_lengths, blank)
     check_shape("targets", targets, encoder.shape[0], None)
     check_shape("predictor", predictor, encoder.shape[0], targets.shape[1] + 1, None)
     ranges = check_ranges(ranges, encoder.shape[0], encoder.shape[1], targets.shape[1])
     blank = class_of_blank(blank, inputs.vocabulary)
     check_targets(targets, logit_lengths, target_lengths, encoder.shape[1], inputs.vocabulary, blank)
     cells = make_cell_list(targets, logit_lengths, target_lengths, encoder.shape[1], ranges)
-    engine = choose_engine(backend, inputs, chunk)
-    blank_scores, label_scores = _joint_scores(encoder, predictor, weight, bias, activation, cells, blank, engine)
+    engine = engines.joint_engine(inputs, chunk)
+    blank_scores, label_scores = _joint_scores(*inputs.tensors, activation, cells, blank, engine)
     return Lattice(blank_scores, label_scores, logit_lengths, target_lengths, ranges, targets.shape[1])
 
 
@@ -150,8 +95,7 @@ class _JointScores(torch.autograd.Function):
         scores = engine.forward(inputs, cells, blank)
         ctx.save_for_backward(encoder, predictor, weight, bias, scores.normaliser)
         ctx.setting = (activation, cells, blank, engine)
-        missing = float("-inf")
-        return cells.dense(scores.blank, missing), cells.dense(scores.label, missing)
+        return cells.dense(scores.blank, LOG_ZERO), cells.dense(scores.label, LOG_ZERO)
 
     @staticmethod
     @first_derivative

@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dualtk.lattice.backends import Backend, choose
-from dualtk.lattice.backends.base import Cells, Occupation
+from dualtk.lattice.backends.base import Backend, Cells, Occupation
 from dualtk.lattice.check import check_shape
-from dualtk.lattice.gradients import entry_point, first_derivative
-from dualtk.lattice.precision import without_autocast
+from dualtk.lattice.engines import choose
+from dualtk.lattice.gradients import entry_point, first_derivative, without_autocast
 from dualtk.lattice.viterbi import best_path, sum_over_frames
 
 log = logging.getLogger(__name__)
@@ -107,7 +106,7 @@ class Lattice:
         """The loss together with the occupation; see `loss` for the arguments."""
         lattice = self.delayed(delay_penalty)
         cells = lattice.cells()
-        chosen = choose(backend, cells.blank.device.type, cells.blank.dtype)
+        chosen = choose(backend, cells.blank.device.type, cells.blank.dtype).recursion_engine()
         if self.blank.shape[0] == 0:
             costs = lattice.blank.sum((1, 2))
             return ScoredLattice(reduce(costs, reduction), Occupation(cells.blank, cells.label))
@@ -130,7 +129,7 @@ class Lattice:
             fastemit_lambda: weight of FastEmit (Yu et al., "FastEmit", 2021): gradients through label arcs are
                 multiplied by 1 + lambda. As in the paper this shapes gradients only; the value stays -log P.
             delay_penalty: see `delayed`; it changes both value and gradient.
-            backend: a name from `backends()`, or "auto".
+            backend: a name from `list_backends()`, or "auto".
         """
         scored = self.score(reduction, fastemit_lambda=fastemit_lambda, delay_penalty=delay_penalty, backend=backend)
         return scored.loss

@@ -5,22 +5,17 @@ Axes: B batch, T frames, U labels, S cells of a frame (U + 1, or the prune range
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dualtk.lattice.backends import choose
-from dualtk.lattice.backends.numba_cpu import NumbaBackend
-from dualtk.lattice.backends.triton_backend import TritonBackend
+from dualtk.lattice.backends.base import Reduction
+from dualtk.lattice.cell_list import NO_CELL, NO_LABEL
 from dualtk.lattice.check import check_ranges, check_shape, check_targets, class_of_blank
-from dualtk.lattice.gradients import entry_point, first_derivative
-from dualtk.lattice.joint_engine import LogSumExp
+from dualtk.lattice.engines import choose
+from dualtk.lattice.gradients import entry_point, first_derivative, without_autocast
 from dualtk.lattice.lattice import Lattice
-from dualtk.lattice.precision import without_autocast
-
-NEVER = float("-inf")
-NO_LABEL, NO_CELL = -1, -2  # in place of a label
 
 
 def logits_lattice(
@@ -48,7 +43,7 @@ def logits_lattice(
     blank = class_of_blank(blank, logits.shape[3])
     check_targets(targets, logit_lengths, target_lengths, logits.shape[1], logits.shape[3], blank)
     label = next_labels(targets, logit_lengths, target_lengths, logits.shape[1], ranges)
-    reduction = _choose_reduction(backend, logits)
+    reduction = choose(backend, logits.device.type, logits.dtype).logits_engine()
     blank_scores, label_scores = _logit_scores(logits, label, blank, reduction)
     return Lattice(blank_scores, label_scores, logit_lengths, target_lengths, ranges, num_labels)
 
@@ -65,33 +60,6 @@ def next_labels(
     label = padded if ranges is None else padded.gather(2, ranges)
     frame = torch.arange(num_frames, device=targets.device).view(1, -1, 1)
     return label.masked_fill(frame >= logit_lengths.view(-1, 1, 1), NO_CELL)
-
-
-class Reduction(Protocol):
-    """Reads and writes the vocabulary axis; label is (B, T, S) of `next_labels`, every score (B, T, S)."""
-
-    def scores(self, logits: Tensor, label: Tensor, blank: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probability of blank and of the label, both in at least float32, and the log-sum-exp in float64."""
-
-    def gradient(
-        self, logits: Tensor, label: Tensor, blank: int, normaliser: Tensor, for_blank: Tensor, for_label: Tensor
-    ) -> Tensor:
-        """Gradient of the logits, given those of the two scores."""
-
-
-def _choose_reduction(backend: str, logits: Tensor) -> Reduction:
-    chosen = choose(backend, logits.device.type, torch.promote_types(logits.dtype, torch.float32)).name
-    if chosen == "torch" or logits.dtype == torch.float64:
-        return TorchReduction()
-    if logits.device.type == "cpu" and logits.dtype == torch.float32 and not NumbaBackend().unusable():
-        from dualtk.lattice.backends.numba_logits import NumbaReduction
-
-        return NumbaReduction()
-    if logits.device.type == "cuda" and not TritonBackend().unusable():
-        from dualtk.lattice.backends.triton_logits import TritonReduction
-
-        return TritonReduction()
-    return TorchReduction()
 
 
 class _LogitScores(torch.autograd.Function):
@@ -112,39 +80,3 @@ class _LogitScores(torch.autograd.Function):
 
 
 _logit_scores = entry_point(_LogitScores)
-
-
-class TorchReduction:
-    """Plain torch, utterance by utterance so that temporaries stay small."""
-
-    def scores(self, logits: Tensor, label: Tensor, blank: int) -> tuple[Tensor, Tensor, Tensor]:
-        """See `Reduction`."""
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        normaliser = torch.empty(logits.shape[:3], dtype=torch.float64, device=logits.device)
-        blank_scores, label_scores = (
-            torch.empty_like(normaliser, dtype=dtype),
-            torch.empty_like(normaliser, dtype=dtype),
-        )
-        for b in range(logits.shape[0]):
-            values = logits[b].to(dtype)
-            sums = LogSumExp.of(values)
-            normaliser[b] = sums.total()
-            blank_scores[b] = sums.log_softmax(values[:, :, blank])
-            label_scores[b] = sums.log_softmax(values.gather(2, label[b].clamp(min=0).unsqueeze(2)).squeeze(2))
-        blank_scores.masked_fill_(label == NO_CELL, NEVER)
-        return blank_scores, label_scores.masked_fill_(label < 0, NEVER), normaliser
-
-    def gradient(
-        self, logits: Tensor, label: Tensor, blank: int, normaliser: Tensor, for_blank: Tensor, for_label: Tensor
-    ) -> Tensor:
-        """See `Reduction`."""
-        grad_logits = torch.empty_like(logits, memory_format=torch.contiguous_format)
-        for_label = for_label.masked_fill(label < 0, 0.0)
-        for b in range(logits.shape[0]):
-            sums = LogSumExp.split(normaliser[b].unsqueeze(2), for_blank.dtype)
-            grad = sums.log_softmax(logits[b].to(for_blank.dtype)).exp_()
-            grad.mul_(-(for_blank[b] + for_label[b]).unsqueeze(2))
-            grad[:, :, blank] += for_blank[b]
-            grad.scatter_add_(2, label[b].clamp(min=0).unsqueeze(2), for_label[b].unsqueeze(2))
-            grad_logits[b] = grad.masked_fill_((label[b] == NO_CELL).unsqueeze(2), 0.0)
-        return grad_logits

@@ -42,7 +42,7 @@ def rnnt_loss(
         target_lengths: (B,).
         blank: class of blank; a negative one counts from the end of the vocabulary.
         reduction: "none", "sum" or "mean".
-        backend: a name from `backends()` or "auto".
+        backend: a name from `list_backends()` or "auto".
         fastemit_lambda: see `Lattice.loss`.
         delay_penalty: see `Lattice.delayed`.
 

@@ -14,13 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dualtk.lattice.backends.base import LOG_ZERO
 from dualtk.lattice.check import check_shape, check_targets, class_of_blank
-from dualtk.lattice.gradients import entry_point, first_derivative
+from dualtk.lattice.gradients import entry_point, first_derivative, without_autocast
 from dualtk.lattice.lattice import Lattice
 from dualtk.lattice.negligible import negligible
-from dualtk.lattice.precision import without_autocast
-
-NEVER = float("-inf")
 
 
 def simple_lattice(
@@ -70,8 +68,8 @@ def simple_lattice(
         blank_scores = blank_scores + am_scale * (am_blank + unigram[:, blank].view(-1, 1, 1) - alone)
         label_scores = label_scores + am_scale * (am_label + unigram.gather(1, pick).unsqueeze(1) - alone)
     inside = frames.inside.unsqueeze(2)
-    blank_scores = blank_scores.masked_fill(~(inside & positions.inside.unsqueeze(1)), NEVER)
-    label_scores = label_scores.masked_fill(~(inside & has_label.unsqueeze(1)), NEVER)
+    blank_scores = blank_scores.masked_fill(~(inside & positions.inside.unsqueeze(1)), LOG_ZERO)
+    label_scores = label_scores.masked_fill(~(inside & has_label.unsqueeze(1)), LOG_ZERO)
     return Lattice(blank_scores, label_scores, logit_lengths, target_lengths)
 
 

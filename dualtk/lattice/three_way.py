@@ -35,14 +35,14 @@ def three_way(student: Lattice, teacher: Lattice, shift: int = 0) -> ThreeWay:
     has_label = mask & (student.positions() < student.target_lengths.view(-1, 1, 1))
     kl = _kl(
         torch.where(mask, student.blank, -1.0 * torch.ones_like(student.blank)),
-        torch.where(has_label, student.label, torch.full_like(student.label, _NO_LABEL)),
-        teacher_blank.masked_fill(~mask, -1.0).clamp(min=_NO_LABEL),
-        teacher_label.masked_fill(~has_label, _NO_LABEL).clamp(min=_NO_LABEL),
+        torch.where(has_label, student.label, torch.full_like(student.label, _ABSENT)),
+        teacher_blank.masked_fill(~mask, -1.0).clamp(min=_ABSENT),
+        teacher_label.masked_fill(~has_label, _ABSENT).clamp(min=_ABSENT),
     )
     return ThreeWay(kl.masked_fill(~mask, 0.0), mask)
 
 
-_NO_LABEL = -1e4  # its exponential is exactly zero, and both sides share it
+_ABSENT = -1e4  # log-probability of a label that is not there: its exponential is exactly zero, on both sides
 
 
 def _partner(student: Lattice, teacher: Lattice, shift: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dualtk.lattice.backends.base import Cells
-from dualtk.lattice.backends.torch_reference import NEVER, make_grid, right, spread
+from dualtk.lattice.backends.base import LOG_ZERO, Cells
+from dualtk.lattice.backends.torch_backend import make_grid, right, spread
 
 
 def best_path(cells: Cells) -> Tensor:
@@ -18,7 +18,7 @@ def best_path(cells: Cells) -> Tensor:
     if cells.blank.shape[0] == 0:
         return cells.target_lengths.new_zeros((0, cells.blank.shape[2] - 1))
     grid = make_grid(cells)
-    best = torch.full_like(grid.blank[:, 0], NEVER)
+    best = torch.full_like(grid.blank[:, 0], LOG_ZERO)
     best[:, 0] = 0.0
     took_label = [torch.zeros_like(best, dtype=torch.bool)]
     for n in range(1, grid.blank.shape[1]):

@@ -59,7 +59,7 @@ class SelfAttention(nn.Module):
         dropout: float,
         positions: Positions,
         mode_names: Sequence[str],
-        output_projection: bool = True,
+        output_projection: bool,
     ) -> None:
         super().__init__()
         if dim % num_heads != 0:

@@ -19,7 +19,7 @@ class PositionConvolution(nn.Module):
     """x + GELU(grouped convolution of x over time) (Mohamed et al. 2019; Baevski et al. 2020, section 2).
 
     Full context uses all k taps, floor(k / 2) of them on the left of the frame. Streaming uses those and the frame's
-    own, as every dual convolution does: with an even k it hears as far back, and with any k nothing ahead.
+    own, as every dual convolution does: with an even k it reaches as far back, and with any k never ahead.
 
     Deviation: the weight is a parameter itself. The authors' implementation gives each tap a norm of its own (weight
     norm, Salimans & Kingma 2016); `from_torchaudio` multiplies it in.
@@ -30,7 +30,7 @@ class PositionConvolution(nn.Module):
         groups: of channels that are mixed with each other; they divide `dim`.
     """
 
-    def __init__(self, dim: int, kernel: int = 128, groups: int = 16) -> None:
+    def __init__(self, dim: int, kernel: int, groups: int) -> None:
         super().__init__()
         if dim % groups != 0:
             raise InputError(f"position_groups: {groups} groups do not divide a dim of {dim}")

@@ -40,9 +40,9 @@ class SpanMask:
         InputError: one of them is out of its range.
     """
 
-    probability: float = 0.065
-    length: int = 10
-    always: bool = True
+    probability: float
+    length: int
+    always: bool
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.probability <= 1.0 or self.length < 1:

@@ -27,7 +27,7 @@ class ConvSubsampling(nn.Module):
 
     FACTORS = (4, 8)
 
-    def __init__(self, input_dim: int, channels: int, output_dim: int, factor: int = 4) -> None:
+    def __init__(self, input_dim: int, channels: int, output_dim: int, factor: int) -> None:
         super().__init__()
         if factor not in self.FACTORS:
             raise InputError(f"subsampling_factor: convolution subsampling is by {self.FACTORS}, not {factor}")

@@ -27,6 +27,12 @@ def prunable_layers(network: nn.Module) -> Layers:
     return {name: one for name, one in network.named_modules() if isinstance(one, MaskedLinear)}
 
 
+def masks_of(layers: Layers, mode_name: str) -> dict[str, Tensor]:
+    """The masks of a mode by layer; of a dense one there are none."""
+    masks = {name: layer.mask(mode_name) for name, layer in layers.items()}
+    return {name: mask for name, mask in masks.items() if mask is not None}
+
+
 def kind_of(name: str) -> str:
     """What a layer is, whatever its block: without the number in `encoder.stack.blocks.3.attention.input`."""
     return ".".join(part for part in name.split(".") if not part.isdigit())
@@ -41,7 +47,7 @@ def grouped(names: Iterable[str], scope: Scope) -> list[list[str]]:
     return list(groups.values())
 
 
-def add_masks(network: nn.Module, modes: Iterable[Mode], straight_through: bool = False) -> None:
+def add_masks(network: nn.Module, modes: Iterable[Mode], straight_through: bool) -> None:
     """Give every prunable layer a mask that keeps all, for each sparse mode; training or a checkpoint fills them."""
     names = [mode.name for mode in modes if mode.sparsity > 0]
     for layer in prunable_layers(network).values():

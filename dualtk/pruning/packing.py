@@ -16,16 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dualtk.errors import InputError
 from dualtk.pruning.patterns import Blocks, KeepOfGroup, Pattern, parse_pattern
+from dualtk.tensors import Tensors, read_safetensors
 
 METADATA_KEY = "dualtk_layout"
 INT8_MAX = 127
-
-Tensors = dict[str, Tensor]
 
 
 def pack_bits(bits: Tensor) -> Tensor:
@@ -143,12 +141,5 @@ def unpack(tensors: Tensors, metadata: Mapping[str, str], source: str) -> Tensor
 
 def read_tensors(path: Path) -> Tensors:
     """The tensors of a safetensors file; those of a compact one (`dualtk extract`) are made dense."""
-    try:
-        with safe_open(path, "pt") as file:
-            tensors: Tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-            metadata = file.metadata() or {}
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; has training finished an evaluation?") from error
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a safetensors file: {error}") from error
+    tensors, metadata = read_safetensors(path)
     return unpack(tensors, metadata, str(path))

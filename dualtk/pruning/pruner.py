@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from dualtk.errors import InputError
 from dualtk.modes import Mode
-from dualtk.pruning.masks import Scope, magnitude_masks, prunable_layers
-from dualtk.pruning.patterns import Pattern
+from dualtk.options import Section
+from dualtk.pruning.masks import Scope, add_masks, magnitude_masks, masks_of, prunable_layers
+from dualtk.pruning.patterns import Pattern, parse_pattern
 from dualtk.pruning.schedule import SparsitySchedule
 
 
@@ -43,7 +44,7 @@ class Pruner:
         pattern: Pattern,
         scope: Scope,
         schedule: SparsitySchedule,
-        regrow: bool = False,
+        regrow: bool,
     ) -> None:
         self.layers = prunable_layers(network)
         self.modes = sorted((mode for mode in modes if mode.sparsity > 0), key=lambda mode: mode.sparsity)
@@ -86,8 +87,7 @@ class Pruner:
 
     def masks(self, mode_name: str) -> dict[str, Tensor]:
         """The mask of each layer in a mode."""
-        masks = {name: layer.mask(mode_name) for name, layer in self.layers.items()}
-        return {name: mask for name, mask in masks.items() if mask is not None}
+        return masks_of(self.layers, mode_name)
 
     def sparsities(self) -> dict[str, float]:
         """The fraction of the prunable weights that is masked now, by mode."""
@@ -104,3 +104,32 @@ def measured_sparsity(masks: dict[str, Tensor]) -> float:
     """Fraction of the weights that masks remove."""
     total = sum(mask.numel() for mask in masks.values())
     return 1.0 - sum(int(mask.sum()) for mask in masks.values()) / total
+
+
+class PruningOptions(Section):
+    """How the masks of sparse modes come about; a mode's own `sparsity` says how much is masked."""
+
+    pattern: str = "unstructured"
+    """What is masked together: `unstructured`, blocks such as `8x1` (outputs x inputs), or N:M such as `2:4`."""
+    scope: Scope = "layer"
+    """Among which weights magnitudes are ranked: those of a `layer`, of all layers of a `kind`, or `global`."""
+    schedule: SparsitySchedule = SparsitySchedule()
+    """When, and how much."""
+    regrow: bool = False
+    """A weight that was masked may come back when it has grown."""
+    update_only_kept: bool = True
+    """A sparse pass trains the weights that it keeps; otherwise all, straight through the mask."""
+    sandwich: bool = False
+    """A step runs the smallest, the largest and one other of the streaming passes."""
+
+    def add_masks(self, network: nn.Module, modes: Sequence[Mode]) -> None:
+        """Give the layers of `network` a mask for each sparse mode, which keeps all until training draws it."""
+        add_masks(network, modes, straight_through=not self.update_only_kept)
+
+    def build(self, network: nn.Module, modes: Sequence[Mode]) -> Pruner:
+        """What draws the masks of `network`.
+
+        Raises:
+            InputError: no layer or no mode is sparse, or the pattern does not fit.
+        """
+        return Pruner(network, modes, parse_pattern(self.pattern), self.scope, self.schedule, self.regrow)

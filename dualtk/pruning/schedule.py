@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import NonNegativeInt, PositiveInt, model_validator
+
+from dualtk.options import Probability, Section, Unit
 
 
-@dataclass(frozen=True)
-class SparsitySchedule:
-    """From `initial` to the whole of a mode's sparsity.
-
-    Attributes:
-        shape: `constant` masks everything at `start_step`; `linear`; `cubic` masks fast while there is much to spare
-            (Zhu & Gupta 2017, equation 1).
-        start_step: the first mask; before it every mode is dense (warm-up).
-        end_step: the step from which masks are complete.
-        interval: steps between two updates.
-        initial: fraction of the final sparsity at `start_step`, of the shapes that grow.
-    """
+class SparsitySchedule(Section):
+    """From nothing masked, or from `initial`, to the whole of a mode's sparsity."""
 
     shape: Literal["constant", "linear", "cubic"] = "cubic"
-    start_step: int = 0
-    end_step: int = 1
-    interval: int = 1
-    initial: float = 0.0
+    """`constant` masks everything at `start_step`; `linear`; `cubic` masks fast while there is much to spare (Zhu &
+    Gupta 2017, equation 1)."""
+    start_step: Annotated[NonNegativeInt, Unit("steps")] = 0
+    """The first mask; before it every mode is dense."""
+    end_step: Annotated[PositiveInt, Unit("steps")] = 1
+    """From here on masks are complete, but for `constant`."""
+    interval: Annotated[PositiveInt, Unit("steps")] = 1
+    """Between two updates of the masks."""
+    initial: Probability = 0.0
+    """Fraction of the final sparsity at `start_step`, of the shapes that grow."""
+
+    @model_validator(mode="after")
+    def _ends_after_its_start(self) -> SparsitySchedule:
+        if self.shape != "constant" and self.end_step <= self.start_step:
+            raise ValueError(f"end_step: {self.end_step} is not after start_step, {self.start_step}")
+        return self
 
     @property
     def settled_step(self) -> int:

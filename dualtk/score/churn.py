@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from dualtk.errors import InputError
-from dualtk.score.read import read_lines
+from dualtk.tables import read_jsonl
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Churn:
 def taken_back(before: Sequence[str], after: Sequence[str]) -> int:
     """Words of `before` from the first that `after` changes to the end.
 
-    A last word that only grows (the first wordpieces of a longer word) was not wrong, and is not counted.
+    A last word that only grows (the first tokens of a longer word) was not wrong, and is not counted.
     """
     for index, word in enumerate(before):
         if index >= len(after):
@@ -64,14 +63,11 @@ def read_partials(path: Path) -> dict[str, list[Partial]]:
     Raises:
         InputError: a line is not of that form.
     """
-    sessions: dict[str, list[Partial]] = {}
-    for number, line in read_lines(path):
-        try:
-            entry = json.loads(line)
-            sessions[entry["utt"]] = [Partial(float(time), str(text)) for time, text in entry["partials"]]
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path}:{number}: not a line of partial results ({error})") from None
-    return sessions
+    return dict(read_jsonl(path, _session, "partial results"))
+
+
+def _session(entry: Any) -> tuple[str, list[Partial]]:
+    return entry["utt"], [Partial(float(time), str(text)) for time, text in entry["partials"]]
 
 
 def total_churn(churns: Iterable[Churn]) -> Churn:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dualtk.score.read import Word
+from dualtk.ctm import Word
+from dualtk.frames import FRAME_SECONDS
 
 SILENCES = frozenset({"<eps>", "<sil>", "sil", "<silence>", "!sil"})
 FROM_CTM = "ctm"
 FROM_ENERGY = "energy estimate"
 
 WINDOW_SECONDS = 0.025
-SHIFT_SECONDS = 0.010
 BELOW_PEAK_DB = 35.0  # speech is assumed to stay within this of its loudest frames ...
 ABOVE_FLOOR_DB = 8.0  # ... and to stand out from the quietest by this
 SHORTEST_FRAMES = 5  # a shorter burst is a click
@@ -46,7 +46,7 @@ def endpoints_from_ctm(ctm: Mapping[str, Sequence[Word]]) -> dict[str, Endpoints
 
 def _energies(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
     """Level of each frame in dB (25 ms every 10 ms), mean removed."""
-    window, shift = round(WINDOW_SECONDS * sample_rate), round(SHIFT_SECONDS * sample_rate)
+    window, shift = round(WINDOW_SECONDS * sample_rate), round(FRAME_SECONDS * sample_rate)
     frames = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float64), window)[::shift]
     return np.asarray(10.0 * np.log10(frames.var(axis=1) + 1e-10))
 
@@ -72,5 +72,5 @@ def estimate_endpoints(samples: NDArray[np.float32], sample_rate: int) -> Endpoi
     if not runs:
         return Endpoints(0.0, duration)
     half = WINDOW_SECONDS / 2  # a frame is dated by its centre
-    start, end = runs[0][0] * SHIFT_SECONDS + half, (runs[-1][1] - 1) * SHIFT_SECONDS + half
+    start, end = runs[0][0] * FRAME_SECONDS + half, (runs[-1][1] - 1) * FRAME_SECONDS + half
     return Endpoints(float(start), float(min(end, duration)))

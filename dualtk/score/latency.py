@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dualtk.ctm import Word
+from dualtk.frames import FRAME_REACH_SECONDS, FRAME_SECONDS
 from dualtk.score.bootstrap import Interval, statistic_interval
 from dualtk.score.endpoints import Endpoints, spoken
-from dualtk.score.read import Emissions, Word
+from dualtk.score.read import Emissions
 from dualtk.score.wer import ScoredUtterance
 
-FRAME_SECONDS = 0.010
-FRAME_REACH_SECONDS = 0.0175  # log-mel frame i covers audio up to i * 10 ms + 17.5 ms (25 ms window, centred)
 HISTOGRAM_SECONDS = 0.05
 
 Floats = NDArray[np.float64]
@@ -27,7 +27,7 @@ def emission_time(
     frames: ArrayLike,
     subsampling: int,
     chunk: int | None,
-    look_ahead: int,
+    look_ahead_frames: int,
     duration: float,
     reach: float = FRAME_REACH_SECONDS,
 ) -> Floats:
@@ -40,7 +40,7 @@ def emission_time(
         frames: output frames, any shape, int.
         subsampling: feature frames per output frame.
         chunk: output frames decided together; None where the whole utterance is (full context).
-        look_ahead: feature frames by which the input runs ahead of the output.
+        look_ahead_frames: feature frames by which the input runs ahead of the output.
         duration: seconds of audio.
         reach: seconds from the start of a feature frame to the end of the audio that it covers.
 
@@ -50,7 +50,7 @@ def emission_time(
     positions = np.asarray(frames)
     if chunk is None:
         return np.full(positions.shape, duration)
-    last_feature_frame = (positions // chunk + 1) * chunk * subsampling - 1 + look_ahead
+    last_feature_frame = (positions // chunk + 1) * chunk * subsampling - 1 + look_ahead_frames
     return np.minimum(last_feature_frame * FRAME_SECONDS + reach, duration)
 
 

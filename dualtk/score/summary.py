@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from dualtk.errors import InputError
+from dualtk.frames import FRAME_REACH_SECONDS, FRAME_SECONDS
 from dualtk.score.bootstrap import Interval, rate_interval
 from dualtk.score.churn import Churn
-from dualtk.score.latency import FRAME_REACH_SECONDS, FRAME_SECONDS, LatencyReport
+from dualtk.score.latency import LatencyReport
 from dualtk.score.wer import Counts, ScoredUtterance, total
 
 SCORE_FILE = "score.json"
@@ -45,7 +46,7 @@ def algorithmic_latency(decoding: Mapping[str, Any]) -> dict[str, float] | None:
     if decoding["full_context"]:
         return None
     frame = decoding["subsampling"] * FRAME_SECONDS
-    look_ahead = decoding["look_ahead"] * FRAME_SECONDS
+    look_ahead = decoding["look_ahead_ms"] / 1000
     longest = (decoding["chunk"] - 1) * frame
     return {
         "frame": frame,

@@ -26,7 +26,8 @@ COLUMNS = (
 NOTES = """\
 WER and CER in percent, with the 95 % interval of a bootstrap over utterances. Latency: emission of the last token minus
 the end of speech, over all utterances / over those whose last word is right; on the clock of the audio, so without
-computation (none in full context, where it means nothing). RTF: seconds of computation per second of audio, batched.
+computation (none in full context, where it means nothing). RTF: seconds of computation per second of audio, with many
+utterances or streams at once.
 """
 ESTIMATE = "(e): the end of speech is an energy estimate, for want of word times.\n"
 
@@ -50,11 +51,11 @@ def parameters(number: int) -> str:
 
 
 def context(decoding: Mapping[str, Any]) -> str:
-    """What the mode hears beyond a frame, in milliseconds: look-ahead / chunk."""
+    """What the mode waits for beyond a frame, in milliseconds: look-ahead / chunk."""
     if decoding["full_context"]:
         return "whole utterance"
     frame = 10 * decoding["subsampling"]
-    return f"{10 * decoding['look_ahead']} ms / {frame * decoding['chunk']} ms"
+    return f"{decoding['look_ahead_ms']} ms / {frame * decoding['chunk']} ms"
 
 
 def search(decoding: Mapping[str, Any]) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from dualtk.errors import InputError
 from dualtk.score.align import align
 from dualtk.score.latency import UtteranceLatency
-from dualtk.score.trn import speaker_of
 from dualtk.score.wer import ScoredUtterance, character_counts, count
+from dualtk.trn import speaker_of
 
 UTTERANCE_FILE = "utterances.tsv"
 COLUMNS = (

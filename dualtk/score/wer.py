@@ -10,7 +10,7 @@ import kaldialign
 
 from dualtk.errors import InputError
 from dualtk.score.align import Pair, align
-from dualtk.score.trn import speaker_of, trn_id
+from dualtk.trn import speaker_of, trn_id
 
 
 @dataclass(frozen=True)

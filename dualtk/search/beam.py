@@ -313,7 +313,7 @@ class BeamSearch:
         return children
 
     def _predict(self, candidates: list[Candidate], rows: Rows) -> None:
-        """Predictor and language model hear the last label of `candidates`."""
+        """Take predictor and language model past the last label of `candidates`."""
         if not candidates:
             return
         device = rows.output.device
@@ -362,10 +362,3 @@ class _Scored:
     tokens: list[list[int]]
     fused: list[list[float]]
     own: list[list[float]]
-
-
-def beam_search(search: BeamSearch, frames: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
-    """The n-best lists of whole utterances: frames (B, T, D), lengths (B,)."""
-    streams = search.start(len(frames))
-    search.advance(frames, lengths, streams)
-    return [search.nbest(stream, final=True) for stream in streams]

@@ -17,8 +17,6 @@ from dualtk.search.hypothesis import BLANK, Hypothesis, Limits
 from dualtk.transducer.joiner import Joiner
 from dualtk.transducer.predictor import Predictor, State
 
-__all__ = ["BLANK", "GreedySearch", "GreedyStream", "Hypothesis", "Limits", "Search", "greedy"]
-
 BLOCK = 8  # frames whose joiner is evaluated together, as if no label came between
 DEFAULT_LIMITS = Limits()
 
@@ -75,7 +73,7 @@ def stack_states(states: Sequence[State]) -> State:
 
 @dataclass
 class GreedyStream:
-    """A stream's place in a greedy search: what the predictor says now, its state, and what was found."""
+    """A stream's place in a greedy search: what the predictor says now, its state, and the labels so far."""
 
     output: Tensor  # (1, J)
     predictor: State
@@ -167,7 +165,7 @@ class _Row:
     length: int
     stream: GreedyStream
     position: int = 0
-    token: int = BLANK  # found by the last look
+    token: int = BLANK  # at which the last look ended
     num_symbols: int = 0  # emitted by the frame at `position`
 
     def move(self, tokens: list[int], log_probs: list[float], blanks: list[float], limits: Limits) -> None:
@@ -189,13 +187,3 @@ class _Row:
             hypothesis.append(token, self.stream.num_frames + self.position, log_prob)
             self.num_symbols += 1
             return
-
-
-def greedy(
-    predictor: Predictor, joiner: Joiner, frames: Tensor, lengths: Tensor, max_symbols: int = 5
-) -> list[Hypothesis]:
-    """Best labels frame by frame for whole utterances: frames (B, T, D), lengths (B,) -> B hypotheses."""
-    search = GreedySearch(predictor, joiner, Limits(max_symbols))
-    streams = search.start(frames.size(0))
-    search.advance(frames, lengths, streams)
-    return [stream.hypothesis for stream in streams]

@@ -1,4 +1,4 @@
-"""What a search finds: labels, when they were emitted, and how sure the network was; and the words they spell."""
+"""Results of a search: labels, when they were emitted, and how sure the network was; and the words they spell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WORD_START = "▁"  # what sentencepiece puts before the first piece of a word
 
 @dataclass
 class Hypothesis:
-    """What a search found for one utterance.
+    """A result for one utterance, or for the part of it that has been searched.
 
     Attributes:
         tokens: label ids, without blank.
@@ -74,19 +74,24 @@ class SpokenWord:
 
     Attributes:
         text: its letters.
-        first: encoder frame that emitted its first token.
-        last: encoder frame that emitted its last token.
+        start, end: seconds, from the start of the frame that emitted its first token to the end of that of its last.
         confidence: geometric mean of the probabilities of its tokens, in (0, 1].
     """
 
     text: str
-    first: int
-    last: int
+    start: float
+    end: float
     confidence: float
 
 
-def spoken_words(hypothesis: Hypothesis, pieces: Sequence[str]) -> list[SpokenWord]:
-    """The words of a hypothesis; `pieces` is the vocabulary, in which "▁" starts a word."""
+def spoken_words(hypothesis: Hypothesis, pieces: Sequence[str], frame_seconds: float) -> list[SpokenWord]:
+    """The words of a hypothesis.
+
+    Args:
+        hypothesis: its frames are encoder frames.
+        pieces: the vocabulary, in which "▁" starts a word.
+        frame_seconds: from one encoder frame to the next.
+    """
     groups: list[list[int]] = []
     for index, token in enumerate(hypothesis.tokens):
         if pieces[token].startswith(WORD_START) or not groups:
@@ -96,8 +101,7 @@ def spoken_words(hypothesis: Hypothesis, pieces: Sequence[str]) -> list[SpokenWo
     for group in groups:
         text = "".join(pieces[hypothesis.tokens[index]] for index in group).removeprefix(WORD_START)
         mean = sum(hypothesis.log_probs[index] for index in group) / len(group)
+        start, end = hypothesis.frames[group[0]] * frame_seconds, (hypothesis.frames[group[-1]] + 1) * frame_seconds
         if text:
-            words.append(
-                SpokenWord(text, hypothesis.frames[group[0]], hypothesis.frames[group[-1]], math.exp(min(mean, 0.0)))
-            )
+            words.append(SpokenWord(text, start, end, math.exp(min(mean, 0.0))))
     return words

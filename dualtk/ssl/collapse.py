@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
-logger = logging.getLogger("dualtk")
-
 
 class CollapseWatch:
     """Is told the least perplexity of any group and mode at each validation, and warns of a collapse.
@@ -23,13 +19,13 @@ class CollapseWatch:
         self.patience = patience
         self.below = 0
 
-    def watch(self, perplexity: float, step: int) -> bool:
-        """Whether the codebook is now held to be collapsed."""
+    def watch(self, perplexity: float, step: int) -> list[str]:
+        """The warning that validation at `step` gives rise to, if it does."""
         self.below = self.below + 1 if perplexity < self.bound else 0
-        if self.below == self.patience:
-            logger.warning(
-                "step %d: the codebook has collapsed: a group's perplexity is %.2f, below %g for %d validations in a "
-                "row; a larger diversity weight or a slower fall of the temperature may help",
-                *(step, perplexity, self.bound, self.below),
-            )
-        return self.below >= self.patience
+        if self.below != self.patience:
+            return []
+        return [
+            f"step {step}: the codebook has collapsed: a group's perplexity is {perplexity:.2f}, below {self.bound:g} "
+            f"for {self.below} validations in a row; a larger diversity weight or a slower fall of the temperature may "
+            "help"
+        ]

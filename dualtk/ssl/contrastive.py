@@ -38,9 +38,9 @@ def contrastive_logits(context: Tensor, targets: Tensor, codes: Tensor, distract
     """
     kind = torch.promote_types(context.dtype, torch.float32)
     with torch.autocast(context.device.type, enabled=False):  # kappa magnifies what half precision would lose
-        ours = functional.normalize(context.to(kind), dim=2, eps=1e-8)
-        theirs = functional.normalize(targets.to(kind), dim=2, eps=1e-8)
-        similarities = torch.bmm(ours, theirs.transpose(1, 2)) / kappa  # (B, M, D) x (B, D, M) -> (B, M, M)
+        own = functional.normalize(context.to(kind), dim=2, eps=1e-8)
+        goals = functional.normalize(targets.to(kind), dim=2, eps=1e-8)
+        similarities = torch.bmm(own, goals.transpose(1, 2)) / kappa  # (B, M, D) x (B, D, M) -> (B, M, M)
     same = (codes.unsqueeze(2) == codes.unsqueeze(1)).all(3)
     others = similarities.masked_fill(same, -torch.inf).gather(2, distractors)
     return torch.cat([similarities.diagonal(dim1=1, dim2=2).unsqueeze(2), others], dim=2)

@@ -76,7 +76,7 @@ class PretrainingNetwork(nn.Module):
         feature_mean: Tensor,
         feature_istd: Tensor,
         *,
-        extractor_gradient: float = 0.1,
+        extractor_gradient: float,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -98,7 +98,7 @@ class PretrainingNetwork(nn.Module):
 
         Targets are made of the extractor's output in this mode, before it is masked.
         """
-        extracted = self.encoder.extract(run_ahead(feats, mode.look_ahead), lengths, mode)
+        extracted = self.encoder.extract(run_ahead(feats, mode.look_ahead_frames), lengths, mode)
         extracted = extracted.detach() + self.extractor_gradient * (extracted - extracted.detach())
         # Without weights of its own: an affine map after the norm would vanish in the quantiser's first layer.
         quantizable = functional.layer_norm(frames.take(extracted), extracted.shape[2:])

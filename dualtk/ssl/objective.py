@@ -8,49 +8,56 @@ Axes: B batch, T feature frames, T' encoder frames, M masked frames, K distracto
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from dualtk.errors import InputError
+from dualtk.encoders.wav2vec import Wav2VecEncoder
 from dualtk.nn.spans import SpanMask
-from dualtk.objective import StepLoss
+from dualtk.options import Probability, Section, Unit
 from dualtk.plan import PassPlan
 from dualtk.pruning.pruner import Pruner
+from dualtk.ssl.collapse import CollapseWatch
 from dualtk.ssl.contrastive import contrast, contrastive_logits
 from dualtk.ssl.distractors import draw_distractors
 from dualtk.ssl.masking import MaskedFrames, mask_rate
 from dualtk.ssl.network import MaskedPass, PretrainingNetwork
 from dualtk.ssl.penalties import diversity_loss
-from dualtk.ssl.quantizer import Temperature
+from dualtk.ssl.quantizer import QuantizerOptions, Temperature
+from dualtk.trainable import StepLoss
 
 EVALUATION_SEED = 1  # whatever the seed of training, so that runs are compared on the same masks
 
 
-@dataclass(frozen=True)
-class ContrastiveTask:
-    """What is asked of a pass.
+class ContrastiveTask(Section):
+    """What is asked of a pass (section 3.2)."""
 
-    Attributes:
-        num_distractors: K.
-        kappa: temperature of the similarities.
-        diversity_weight, penalty_weight: of these beside the contrastive loss.
+    num_distractors: Annotated[PositiveInt, Unit("masked frames")] = 100
+    """Among which the target is told."""
+    kappa: PositiveFloat = 0.1
+    """Temperature of the similarities."""
+    diversity_weight: NonNegativeFloat = 0.1
+    """Of the diversity loss beside the contrastive one."""
+    penalty_weight: NonNegativeFloat = 10.0
+    """Of the mean square of the extracted features."""
 
-    Raises:
-        InputError: a number is out of its range.
-    """
 
-    num_distractors: int = 100
-    kappa: float = 0.1
-    diversity_weight: float = 0.1
-    penalty_weight: float = 10.0
+class MaskingOptions(Section):
+    """The spans of frames that are hidden (section 3.1)."""
 
-    def __post_init__(self) -> None:
-        if self.num_distractors < 1 or self.kappa <= 0.0:
-            raise InputError(
-                f"num_distractors is at least 1 and kappa above 0, not {self.num_distractors}, {self.kappa}"
-            )
+    probability: Probability = 0.065
+    """Of a frame to begin a span."""
+    length: Annotated[PositiveInt, Unit("encoder frames")] = 10
+    """Frames of a span."""
+
+    def build(self) -> SpanMask:
+        """What draws them; an utterance of at least one span's length has at least one."""
+        return SpanMask(self.probability, self.length, always=True)
 
 
 @dataclass(frozen=True)
@@ -118,8 +125,8 @@ class Pretraining(nn.Module):
         self.task = task
         self.masking = masking
         self.temperature = temperature
-        self.teacher = None
         self.pruner = pruner
+        self.collapse = CollapseWatch(network.quantizer.entries)
 
     def forward(
         self, feats: Tensor, feat_lengths: Tensor, targets: Tensor, target_lengths: Tensor, step: int
@@ -178,3 +185,85 @@ class Pretraining(nn.Module):
             },
             quantized.perplexities,
         )
+
+    @property
+    def module(self) -> nn.Module:
+        """See `Trainable`."""
+        return self
+
+    @property
+    def settled_step(self) -> int:
+        """See `Trainable`: the step with whose masks the sparsity is reached."""
+        return -1 if self.pruner is None else self.pruner.settled_step
+
+    @property
+    def subsampling(self) -> int:
+        """See `Trainable`."""
+        return self.network.encoder.subsampling
+
+    def prepare(self, step: int) -> None:
+        """See `Trainable`: masks are drawn."""
+        if self.pruner is not None:
+            self.pruner.update(step)
+
+    def leaves_out(self, step: int) -> bool:
+        """See `Trainable`."""
+        return self.plan.draws(step)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """See `Trainable`."""
+        return {"": self.network}
+
+    def training_state(self) -> dict[str, Tensor]:
+        """See `Trainable`."""
+        state: dict[str, Tensor] = self.state_dict()
+        return state
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """See `Trainable`."""
+        self.load_state_dict(dict(state))
+
+    def choice_loss(self, values: Mapping[str, float]) -> float:
+        """See `Trainable`: the share of masked frames whose target was not told from the distractors.
+
+        The contrastive loss would not do: with a collapsed codebook all distractors equal the target and leave the sum,
+        and the loss is 0.
+        """
+        return statistics.fmean(1.0 - value for key, value in values.items() if key.endswith("/accuracy"))
+
+    def warnings(self, values: Mapping[str, float], step: int) -> list[str]:
+        """See `Trainable`: a codebook that has collapsed."""
+        return self.collapse.watch(values["least_perplexity"], step)
+
+
+class PretrainingOptions(Section):
+    """What is hidden, what it is told from, and the width in which context and targets meet."""
+
+    target_dim: PositiveInt = 256
+    """Width of the targets."""
+    extractor_gradient: NonNegativeFloat = 0.1
+    """The gradient that reaches the feature extractor is multiplied by this (section 4.2)."""
+    masking: MaskingOptions = MaskingOptions()
+    """Which frames are hidden."""
+    quantizer: QuantizerOptions = QuantizerOptions()
+    """From extracted frames to targets."""
+    temperature: Temperature = Temperature()
+    """Of the quantiser."""
+    contrast: ContrastiveTask = ContrastiveTask()
+    """What is asked of a pass."""
+
+    def build_network(self, encoder: Wav2VecEncoder, feature_mean: Tensor, feature_istd: Tensor) -> PretrainingNetwork:
+        """`encoder` and what is learnt beside it."""
+        quantizer = self.quantizer.build(encoder.extracted_dim, self.target_dim)
+        return PretrainingNetwork(
+            encoder,
+            quantizer,
+            self.target_dim,
+            feature_mean,
+            feature_istd,
+            extractor_gradient=self.extractor_gradient,
+        )
+
+    def build(self, network: PretrainingNetwork, plan: PassPlan, pruner: Pruner | None) -> Pretraining:
+        """The passes of `plan` over `network`."""
+        return Pretraining(network, plan, self.contrast, self.masking.build(), self.temperature, pruner=pruner)

@@ -6,25 +6,31 @@ Axes: B batch, M frames, C width of the frames, G groups, V entries of a group, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dualtk.errors import InputError
+from dualtk.options import Section
 
 
-@dataclass(frozen=True)
-class Temperature:
+class Temperature(Section):
     """The temperature of the Gumbel softmax: max(start * decay ** step, end) (section 4.2)."""
 
-    start: float = 2.0
-    end: float = 0.5
-    decay: float = 0.999995
+    start: PositiveFloat = 2.0
+    """At the first step."""
+    end: PositiveFloat = 0.5
+    """The lowest."""
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.999995
+    """Factor of each step."""
 
-    def __post_init__(self) -> None:
-        if not (0.0 < self.end <= self.start and 0.0 < self.decay <= 1.0):
-            raise InputError(f"quantizer: a temperature falls from start to end, both above 0, not {self}")
+    @model_validator(mode="after")
+    def _falls(self) -> Temperature:
+        if self.end > self.start:
+            raise ValueError(f"end: {self.end} is above start, {self.start}")
+        return self
 
     def at(self, step: int) -> float:
         """The temperature of a step."""
@@ -83,19 +89,10 @@ class Quantizer(nn.Module):
         output_dim: width of the targets.
         groups, entries: G and V.
         codebook_dim: width of the joined entries, a multiple of `groups`.
-
-    Raises:
-        InputError: the groups do not divide the width.
     """
 
-    def __init__(
-        self, input_dim: int, output_dim: int, *, groups: int = 2, entries: int = 320, codebook_dim: int = 256
-    ) -> None:
+    def __init__(self, input_dim: int, output_dim: int, *, groups: int, entries: int, codebook_dim: int) -> None:
         super().__init__()
-        if groups < 1 or entries < 2 or codebook_dim % groups:
-            raise InputError(
-                f"quantizer: {groups} groups of {entries} entries do not make a codebook of {codebook_dim}"
-            )
         self.groups = groups
         self.entries = entries
         self.logits = nn.Linear(input_dim, groups * entries)
@@ -118,3 +115,24 @@ class Quantizer(nn.Module):
             mean_of_valid(functional.softmax(logits, dim=-1), valid),
             perplexities(mean_of_valid(likeliest, valid)).detach(),
         )
+
+
+class QuantizerOptions(Section):
+    """The codebooks that targets are made of (section 2)."""
+
+    groups: PositiveInt = 2
+    """Codebooks; a target joins an entry of each."""
+    entries: Annotated[int, Field(ge=2)] = 320
+    """Of each codebook."""
+    codebook_dim: PositiveInt = 256
+    """Width of the joined entries, a multiple of `groups`."""
+
+    @model_validator(mode="after")
+    def _groups_divide(self) -> QuantizerOptions:
+        if self.codebook_dim % self.groups:
+            raise ValueError(f"codebook_dim: {self.codebook_dim} does not divide by {self.groups} groups")
+        return self
+
+    def build(self, input_dim: int, output_dim: int) -> Quantizer:
+        """The quantiser of frames of `input_dim`, with targets of `output_dim`."""
+        return Quantizer(input_dim, output_dim, **self.arguments())

@@ -10,6 +10,7 @@ Shapes: B streams, C output frames of a chunk, F features, D width.
 from __future__ import annotations
 
 import copy
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from dualtk.encoders.base import Encoder, State
 from dualtk.errors import InputError
+from dualtk.frames import FRAME_SECONDS
 from dualtk.modes import Mode
 from dualtk.nn.blocks import SelfAttention
 from dualtk.nn.masked import MaskedLinear
@@ -135,3 +137,22 @@ def compile_step(
         return frames, dict(zip(plain.names, values))
 
     return step
+
+
+def streaming_speed(encoder: Encoder, mode: Mode, precision: Precision, seconds: float = 4.0) -> float:
+    """Time over audio of a compiled step, one stream, one thread; the better of two rounds of `seconds` of audio."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    step = compile_step(encoder, mode, precision)
+    chunk = torch.zeros(1, mode.chunk * encoder.subsampling, encoder.input_dim)
+    steps = round(seconds / (chunk.shape[1] * FRAME_SECONDS)) + 1
+    times = []
+    with torch.inference_mode():
+        for _ in range(3):  # the first warms up
+            state = encoder.init_state(1, mode)
+            began = time.monotonic()
+            for _ in range(steps):
+                _, state = step(chunk, state)
+            times.append((time.monotonic() - began) / (steps * chunk.shape[1] * FRAME_SECONDS))
+    torch.set_num_threads(threads)
+    return min(times[1:])

@@ -1,7 +1,8 @@
 """Streams: audio in pieces of any size in, labels and times out, one alone or many together.
 
-Decoding a stream gives what decoding the whole utterance in the streaming mode gives. All that a stream has to
-remember is in its `Session`; what streams share (network, mode, search) is in the `Recognizer` that opened them.
+Decoding a stream gives what decoding the whole utterance in the streaming mode gives (`WholeDecoder`). All that a
+stream has to remember is in its `Session`; what streams share (network, mode, search) is in the `StreamingDecoder` that
+opened them.
 
 Shapes: B streams, C output frames of a chunk, T feature frames, F features, D width.
 """
@@ -17,12 +18,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from dualtk.encoders.base import State, require_streaming
+from dualtk.frames import FRAME_SECONDS
 from dualtk.modes import Mode
 from dualtk.search.greedy import Search
 from dualtk.search.hypothesis import Hypothesis
 from dualtk.transducer.model import Transducer
-
-FRAME_SECONDS = 0.010  # from one feature frame to the next
 
 StreamT = TypeVar("StreamT")
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
@@ -61,23 +61,23 @@ class Row:
 
 
 class Session(Generic[StreamT]):
-    """One stream; opened by `Recognizer.open`.
+    """One stream; opened by `StreamingDecoder.open`.
 
     Attributes:
-        num_features: feature frames heard.
+        num_features: feature frames so far.
         num_frames: encoder frames searched.
     """
 
-    def __init__(self, recognizer: Recognizer[StreamT], front_end: FrontEnd) -> None:
-        self.recognizer = recognizer
+    def __init__(self, decoder: StreamingDecoder[StreamT], front_end: FrontEnd | None) -> None:
+        self.decoder = decoder
         self.front_end = front_end
         self.num_features = 0
         self.num_frames = 0
         self.closed = False
-        self.row: Row | None = recognizer.start
-        (self.stream,) = recognizer.search.start(1)
-        self._features = recognizer.network.feature_mean.new_zeros(0, recognizer.network.encoder.input_dim)
-        self._to_skip = recognizer.mode.look_ahead
+        self.row: Row | None = decoder.start
+        (self.stream,) = decoder.search.start(1)
+        self._features = decoder.network.feature_mean.new_zeros(0, decoder.network.encoder.input_dim)
+        self._to_skip = decoder.mode.look_ahead_frames
 
     @property
     def best(self) -> Hypothesis:
@@ -86,74 +86,74 @@ class Session(Generic[StreamT]):
 
     def nbest(self) -> list[Hypothesis]:
         """The hypotheses so far, best first."""
-        return self.recognizer.search.nbest(self.stream, final=self.closed and not self.is_ready)
+        return self.decoder.search.nbest(self.stream, final=self.closed and not self.is_ready)
 
     def times(self) -> list[float]:
         """For each token of `best`, seconds from the start of the audio to the frame that emitted it."""
-        return [frame * self.recognizer.frame_seconds for frame in self.best.frames]
+        return [frame * self.decoder.frame_seconds for frame in self.best.frames]
 
     def push(self, samples: Tensor, sample_rate: int) -> None:
-        """Hear more audio (N,) in [-1, 1]; `Recognizer.advance` then decodes it.
+        """Take more audio (N,) in [-1, 1]; `StreamingDecoder.advance` then decodes it.
 
         Raises:
             InputError: what the front end refuses; the stream is as it was and may go on.
         """
-        if self.closed:
-            raise RuntimeError("this stream was closed; open another")
-        self._append(self.front_end.accept(samples, sample_rate))
+        if self.closed or self.front_end is None:
+            raise RuntimeError("this stream takes no audio: it was closed, or opened without a front end")
+        self.push_features(self.front_end.accept(samples, sample_rate))
 
-    def close(self) -> None:
-        """Hear that no more audio will come."""
-        if self.closed:
-            return
-        self._append(self.front_end.finish())
-        # As for the whole utterance: zeros follow the input that ran ahead, and fill the last chunk.
-        missing = -(-self._total_frames // self.recognizer.mode.chunk) * self.recognizer.chunk_features
-        missing -= self.num_frames * self.recognizer.network.encoder.subsampling + len(self._features)
-        self._features = functional.pad(self._features, (0, 0, 0, missing))
-        self.closed = True
-
-    def accept(self, samples: Tensor, sample_rate: int) -> Hypothesis:
-        """Hear more audio and decode what can be; the best hypothesis so far."""
-        self.push(samples, sample_rate)
-        self.recognizer.advance([self])
-        return self.best
-
-    def finish(self) -> Hypothesis:
-        """Decode to the end of the audio; the result."""
-        self.close()
-        self.recognizer.advance([self])
-        return self.best
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether a whole chunk waits to be decoded."""
-        return len(self._features) >= self.recognizer.chunk_features
-
-    def take(self) -> tuple[Tensor, int]:
-        """The next chunk of features (C * subsampling, F), and how many of its output frames exist."""
-        size = self.recognizer.chunk_features
-        chunk, self._features = self._features[:size], self._features[size:]
-        existing = self.recognizer.mode.chunk
-        if self.closed:
-            existing = min(
-                existing, -(-self.num_features // self.recognizer.network.encoder.subsampling) - self.num_frames
-            )
-        self.num_frames += existing
-        return chunk, existing
-
-    @property
-    def _total_frames(self) -> int:
-        """Output frames of what was heard, as whole-utterance decoding counts them."""
-        return -(-self.num_features // self.recognizer.network.encoder.subsampling)
-
-    def _append(self, feats: Tensor) -> None:
-        network = self.recognizer.network
+    def push_features(self, feats: Tensor) -> None:
+        """Take more feature frames (T, F) of a stream that has no front end."""
+        network = self.decoder.network
         self.num_features += len(feats)
         skipped = min(self._to_skip, len(feats))
         self._to_skip -= skipped
         feats = (feats[skipped:].to(network.feature_mean.device) - network.feature_mean) * network.feature_istd
         self._features = torch.cat([self._features, feats])
+
+    def close(self) -> None:
+        """No more audio will come."""
+        if self.closed:
+            return
+        if self.front_end is not None:
+            self.push_features(self.front_end.finish())
+        # As for the whole utterance: zeros follow the input that ran ahead, and fill the last chunk.
+        missing = -(-self._total_frames // self.decoder.mode.chunk) * self.decoder.chunk_features
+        missing -= self.num_frames * self.decoder.network.encoder.subsampling + len(self._features)
+        self._features = functional.pad(self._features, (0, 0, 0, missing))
+        self.closed = True
+
+    def accept(self, samples: Tensor, sample_rate: int) -> Hypothesis:
+        """Take more audio and decode what can be; the best hypothesis so far."""
+        self.push(samples, sample_rate)
+        self.decoder.advance([self])
+        return self.best
+
+    def finish(self) -> Hypothesis:
+        """Decode to the end of the audio; the result."""
+        self.close()
+        self.decoder.advance([self])
+        return self.best
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a whole chunk waits to be decoded."""
+        return len(self._features) >= self.decoder.chunk_features
+
+    def take(self) -> tuple[Tensor, int]:
+        """The next chunk of features (C * subsampling, F), and how many of its output frames exist."""
+        size = self.decoder.chunk_features
+        chunk, self._features = self._features[:size], self._features[size:]
+        existing = self.decoder.mode.chunk
+        if self.closed:
+            existing = min(existing, self._total_frames - self.num_frames)
+        self.num_frames += existing
+        return chunk, existing
+
+    @property
+    def _total_frames(self) -> int:
+        """Output frames of the audio so far, as whole-utterance decoding counts them."""
+        return -(-self.num_features // self.decoder.network.encoder.subsampling)
 
     def save(self) -> dict[str, Any]:
         """All that the stream is, as tensors, lists and numbers: `torch.load(..., weights_only=True)` reads it back."""
@@ -165,8 +165,8 @@ class Session(Generic[StreamT]):
             "features": self._features.clone(),
             "to_skip": self._to_skip,
             "encoder": None if row is None else {key: value.clone() for key, value in row.alone().items()},
-            "search": self.recognizer.search.save(self.stream),
-            "front_end": self.front_end.save(),
+            "search": self.decoder.search.save(self.stream),
+            "front_end": None if self.front_end is None else self.front_end.save(),
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -175,29 +175,41 @@ class Session(Generic[StreamT]):
         self.closed, self._to_skip = saved["closed"], saved["to_skip"]
         self._features = saved["features"]
         self.row = None if saved["encoder"] is None else Row(saved["encoder"], 0)
-        self.stream = self.recognizer.search.restore(saved["search"])
-        self.front_end.restore(saved["front_end"])
+        self.stream = self.decoder.search.restore(saved["search"])
+        if self.front_end is not None:
+            self.front_end.restore(saved["front_end"])
 
 
-class Recognizer(Generic[StreamT]):
-    """What streams share: the network, the mode, the search, and the step that takes a chunk of any number of streams.
+class StreamingDecoder(Generic[StreamT]):
+    """Decodes utterances as they come, any number at once: the network, the mode, the search and the step of a chunk.
 
     Args:
         network: a trained transducer, in eval mode.
         mode: a streaming mode of it.
         search: greedy or beam search over its predictor and joiner.
         step: computes what `network.encoder.step` does in this mode (`dualtk.streaming.compiled_step`); that, if None.
+        together: streams take a step together. With 8-bit arithmetic they would share the scale by which their input is
+            rounded, and the result of one would depend on the others.
 
     Raises:
         InputError: a full-context mode.
     """
 
-    def __init__(self, network: Transducer, mode: Mode, search: Search[StreamT], step: Step | None = None) -> None:
+    def __init__(
+        self,
+        network: Transducer,
+        mode: Mode,
+        search: Search[StreamT],
+        step: Step | None = None,
+        *,
+        together: bool = True,
+    ) -> None:
         require_streaming(mode)
         self.network = network
         self.mode = mode
         self.search = search
         self.step: Step = step or (lambda chunk, state: network.encoder.step(chunk, state, mode))
+        self.together = together
         self.chunk_features = mode.chunk * network.encoder.subsampling
         self.start = Row(network.encoder.init_state(1, mode), 0)
 
@@ -206,13 +218,27 @@ class Recognizer(Generic[StreamT]):
         """Seconds from one encoder frame to the next."""
         return self.network.encoder.subsampling * FRAME_SECONDS
 
-    def open(self, front_end: FrontEnd) -> Session[StreamT]:
-        """A new stream."""
+    def open(self, front_end: FrontEnd | None = None) -> Session[StreamT]:
+        """A new stream of audio, or, without a front end, of features."""
         return Session(self, front_end)
 
-    @torch.inference_mode()
+    def decode(self, feats: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
+        """Raw feats (B, T, F) of `lengths` (B,) frames, each a stream -> their hypotheses, best first."""
+        sessions = [self.open() for _ in feats]
+        for session, own, length in zip(sessions, feats, lengths.tolist()):
+            session.push_features(own[:length])
+            session.close()
+        self.advance(sessions)
+        return [session.nbest() for session in sessions]
+
     def advance(self, sessions: Sequence[Session[StreamT]]) -> None:
-        """Decode what the sessions have heard, a chunk of all that have one in each step, until none has."""
+        """Decode the audio that the sessions have so far."""
+        for group in [sessions] if self.together else [[session] for session in sessions]:
+            self._advance(group)
+
+    @torch.inference_mode()
+    def _advance(self, sessions: Sequence[Session[StreamT]]) -> None:
+        """A chunk of all sessions that have one in each step, until none has."""
         while ready := [session for session in sessions if session.is_ready]:
             taken = [session.take() for session in ready]
             state = _gather([session.row for session in ready if session.row is not None])
@@ -227,9 +253,10 @@ class Recognizer(Generic[StreamT]):
 def _gather(rows: Sequence[Row]) -> State:
     """The rows as one state, without a copy where they are that already."""
     state = rows[0].state
-    whole = len(next(iter(state.values()))) == len(rows)
-    if whole and all(row.state is state and row.index == index for index, row in enumerate(rows)):
-        return state
+    if all(row.state is state for row in rows):
+        index = [row.index for row in rows]
+        whole = index == list(range(len(next(iter(state.values())))))
+        return state if whole else {key: value[index] for key, value in state.items()}
     alone = [row.alone() for row in rows]
     return {key: _stack([one[key] for one in alone]) for key in state}
 

@@ -5,17 +5,17 @@ Training state is loaded with `weights_only=True` and networks are safetensors: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from dualtk.errors import InputError
 from dualtk.files import atomic_path
-from dualtk.pruning.packing import Tensors, read_tensors
+from dualtk.tensors import Tensors, read_safetensors
 
 
 def save_training(path: Path, state: dict[str, Any]) -> None:
@@ -39,38 +39,18 @@ def save_network(path: Path, tensors: Tensors, metadata: dict[str, str] | None =
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary, metadata)
 
 
-def read_state_dict(path: Path) -> Tensors:
-    """The tensors of a file from elsewhere: safetensors, or what `torch.save(model.state_dict(), path)` wrote.
-
-    Raises:
-        InputError: it is neither.
-    """
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(9)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    if start[8:] == b"{":  # of safetensors: eight bytes of a length, then JSON
-        return read_tensors(path)
-    fault = InputError(f"{path}: neither safetensors nor a state dict that torch.save wrote")
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds, of many lines
-        raise fault from error
-    if not isinstance(tensors, Mapping):
-        raise fault
-    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()):
-        raise fault
-    return dict(tensors)
-
-
 def load_network(path: Path, network: nn.Module) -> None:
-    """Fill `network` from `path`.
+    """Fill `network` from a file that `save_network` wrote; see `fill_network`."""
+    fill_network(network, read_safetensors(path)[0], path)
+
+
+def fill_network(network: nn.Module, tensors: Tensors, path: Path) -> None:
+    """Fill `network` with the tensors of the file `path`.
 
     Raises:
         InputError: the file was made by another configuration; names the first key that differs.
     """
-    tensors, own = read_tensors(path), network.state_dict()
+    own = network.state_dict()
     for key in sorted(own.keys() | tensors.keys()):
         if key not in tensors:
             raise InputError(f"{path}: has no {key}: made with another configuration")
@@ -85,10 +65,10 @@ def load_network(path: Path, network: nn.Module) -> None:
 
 def average(paths: Sequence[Path]) -> Tensors:
     """Mean of networks, key by key; counters are taken from the last."""
-    total = read_tensors(paths[0])
+    total, _ = read_safetensors(paths[0])
     sums = {key: value.double() for key, value in total.items() if value.is_floating_point()}
     for path in paths[1:]:
-        total = read_tensors(path)
+        total, _ = read_safetensors(path)
         for key, value in sums.items():
             value += total[key].double()
     return {key: (sums[key] / len(paths)).to(value.dtype) if key in sums else value for key, value in total.items()}

@@ -8,11 +8,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
+from pydantic import Field, PositiveInt
 from torch import nn
 
-from dualtk.config import FreezeConfig
 from dualtk.errors import InputError
+from dualtk.options import Section, Unit
+
+
+class FreezeOptions(Section):
+    """A part of the network that first stays as it was loaded, all of it.
+
+    Parts may lie inside each other: a parameter waits for the longest. Only parameters are held: the statistics of
+    batch norms in the part follow the data all the while.
+    """
+
+    module: Annotated[str, Field(min_length=1)]
+    """Which, such as `encoder.extractor`."""
+    steps: Annotated[PositiveInt, Unit("steps")] | None = None
+    """For how long; null is to the end."""
 
 
 class Freezing:
@@ -28,7 +43,7 @@ class Freezing:
         InputError: the network has no such part, or nothing is left to train.
     """
 
-    def __init__(self, network: nn.Module, parts: Sequence[FreezeConfig]) -> None:
+    def __init__(self, network: nn.Module, parts: Sequence[FreezeOptions]) -> None:
         steps: dict[nn.Parameter, float] = {}
         modules = dict(network.named_modules())
         for index, part in enumerate(parts):

@@ -1,6 +1,6 @@
 """The tensors that a network begins with, taken from one that was trained before, and a record of what was not.
 
-Wordpieces, modes and tasks may differ: whatever has the same name and shape is taken. Masks are not: they belong to the
+Tokens, modes and tasks may differ: whatever has the same name and shape is taken. Masks are not: they belong to the
 schedule of a run, which draws its own from the weights that it begins with.
 """
 
@@ -13,26 +13,45 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from dualtk import config as configuration
-from dualtk.config import InitConfig, Wav2VecConfig
+from dualtk.config import read_experiment
 from dualtk.encoders.latent_masks import LatentMasks
 from dualtk.encoders.wav2vec import Wav2VecEncoder, Wav2VecKind
 from dualtk.encoders.wav2vec_weights import from_torchaudio, is_wav2vec
 from dualtk.errors import InputError
 from dualtk.files import digest, write_text
 from dualtk.nn.masked import MaskedLinear
-from dualtk.pruning.packing import Tensors, read_tensors
-from dualtk.train.checkpoint import read_state_dict
-from dualtk.train.run import Experiment
+from dualtk.options import Section
+from dualtk.pruning.packing import read_tensors
+from dualtk.tensors import Tensors, read_state_dict
+from dualtk.train.experiment import Experiment
+from dualtk.train.freezing import FreezeOptions
 
 logger = logging.getLogger("dualtk")
 
 MAX_NAMED = 20  # tensors that a log line names
 # In pre-training the vector that stands for masked frames is the task's; in fine-tuning it is the encoder's.
-ALSO_CALLED = {"encoder.latent_masks.embedding": "mask_embedding"}
+KEY_ALIASES = {"encoder.latent_masks.embedding": "mask_embedding"}
 NORM = re.compile(r"(?P<before>.*\bnorms\.)(?P<mode>[^.]+)(?P<after>\..*)")
+
+
+class InitOptions(Section):
+    """A trained network from which another begins: every tensor whose name and shape fit is taken, once."""
+
+    exp: Path
+    """An experiment folder, or a file in torchaudio's wav2vec2 names (safetensors, or what torch.save wrote)."""
+    freeze: list[FreezeOptions] = Field(default=[])
+    """Parts that first stay as they were loaded."""
+
+    @model_validator(mode="after")
+    def _each_part_once(self) -> InitOptions:
+        modules = [part.module for part in self.freeze]
+        for index, module in enumerate(modules):
+            if module in modules[:index]:
+                raise ValueError(f"freeze.{index}.module: {module} is there twice")
+        return self
 
 
 @dataclass(frozen=True)
@@ -60,13 +79,14 @@ class Inheritance:
 
     Attributes:
         taken: name here -> name in the source.
-        lent: (mode here, mode in the source) -> number of tensors of norms that the source has for other modes only.
+        norms_from_other_mode: (mode here, mode in the source) -> number of tensors of norms that the source has for
+            other modes only.
         left: name here -> why it was not taken.
         positions: (here, in the source) what the encoders of wav2vec 2.0 know of positions, where it differs.
     """
 
     taken: dict[str, str] = field(default_factory=dict)
-    lent: Counter[tuple[str, str]] = field(default_factory=Counter)
+    norms_from_other_mode: Counter[tuple[str, str]] = field(default_factory=Counter)
     left: dict[str, str] = field(default_factory=dict)
     positions: tuple[str, str] | None = None
 
@@ -83,7 +103,9 @@ def read_source(path: Path) -> Source:
         raise InputError(f"init.exp: {path}: no such folder or file")
     tensors = read_state_dict(path)
     if not is_wav2vec(tensors):
-        raise InputError(f"init.exp: {path}: not a wav2vec 2.0 network of torchaudio; of ours, name the folder")
+        raise InputError(
+            f"init.exp: {path}: not a wav2vec 2.0 network of torchaudio; of an experiment, name the folder"
+        )
     renamed = from_torchaudio(tensors)
     return Source(
         path,
@@ -98,12 +120,14 @@ def _read_experiment(path: Path) -> Source:
     for file in (trained.network_file, trained.config_file):
         if not file.is_file():
             raise InputError(f"init.exp: {path}: not a trained experiment: it has no {file.name}")
-    config = configuration.load_any(trained.config_file)
-    full = frozenset(name for name, mode in config.modes.items() if mode.full_context)
-    encoder = config.model.encoder
-    kind = None
-    if isinstance(encoder, Wav2VecConfig):
-        kind = Wav2VecKind(encoder.extractor_norm, encoder.norms, encoder.positions)
+    config = read_experiment(path).tree
+    try:
+        full = frozenset(name for name, mode in config["modes"].items() if mode["full_context"])
+        encoder, kind = config["model"]["encoder"], None
+        if encoder["name"] == "wav2vec":
+            kind = Wav2VecKind(encoder["extractor_norm"], encoder["pre_norm"], encoder["positions"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"init.exp: {trained.config_file}: not the configuration of a network: {error}") from error
     return Source(path, read_tensors(trained.network_file), full, kind=kind)
 
 
@@ -139,8 +163,8 @@ def inherit(network: nn.Module, source: Source) -> Inheritance:
         if _is_mask(key):
             continue
         name, lender = key, None
-        if key not in source.tensors and key in ALSO_CALLED:
-            name = ALSO_CALLED[key]
+        if key not in source.tensors and key in KEY_ALIASES:
+            name = KEY_ALIASES[key]
         elif key not in source.tensors and (lender := _lender(key, source)) is not None:
             name = lender[2]
         there = source.tensors.get(name)
@@ -153,7 +177,7 @@ def inherit(network: nn.Module, source: Source) -> Inheritance:
                 own.copy_(there)
             found.taken[key] = name
             if lender is not None:
-                found.lent[lender[:2]] += 1
+                found.norms_from_other_mode[lender[:2]] += 1
     if not any(key in found.taken for key, _ in network.named_parameters()):
         raise InputError(f"init.exp: {source.path}: none of its tensors fits this network")
     return found
@@ -169,7 +193,7 @@ def _compare_kinds(network: nn.Module, source: Source) -> tuple[str, str] | None
     there = source.kind
     if here is None or there is None:
         return None
-    for key in ("extractor_norm", "norms"):
+    for key in ("extractor_norm", "pre_norm"):
         own, other = getattr(here, key), getattr(there, key)
         if own != other:
             raise InputError(f"model.encoder.{key}: {own}, but {source.path} was trained with {other}")
@@ -183,7 +207,7 @@ def _shape(tensor: Tensor) -> str:
 def summary(found: Inheritance, source: Source) -> list[str]:
     """Lines for the log: how much was taken, the norms of which modes, and what was not."""
     lines = [f"{len(found.taken)} of {len(found.taken) + len(found.left)} tensors from {source.path}"]
-    for (here, there), count in found.lent.items():
+    for (here, there), count in found.norms_from_other_mode.items():
         lines.append(f"norms of mode {here} are those of the source's mode {there} ({count} tensors)")
     if found.positions is not None:
         here, there = found.positions
@@ -209,7 +233,7 @@ def record(found: Inheritance, source: Source) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _require_loaded(network: nn.Module, found: Inheritance, section: InitConfig, source: Source) -> None:
+def _require_loaded(network: nn.Module, found: Inheritance, section: InitOptions, source: Source) -> None:
     """What is held holds what was loaded; numbers that were drawn would stay for as long."""
     unread = _unread(network)
     for index, part in enumerate(section.freeze):
@@ -236,7 +260,7 @@ def _unread(network: nn.Module) -> set[str]:
     }
 
 
-def initialise(network: nn.Module, section: InitConfig, experiment: Experiment) -> None:
+def initialise(network: nn.Module, section: InitOptions, experiment: Experiment) -> None:
     """Fill `network` from the source that `section` names; what was not loaded goes to the log and to `init.txt`.
 
     Raises:

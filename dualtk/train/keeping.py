@@ -75,7 +75,7 @@ class BestNetworks:
         for network in self.networks:
             network.load()
 
-    def leave(self, step: int) -> None:
+    def keep_alone(self, step: int) -> None:
         """Put the networks of `step` alone in the place of the averages."""
         if self.writes:
             for network in self.networks:

@@ -6,7 +6,7 @@ import time
 
 from torch import Tensor
 
-FRAME_SECONDS = 0.01
+from dualtk.frames import FRAME_SECONDS
 
 
 class Meter:

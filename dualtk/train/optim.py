@@ -4,77 +4,118 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from dualtk.config import (
-    HoldScheduleConfig,
-    OptimizerConfig,
-    ScheduleConfig,
-    TransformerScheduleConfig,
-)
+from dualtk.options import Fraction, Section, Unit
 
 Schedule = Callable[[int], float]  # step (0 is the first) -> learning rate
 
 
-def transformer_schedule(peak: float, warmup_steps: int) -> Schedule:
-    """Linear to `peak` at `warmup_steps`, then peak * sqrt(warmup_steps / step) (Vaswani et al. 2017, section 5.3)."""
+class TransformerSchedule(Section):
+    """Linear to `lr` at `warmup_steps`, then lr * sqrt(warmup_steps / step) (Vaswani et al. 2017, section 5.3)."""
 
-    def rate(step: int) -> float:
-        now = step + 1
-        warmup = max(1, warmup_steps)
-        return peak * min(now / warmup, math.sqrt(warmup / now))
+    name: Literal["transformer"]
+    """Which schedule."""
+    lr: NonNegativeFloat = 2e-3
+    """The highest learning rate."""
+    warmup_steps: Annotated[NonNegativeInt, Unit("steps")] = 10000
+    """Until `lr` is reached."""
 
-    return rate
+    def build(self, max_steps: int) -> Schedule:
+        """The schedule of a training of any length."""
+
+        def rate(step: int) -> float:
+            now = step + 1
+            warmup = max(1, self.warmup_steps)
+            return self.lr * min(now / warmup, math.sqrt(warmup / now))
+
+        return rate
 
 
-def hold_schedule(
-    initial: float, peak: float, final: float, warmup_steps: int, hold_steps: int, final_step: int
-) -> Schedule:
+class HoldSchedule(Section):
     """Warm up, hold, decay exponentially to `final` at `final_step`, stay there (CoDERT, section 4.2)."""
 
-    def rate(step: int) -> float:
-        if step < warmup_steps:
-            return initial + (peak - initial) * step / warmup_steps
-        decay_start = warmup_steps + hold_steps
-        if step < decay_start:
-            return peak
-        progress = min(1.0, (step - decay_start) / max(1, final_step - decay_start))
-        return float(peak * (final / peak) ** progress)
+    name: Literal["hold"]
+    """Which schedule."""
+    initial: NonNegativeFloat = 1e-7
+    """Learning rate of the first step."""
+    lr: PositiveFloat = 5e-4
+    """The highest learning rate."""
+    final: NonNegativeFloat = 1e-5
+    """The last learning rate."""
+    warmup_steps: Annotated[NonNegativeInt, Unit("steps")] = 3000
+    """From `initial` to `lr`, linearly."""
+    hold_steps: Annotated[NonNegativeInt, Unit("steps")] = 35000
+    """At `lr`."""
+    final_step: Annotated[PositiveInt, Unit("steps")] = 75000
+    """From here on it is `final`."""
 
-    return rate
+    def build(self, max_steps: int) -> Schedule:
+        """The schedule of a training of any length."""
 
+        def rate(step: int) -> float:
+            if step < self.warmup_steps:
+                return self.initial + (self.lr - self.initial) * step / self.warmup_steps
+            decay_start = self.warmup_steps + self.hold_steps
+            if step < decay_start:
+                return self.lr
+            progress = min(1.0, (step - decay_start) / max(1, self.final_step - decay_start))
+            return float(self.lr * (self.final / self.lr) ** progress)
 
-def cosine_schedule(peak: float, final: float, warmup_steps: int, max_steps: int) -> Schedule:
-    """Linear to `peak`, then half a cosine to `final` at `max_steps` (Loshchilov and Hutter 2017)."""
-
-    def rate(step: int) -> float:
-        if step < warmup_steps:
-            return peak * (step + 1) / warmup_steps
-        progress = min(1.0, (step - warmup_steps) / max(1, max_steps - warmup_steps))
-        return final + (peak - final) * 0.5 * (1.0 + math.cos(math.pi * progress))
-
-    return rate
-
-
-def build_schedule(section: ScheduleConfig, max_steps: int) -> Schedule:
-    """The schedule of a configuration."""
-    if isinstance(section, TransformerScheduleConfig):
-        return transformer_schedule(**section.arguments())
-    if isinstance(section, HoldScheduleConfig):
-        return hold_schedule(**section.arguments())
-    return cosine_schedule(max_steps=max_steps, **section.arguments())
+        return rate
 
 
-def build_optimizer(section: OptimizerConfig, parameters: Iterable[tuple[str, Parameter]]) -> Optimizer:
+class CosineSchedule(Section):
+    """Linear to `lr`, then half a cosine to `final` at the last step (Loshchilov and Hutter 2017)."""
+
+    name: Literal["cosine"]
+    """Which schedule."""
+    lr: NonNegativeFloat = 2e-3
+    """The highest learning rate."""
+    final: NonNegativeFloat = 1e-5
+    """The last learning rate."""
+    warmup_steps: Annotated[NonNegativeInt, Unit("steps")] = 200
+    """Until `lr` is reached."""
+
+    def build(self, max_steps: int) -> Schedule:
+        """The schedule of a training of `max_steps`."""
+
+        def rate(step: int) -> float:
+            if step < self.warmup_steps:
+                return self.lr * (step + 1) / self.warmup_steps
+            progress = min(1.0, (step - self.warmup_steps) / max(1, max_steps - self.warmup_steps))
+            return self.final + (self.lr - self.final) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+        return rate
+
+
+ScheduleOptions = Annotated[TransformerSchedule | HoldSchedule | CosineSchedule, Field(discriminator="name")]
+
+
+class OptimizerOptions(Section):
     """Adam or AdamW; weight decay on matrices only, never on norms and biases."""
-    decayed: list[Parameter] = []
-    plain: list[Parameter] = []
-    for _, parameter in parameters:
-        if parameter.requires_grad:
-            (decayed if parameter.dim() > 1 else plain).append(parameter)
-    groups = [{"params": decayed, "weight_decay": section.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    kind = torch.optim.Adam if section.name == "adam" else torch.optim.AdamW
-    return kind(groups, lr=0.0, betas=section.betas, eps=section.eps, fused=True)  # one kernel, not ten per tensor
+
+    name: Literal["adam", "adamw"] = "adamw"
+    """`adamw` decays weights beside the gradient, `adam` within it."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.98)
+    """Decay of the two moments."""
+    eps: PositiveFloat = 1e-9
+    """Added to the root of the second moment."""
+    weight_decay: NonNegativeFloat = 1e-3
+    """Of matrices."""
+
+    def build(self, parameters: Iterable[tuple[str, Parameter]]) -> Optimizer:
+        """The optimiser of named parameters; the schedule sets its learning rate."""
+        decayed: list[Parameter] = []
+        plain: list[Parameter] = []
+        for _, parameter in parameters:
+            if parameter.requires_grad:
+                (decayed if parameter.dim() > 1 else plain).append(parameter)
+        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        kind = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
+        return kind(groups, lr=0.0, betas=self.betas, eps=self.eps, fused=True)  # one kernel, not ten per tensor

@@ -5,88 +5,125 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Sequence
+from typing import Annotated, Literal, Protocol
 
 import torch
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
 
-from dualtk.config import TrainConfig
 from dualtk.data.batches import Batch
 from dualtk.errors import InputError
-from dualtk.objective import Objective, StepLoss
-from dualtk.ssl.objective import Pretraining
+from dualtk.options import Section, Unit
 from dualtk.train.distributed import World
 from dualtk.train.freezing import Freezing
+from dualtk.train.initial import InitOptions
 from dualtk.train.meter import Meter
-from dualtk.train.optim import Schedule
-from dualtk.train.position import Position
+from dualtk.train.optim import OptimizerOptions, ScheduleOptions
+from dualtk.train.progress import Progress
+from dualtk.trainable import StepLoss, Trainable
 
 logger = logging.getLogger("dualtk")
+
+
+class TrainOptions(Section):
+    """The loop. With `max_steps: 0` the network of `init` is masked, validated and left so."""
+
+    max_steps: Annotated[NonNegativeInt, Unit("steps")] = 100000
+    """Optimiser steps of the whole training."""
+    accumulate: Annotated[PositiveInt, Unit("batches")] = 1
+    """Batches of one step."""
+    clip_norm: PositiveFloat = 5.0
+    """Gradients are scaled down to this norm where theirs is larger."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the forward pass; losses are always in float32."""
+    validate_every: Annotated[PositiveInt, Unit("steps")] = 2000
+    """Between two validations."""
+    save_every: Annotated[PositiveInt, Unit("steps")] = 500
+    """Between two training states on disk."""
+    average_best: Annotated[PositiveInt, Unit("checkpoints")] = 5
+    """Best networks that are kept and averaged."""
+    max_bad_steps: Annotated[PositiveInt, Unit("steps")] = 20
+    """Steps in a row with a loss or gradient that is not finite, after which training gives up."""
+    log_every: Annotated[PositiveInt, Unit("steps")] = 50
+    """Between two lines of the log."""
+    seed: NonNegativeInt = 1
+    """Of weights, batches, dropout and masks."""
+
+
+class StepOptions(Protocol):
+    """The sections that a step reads."""
+
+    @property
+    def train(self) -> TrainOptions:
+        """The loop."""
+        ...
+
+    @property
+    def optimizer(self) -> OptimizerOptions:
+        """The optimiser."""
+        ...
+
+    @property
+    def schedule(self) -> ScheduleOptions:
+        """The learning rate of each step."""
+        ...
+
+    @property
+    def init(self) -> InitOptions | None:
+        """What the network begins with, and which parts of it are held."""
+        ...
 
 
 class Stepper:
     """Takes optimiser steps on an objective.
 
     Args:
-        objective: what a step minimises.
-        freezing: the parts of its network that wait.
-        optimizer, schedule: how.
-        section: the `train` section of the configuration.
+        objective: what a step minimises, on the device of `world`.
+        options: how.
         world: this process among others.
-        meter: is given what each batch found.
     """
 
-    def __init__(
-        self,
-        objective: Objective | Pretraining,
-        freezing: Freezing,
-        optimizer: Optimizer,
-        schedule: Schedule,
-        section: TrainConfig,
-        world: World,
-        meter: Meter,
-    ) -> None:
+    def __init__(self, objective: Trainable, options: StepOptions, world: World) -> None:
         self.objective = objective
-        self.freezing = freezing
+        self.options = options.train
+        self.world = world
+        self.meter = Meter()
+        self.freezing = Freezing(objective.networks()[""], [] if options.init is None else options.init.freeze)
+        self.optimizer = options.optimizer.build(objective.module.named_parameters())
+        self.schedule = options.schedule.build(options.train.max_steps)
+        self.scaler = torch.amp.grad_scaler.GradScaler(world.device.type, enabled=self.options.precision == "float16")
         self._wrapped: nn.Module | None = None
         self._wrapped_for: tuple[bool, int] | None = None
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.section = section
-        self.world = world
-        self.meter = meter
-        self.scaler = torch.amp.grad_scaler.GradScaler(world.device.type, enabled=section.precision == "float16")
 
-    def take(self, batches: Sequence[Batch], position: Position) -> bool:
+    def take(self, batches: Sequence[Batch], progress: Progress) -> bool:
         """One step on the mean loss of `batches`; False when it was skipped for something not finite."""
         # Dropout and masks follow from (seed, step, rank) alone, so that no generator's state needs to be kept.
-        torch.manual_seed((self.section.seed * self.world.size + self.world.rank) * 1_000_003 + position.step)
-        if self.objective.pruner is not None:
-            self.objective.pruner.update(position.step)
-        self.freezing.apply(position.step)
-        rate = self.schedule(position.step)
+        torch.manual_seed((self.options.seed * self.world.size + self.world.rank) * 1_000_003 + progress.step)
+        self.objective.prepare(progress.step)
+        self.freezing.apply(progress.step)
+        rate = self.schedule(progress.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        wrapped = self._wrap(position.step).train()
+        wrapped = self._wrap(progress.step).train()
         # Norm statistics move in the forward pass, before it is known whether the step counts.
-        buffers = {name: buffer.clone() for name, buffer in self.objective.named_buffers()}
+        buffers = {name: buffer.clone() for name, buffer in self.objective.module.named_buffers()}
         for index, batch in enumerate(batches):
             with _sync(wrapped, last=index == len(batches) - 1):
-                loss = self._forward(wrapped, batch, position.step)
+                loss = self._forward(wrapped, batch, progress.step)
                 if self.world.any(not bool(torch.isfinite(loss.total))):
-                    return self._skip(batch, loss, buffers, position)
+                    return self._skip(batch, loss, buffers, progress)
                 torch.autograd.backward(self.scaler.scale(loss.total / len(batches)))
             self.meter.add({**loss.parts, "loss": loss.total.detach()}, int(batch.feat_lengths.sum()))
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.objective.parameters(), self.section.clip_norm)
-        if self.section.precision != "float16" and not bool(torch.isfinite(norm)):
-            return self._skip(batches[-1], loss, buffers, position)
+        norm = torch.nn.utils.clip_grad_norm_(self.objective.module.parameters(), self.options.clip_norm)
+        if self.options.precision != "float16" and not bool(torch.isfinite(norm)):
+            return self._skip(batches[-1], loss, buffers, progress)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        position.step += 1
-        position.bad_steps = 0
+        progress.step += 1
+        progress.bad_steps = 0
         self.meter.add({"gradient_norm": norm})
         return True
 
@@ -96,34 +133,34 @@ class Stepper:
         It is wrapped anew where steps begin or cease to draw passes, and where parameters are no longer held: DDP
         gathers the gradients of those that wanted one when it was made.
         """
-        drawing = self.objective.plan.draws(step)
+        drawing = self.objective.leaves_out(step)
         wanted = drawing, self.freezing.held(step)
         if self._wrapped is None or wanted != self._wrapped_for:
             self._wrapped = None  # an old DDP would go on gathering gradients
-            self._wrapped, self._wrapped_for = self.world.wrap(self.objective, find_unused=drawing), wanted
+            self._wrapped, self._wrapped_for = self.world.wrap(self.objective.module, find_unused=drawing), wanted
         return self._wrapped
 
     def _forward(self, wrapped: nn.Module, batch: Batch, step: int) -> StepLoss:
         batch = batch.to(self.world.device)
-        kind = torch.float16 if self.section.precision == "float16" else torch.bfloat16
-        with torch.autocast(self.world.device.type, dtype=kind, enabled=self.section.precision != "float32"):
+        kind = torch.float16 if self.options.precision == "float16" else torch.bfloat16
+        with torch.autocast(self.world.device.type, dtype=kind, enabled=self.options.precision != "float32"):
             loss: StepLoss = wrapped(batch.feats, batch.feat_lengths, batch.targets, batch.target_lengths, step)
         return loss
 
-    def _skip(self, batch: Batch, loss: StepLoss, buffers: dict[str, Tensor], position: Position) -> bool:
+    def _skip(self, batch: Batch, loss: StepLoss, buffers: dict[str, Tensor], progress: Progress) -> bool:
         """Leave the network as it was and say whose loss it was; give up when it goes on."""
-        for name, buffer in self.objective.named_buffers():
+        for name, buffer in self.objective.module.named_buffers():
             buffer.copy_(buffers[name])
         # One bad input can spoil its whole batch through batch statistics, so features are asked before losses.
         fine = torch.isfinite(batch.feats).flatten(1).all(1)
         if bool(fine.all()):
             fine = torch.isfinite(loss.utterance_losses)
         at_fault = [name for name, good in zip(batch.utterances, fine.tolist()) if not good] or batch.utterances
-        position.bad_steps += 1
-        line = f"step {position.step}: loss or gradient not finite, step skipped; utterances: {' '.join(at_fault)}"
+        progress.bad_steps += 1
+        line = f"step {progress.step}: loss or gradient not finite, step skipped; utterances: {' '.join(at_fault)}"
         logger.warning(line)
-        if position.bad_steps >= self.section.max_bad_steps:
-            raise InputError(f"{position.bad_steps} steps in a row without a finite loss; {line}")
+        if progress.bad_steps >= self.options.max_bad_steps:
+            raise InputError(f"{progress.bad_steps} steps in a row without a finite loss; {line}")
         return False
 
 

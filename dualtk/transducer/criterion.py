@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Literal, Protocol
 
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 
 from dualtk.lattice.lattice import Lattice
 from dualtk.lattice.loss import SimpleLoss, rnnt_loss_simple
 from dualtk.lattice.ranges import prune_ranges
-from dualtk.transducer.model import Pass
+from dualtk.options import Probability, Section, Unit
+from dualtk.transducer.ctc import CTCLoss
+from dualtk.transducer.model import Pass, Transducer
+
+Backend = Literal["auto", "k2", "numba", "triton", "torchaudio", "torch"]
 
 
 @dataclass
@@ -46,12 +51,12 @@ class ExactLoss(nn.Module):
     """The transducer loss over the whole lattice (Graves 2012).
 
     Args:
-        fastemit_lambda: FastEmit's weight (Yu et al. 2021).
-        delay_penalty: per-frame bonus for early labels (Kang et al. 2022).
+        all: see `ExactLossOptions`.
     """
 
-    def __init__(self, *, fastemit_lambda: float = 0.0, delay_penalty: float = 0.0) -> None:
+    def __init__(self, *, fastemit_lambda: float, delay_penalty: float, backend: str) -> None:
         super().__init__()
+        self.backend = backend
         self.fastemit_lambda = fastemit_lambda
         self.delay_penalty = delay_penalty
 
@@ -59,8 +64,13 @@ class ExactLoss(nn.Module):
         """See `Criterion`."""
         losses = []
         for one in passes:
-            lattice = one.lattice(targets, target_lengths)
-            loss = lattice.loss("none", fastemit_lambda=self.fastemit_lambda, delay_penalty=self.delay_penalty)
+            lattice = one.lattice(targets, target_lengths, backend=self.backend)
+            loss = lattice.loss(
+                "none",
+                fastemit_lambda=self.fastemit_lambda,
+                delay_penalty=self.delay_penalty,
+                backend=self.backend,
+            )
             losses.append(PassLoss(lattice, loss, {"rnnt": loss}))
         return losses
 
@@ -72,13 +82,7 @@ class PrunedLoss(nn.Module):
 
     Args:
         encoder_dim, predictor_dim, vocab_size: of the network; the simple joint has projections of its own.
-        prune_range: S, labels kept for each frame: 5 in the paper, for frames of 40 ms. Longer frames want more: labels
-            go by faster, and the simple joint, whose posteriors choose them, is less sure of its path in streaming.
-        simple_scale: weight of the simple loss after the warm-up.
-        lm_scale, am_scale: smoothing of the simple joint (Kuang et al. 2022, section 3.2).
-        warmup_steps: steps over which the simple loss goes from weight 1 to `simple_scale`, the pruned from 0.1 to 1.
-        fastemit_lambda: FastEmit's weight (Yu et al. 2021), on the pruned loss.
-        delay_penalty: per-frame bonus for early labels (Kang et al. 2022), on both losses.
+        others: see `PrunedLossOptions`.
     """
 
     def __init__(
@@ -87,15 +91,17 @@ class PrunedLoss(nn.Module):
         predictor_dim: int,
         vocab_size: int,
         *,
-        prune_range: int = 5,
-        simple_scale: float = 0.5,
-        lm_scale: float = 0.25,
-        am_scale: float = 0.0,
-        warmup_steps: int = 2000,
-        fastemit_lambda: float = 0.0,
-        delay_penalty: float = 0.0,
+        prune_range: int,
+        simple_scale: float,
+        lm_scale: float,
+        am_scale: float,
+        warmup_steps: int,
+        fastemit_lambda: float,
+        delay_penalty: float,
+        backend: str,
     ) -> None:
         super().__init__()
+        self.backend = backend
         self.simple_encoder = nn.Linear(encoder_dim, vocab_size)
         self.simple_predictor = nn.Linear(predictor_dim, vocab_size)
         self.prune_range = prune_range
@@ -127,13 +133,16 @@ class PrunedLoss(nn.Module):
             am_scale=self.am_scale,
             delay_penalty=self.delay_penalty,
             reduction="none",
+            backend=self.backend,
             return_occupation=True,
         )
 
     def combine(self, lattice: Lattice, simple_loss: Tensor, step: int) -> PassLoss:
         """The pruned lattice of a pass and its simple loss (B,) -> its loss at training step `step`."""
         simple_weight, pruned_weight = self.weights(step)
-        pruned = lattice.loss("none", fastemit_lambda=self.fastemit_lambda, delay_penalty=self.delay_penalty)
+        pruned = lattice.loss(
+            "none", fastemit_lambda=self.fastemit_lambda, delay_penalty=self.delay_penalty, backend=self.backend
+        )
         loss = simple_weight * simple_loss + pruned_weight * pruned
         return PassLoss(lattice, loss, {"rnnt": pruned, "simple": simple_loss})
 
@@ -159,6 +168,62 @@ def losses_together(
     width = max(one.prune_range for one in pruned)
     ranges = prune_ranges(first, passes[0].encoded.lengths, target_lengths, width, *others)
     return [
-        criterion.combine(run.lattice(targets, target_lengths, ranges), one.loss, step)
+        criterion.combine(run.lattice(targets, target_lengths, ranges, backend=criterion.backend), one.loss, step)
         for criterion, run, one in zip(pruned, passes, simple)
     ]
+
+
+def with_ctc(loss: PassLoss, run: Pass, ctc: CTCLoss, targets: Tensor, target_lengths: Tensor, step: int) -> PassLoss:
+    """The loss of a pass and, beside it, its CTC loss with the weight of training step `step`."""
+    # Computed at weight 0 too: the log shows it, and every process has a gradient of the head in each step.
+    value = ctc(run.ctc_log_probs, run.encoded.lengths, targets, target_lengths)
+    return PassLoss(loss.lattice, loss.loss + ctc.weight_at(step) * value, {**loss.parts, "ctc": value})
+
+
+class ExactLossOptions(Section):
+    """The transducer loss over the whole lattice (Graves 2012)."""
+
+    name: Literal["exact"]
+    """Which loss."""
+    fastemit_lambda: NonNegativeFloat = 0.0
+    """FastEmit's weight (Yu et al. 2021): gradients through labels are multiplied by 1 + lambda."""
+    delay_penalty: float = 0.0
+    """Bonus for each frame by which a label is early (Kang et al. 2022)."""
+    backend: Backend = "auto"
+    """What computes it; `auto` is the best that works on the device."""
+
+    def build(self, network: Transducer) -> ExactLoss:
+        """The loss of passes of `network`."""
+        return ExactLoss(**self.arguments())
+
+
+class PrunedLossOptions(Section):
+    """The transducer loss on ranges of labels that a simple joint chooses (Kuang et al. 2022)."""
+
+    name: Literal["pruned"]
+    """Which loss."""
+    prune_range: Annotated[int, Field(ge=2), Unit("labels")] = 5
+    """Labels kept for each frame: 5 in the paper, for frames of 40 ms. Longer frames want more: labels go by faster,
+    and the simple joint is less sure of its path in streaming."""
+    simple_scale: NonNegativeFloat = 0.5
+    """Weight of the simple loss after the warm-up."""
+    lm_scale: Probability = 0.25
+    """Smoothing of the simple joint by labels alone (Kuang et al. 2022, section 3.2)."""
+    am_scale: Probability = 0.0
+    """Smoothing of the simple joint by frames alone."""
+    warmup_steps: Annotated[NonNegativeInt, Unit("steps")] = 2000
+    """The simple loss goes from weight 1 to `simple_scale`, the pruned from 0.1 to 1."""
+    fastemit_lambda: NonNegativeFloat = 0.0
+    """FastEmit's weight (Yu et al. 2021), on the pruned loss."""
+    delay_penalty: float = 0.0
+    """Bonus for each frame by which a label is early (Kang et al. 2022), on both losses."""
+    backend: Backend = "auto"
+    """What computes it; `auto` is the best that works on the device."""
+
+    def build(self, network: Transducer) -> PrunedLoss:
+        """The loss of passes of `network`; its simple joint has projections of its own."""
+        dims = network.encoder.output_dim, network.predictor.output_dim, network.joiner.vocab_size
+        return PrunedLoss(*dims, **self.arguments())
+
+
+LossOptions = Annotated[ExactLossOptions | PrunedLossOptions, Field(discriminator="name")]

@@ -8,10 +8,13 @@ Shapes: B batch, T frames, U labels, D width, J joiner width, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Annotated, Literal, Protocol
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
+
+from dualtk.options import Section
 
 
 class Joiner(Protocol):
@@ -40,7 +43,7 @@ class TanhJoiner(nn.Module):
         encoder_dim: width of encoder frames.
         predictor_dim: width of predictor outputs.
         joiner_dim: common width J.
-        vocab_size: wordpieces with blank.
+        vocab_size: tokens with blank.
     """
 
     activation = "tanh"
@@ -65,14 +68,14 @@ class AdditiveJoiner(nn.Module):
     Args:
         encoder_dim: width of encoder frames.
         predictor_dim: width of predictor outputs.
-        vocab_size: wordpieces with blank.
+        vocab_size: tokens with blank.
         activation: "tanh" as in the paper, whose logits lie in (-1, 1) and so cannot be sharp over a large vocabulary;
             or "identity", the deviation that lets them.
     """
 
     output = None
 
-    def __init__(self, encoder_dim: int, predictor_dim: int, vocab_size: int, activation: str = "identity") -> None:
+    def __init__(self, encoder_dim: int, predictor_dim: int, vocab_size: int, activation: str) -> None:
         super().__init__()
         self.vocab_size = vocab_size
         self.joiner_dim = vocab_size
@@ -84,3 +87,32 @@ class AdditiveJoiner(nn.Module):
         """Projected (..., V) and (..., V), broadcast -> logits (..., V)."""
         logits = encoder + predictor
         return torch.tanh(logits) if self.activation == "tanh" else logits
+
+
+class TanhJoinerOptions(Section):
+    """logits = W tanh(E f + P g) + b (Graves et al. 2013)."""
+
+    name: Literal["tanh"]
+    """Which joiner."""
+    joiner_dim: PositiveInt = 640
+    """Common width of the projections of encoder and predictor."""
+
+    def build(self, encoder_dim: int, predictor_dim: int, vocab_size: int) -> TanhJoiner:
+        """The joiner between an encoder and a predictor of these widths."""
+        return TanhJoiner(encoder_dim, predictor_dim, vocab_size=vocab_size, **self.arguments())
+
+
+class AdditiveJoinerOptions(Section):
+    """logits = a(E f + P g), with projections to the vocabulary (CoDERT, section 3.1)."""
+
+    name: Literal["additive"]
+    """Which joiner."""
+    activation: Literal["tanh", "identity"] = "identity"
+    """`tanh` as in the paper, whose bounded logits cannot be sharp over a large vocabulary, or `identity`."""
+
+    def build(self, encoder_dim: int, predictor_dim: int, vocab_size: int) -> AdditiveJoiner:
+        """The joiner between an encoder and a predictor of these widths."""
+        return AdditiveJoiner(encoder_dim, predictor_dim, vocab_size=vocab_size, **self.arguments())
+
+
+JoinerOptions = Annotated[TanhJoinerOptions | AdditiveJoinerOptions, Field(discriminator="name")]

@@ -7,11 +7,14 @@ Shapes: B batch, U labels, D width, C context size. Label -1 is "before the firs
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Annotated, Literal, Protocol
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
+
+from dualtk.options import Depth, Fraction, Section, Unit
 
 State = dict[str, Tensor]  # float32, batch first; all zeros is the start of an utterance
 
@@ -47,7 +50,7 @@ class StatelessPredictor(nn.Module):
     The state holds the embeddings of the last C-1 labels.
     """
 
-    def __init__(self, vocab_size: int, *, dim: int, context_size: int = 2, dropout: float = 0.0) -> None:
+    def __init__(self, vocab_size: int, *, dim: int, context_size: int, dropout: float) -> None:
         super().__init__()
         self.output_dim = dim
         self.context_size = context_size
@@ -83,12 +86,8 @@ class LSTMPredictor(nn.Module):
     """Embedding, LSTM layers, and where wanted a projection (Graves 2012; CoDERT section 4.1).
 
     Args:
-        vocab_size: wordpieces with blank.
-        embedding_dim: width of the embedding.
-        dim: LSTM units.
-        num_layers: LSTM layers.
-        projection_dim: width of a linear output layer; None for none.
-        dropout: on the embedding and on the output.
+        vocab_size: tokens with blank.
+        others: see `LSTMPredictorOptions`.
     """
 
     def __init__(
@@ -97,9 +96,9 @@ class LSTMPredictor(nn.Module):
         *,
         embedding_dim: int,
         dim: int,
-        num_layers: int = 1,
-        projection_dim: int | None = None,
-        dropout: float = 0.0,
+        num_layers: int,
+        projection_dim: int | None,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.dim = dim
@@ -130,3 +129,44 @@ class LSTMPredictor(nn.Module):
         after = {"hidden": hidden.transpose(0, 1), "cell": cell.transpose(0, 1)}  # (L, B, D) -> (B, L, D)
         projected: Tensor = self.projection(output.squeeze(1))
         return projected, after
+
+
+class LSTMPredictorOptions(Section):
+    """An embedding and LSTM layers (Graves 2012; CoDERT, section 4.1)."""
+
+    name: Literal["lstm"]
+    """Which predictor."""
+    embedding_dim: PositiveInt = 640
+    """Width of the embedding."""
+    dim: PositiveInt = 640
+    """Units of each layer."""
+    num_layers: Depth = 1
+    """LSTM layers."""
+    projection_dim: PositiveInt | None = None
+    """Width of a linear layer at the end; null for none."""
+    dropout: Fraction = 0.0
+    """On the embedding and on the output."""
+
+    def build(self, vocab_size: int) -> LSTMPredictor:
+        """The predictor of `vocab_size` tokens, blank among them."""
+        return LSTMPredictor(vocab_size, **self.arguments())
+
+
+class StatelessPredictorOptions(Section):
+    """An embedding and a convolution over the last labels (Ghodsi et al. 2020)."""
+
+    name: Literal["stateless"]
+    """Which predictor."""
+    dim: PositiveInt = 512
+    """Width of the embedding and the output."""
+    context_size: Annotated[PositiveInt, Unit("labels")] = 2
+    """Last labels that it reads."""
+    dropout: Fraction = 0.0
+    """On the output."""
+
+    def build(self, vocab_size: int) -> StatelessPredictor:
+        """The predictor of `vocab_size` tokens, blank among them."""
+        return StatelessPredictor(vocab_size, **self.arguments())
+
+
+PredictorOptions = Annotated[LSTMPredictorOptions | StatelessPredictorOptions, Field(discriminator="name")]

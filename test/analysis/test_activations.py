@@ -15,7 +15,7 @@ from dualtk.errors import InputError
 from dualtk.lattice.lattice import Lattice
 from dualtk.modes import FULL_CONTEXT, Mode, streaming
 from dualtk.nn.attention import attend
-from dualtk.transducer.criterion import ExactLoss
+from dualtk.transducer.criterion import ExactLossOptions
 
 CHUNKED = streaming(left_context=4, chunk=2)
 
@@ -52,7 +52,7 @@ def test_what_is_seen_is_what_the_network_does(positions: str, mode: Mode) -> No
     lengths, target_lengths = torch.tensor([len(feats)]), torch.tensor([len(targets)])
     with torch.inference_mode(), model.mode(mode):
         run = model(model.normalize(feats[None], lengths), lengths, model.predict(targets[None]))
-        (expected,) = ExactLoss()([run], targets[None], target_lengths, 0)
+        (expected,) = ExactLossOptions(name="exact").build(model)([run], targets[None], target_lengths, 0)
     assert torch.allclose(seen.lattice.loss("none"), expected.loss, atol=1e-4)
 
 

@@ -11,25 +11,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from shipped import METHODS, SIZES
 from stopping import stopped_after
 from tiny import TINY, WORDS, write_set
 
 from dualtk.bin import ablate
 from dualtk.bin.dualtk import run
-from dualtk.data.bpe import write_language
+from dualtk.data.tokens import TokenOptions, write_tokenizer
 from dualtk.errors import InputError
 from dualtk.train.checkpoint import load_training
-from dualtk.train.run import Experiment
+from dualtk.train.experiment import Experiment
 
-ROOT = Path(__file__).resolve().parents[2]
-CONF = ROOT / "egs/synthetic/asr1/conf"
+CONF = METHODS["codert"].parent
 LSTM = "{name: lstm, dim: 8, num_layers: 1, dropout: 0.0, stacking: 4, time_reduction: 1}"
 SUITE = f"""
 title: Two students and a teacher
-seeds: [1, 2]
 modes: [streaming, full]
 beam: 2
-set: [train.max_steps=2, train.validate_every=2, train.save_every=2]
+budgets: {{tiny: {{seeds: [1, 2], train: {{max_steps: 2, validate_every: 2, save_every: 2}}}}}}
 systems:
   - {{name: dual, conf: {CONF}/dual_no_distillation.yaml, set: [{", ".join(f"'{line}'" for line in TINY[:-4])}]}}
   - name: codert
@@ -52,13 +51,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name / "utt2spk").write_text("".join(f"{words[0]} spk\n" for words in texts))
         times = (f"{words[0]} 1 {0.1 * i:.2f} 0.10 {word}\n" for words in texts for i, word in enumerate(words[1:]))
         (folder / name / "words.ctm").write_text("".join(times))
-    write_language(folder / "lang", [" ".join(WORDS)] * 20, 24)
+    write_tokenizer(folder / "lang", [" ".join(WORDS)] * 20, TokenOptions(size=24))
     (folder / "suite.yaml").write_text(SUITE)
     return folder
 
 
 def arguments(corpus: Path, *more: str, runs: str = "runs") -> list[str]:
-    options = [str(corpus / "suite.yaml"), "--runs", str(corpus / runs), "--bpe", str(corpus / "lang")]
+    options = [str(corpus / "suite.yaml"), "--runs", str(corpus / runs), "--tokens", str(corpus / "lang")]
+    options += ["--size", str(SIZES["cpu-synthetic"]), "--budget", "tiny"]
     options += ["--train-dir", str(corpus / "train"), "--dev-dir", str(corpus / "dev")]
     return [*options, "--test-dirs", str(corpus / "test"), "--device", "cpu", *more]
 
@@ -88,6 +88,7 @@ def test_a_suite_becomes_one_table_and_is_continued(corpus: Path, capsys: pytest
         command = (corpus / f"runs/codert-{seed}/command").read_text()
         assert command.startswith("dualtk train --config")
         assert f"train.seed={seed}" in command
+        assert f"--size {corpus}/runs/size.yaml" in command
     rates = [
         json.loads((corpus / f"runs/codert-{seed}/decode/test-streaming/score.json").read_text())["wer"]["rate"]
         for seed in (1, 2)
@@ -106,6 +107,18 @@ def test_a_suite_becomes_one_table_and_is_continued(corpus: Path, capsys: pytest
     assert "Seeds: 1. Beam: 1." in (corpus / "runs/ablation.md").read_text()
 
 
+def test_the_command_of_a_run_may_be_pasted(corpus: Path) -> None:
+    """With its values that a shell would take apart; the run is finished, so that nothing is left to do."""
+    assert call(corpus, "--seeds", "1", "--systems", "codert", runs="pasted") == 0
+    experiment = Experiment(corpus / "pasted/codert-1")
+    command, trained = (experiment.folder / "command").read_text(), experiment.training_file.read_bytes()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, env={**os.environ, "PATH": path})
+    assert done.returncode == 0, done.stderr
+    assert (experiment.folder / "command").read_text() == 2 * command
+    assert experiment.training_file.read_bytes() == trained
+
+
 def test_a_killed_suite_ends_in_the_same_table(corpus: Path) -> None:
     """Killed in its second system: the first is left alone, the second goes on, the table is that of a whole run."""
     one = ["--seeds", "1", "--set", "train.max_steps=16"]
@@ -118,7 +131,7 @@ def test_a_killed_suite_ends_in_the_same_table(corpus: Path) -> None:
         time.sleep(0.01)
     process.kill()
     process.wait()
-    step = load_training(state, torch.device("cpu"))["position"]["step"]
+    step = load_training(state, torch.device("cpu"))["progress"]["step"]
     assert 0 < step < 16
     whole, killed = corpus / "whole", corpus / "killed"
     assert not (killed / "ablation.md").exists()

@@ -10,10 +10,9 @@ from tiny import WORDS, train_arguments, write_set
 
 from dualtk.bin import analyse, decode, report, results, score, train
 from dualtk.bin.dualtk import run
-from dualtk.config.data import SAMPLES_PER_FRAME
-from dualtk.data.bpe import write_language
 from dualtk.data.kinds import write_options
 from dualtk.data.samples import SampleOptions
+from dualtk.data.tokens import TokenOptions, write_tokenizer
 
 WAV2VEC = "{name: wav2vec, dim: 16, num_layers: 2, num_heads: 2, feedforward_dim: 24, dropout: 0.1, channels: 8}"
 
@@ -30,7 +29,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"{name} 1 {0.1 * n} 0.1 {word}\n" for name, text in texts.items() for n, word in enumerate(text.split())
         ]
         (folder / name / "words.ctm").write_text("".join(ctm))
-    write_language(folder / "lang", [*texts.values(), " ".join(WORDS)], 26)
+    write_tokenizer(folder / "lang", [*texts.values(), " ".join(WORDS)], TokenOptions(size=26))
     return folder
 
 
@@ -42,7 +41,7 @@ def experiment(corpus: Path) -> Path:
 
 
 def options(corpus: Path, *more: str) -> list[str]:
-    return ["--data", str(corpus / "dev"), "--bpe", str(corpus / "lang"), "--num", "3", *more]
+    return ["--data", str(corpus / "dev"), "--tokens", str(corpus / "lang"), "--num", "3", *more]
 
 
 def test_all_figures_and_from_there_into_the_report(corpus: Path, experiment: Path) -> None:
@@ -64,7 +63,7 @@ def test_all_figures_and_from_there_into_the_report(corpus: Path, experiment: Pa
         assert (experiment / "analysis" / f"{name}.tsv").read_text().count("\n") > 1
     for mode in ("full", "streaming"):
         common = ["--data", str(corpus / "dev")]
-        decode.main([*common, "--exp", str(experiment), "--bpe", str(corpus / "lang"), "--mode", mode])
+        decode.main([*common, "--exp", str(experiment), "--tokens", str(corpus / "lang"), "--mode", mode])
         score.main([*common, "--decode", str(experiment / "decode" / f"dev-{mode}")])
     assert results.main([str(experiment)]) == 0
     assert report.main([str(experiment)]) == 0
@@ -95,7 +94,7 @@ def test_two_experiments_are_named_apart(corpus: Path, experiment: Path, tmp_pat
 def test_raw_samples_reach_no_further_than_their_frame(corpus: Path, tmp_path: Path) -> None:
     """Emission falls on the edge of a frame, where log-mel waits for the rest of its window."""
     for name in ("train", "dev"):
-        write_set(tmp_path / name, 6, seed=3, dim=SAMPLES_PER_FRAME)
+        write_set(tmp_path / name, 6, seed=3, dim=SampleOptions().dim)
         write_options(tmp_path / name, SampleOptions())
     (tmp_path / "lang").symlink_to(corpus / "lang")
     overrides = ["features={kind: samples}", f"model.encoder={WAV2VEC}", "augment=null", "train.max_steps=1"]
@@ -115,7 +114,7 @@ def test_curves_need_no_data(experiment: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--what", "emission"], "need --data DIR and --bpe DIR"),
+        (["--what", "emission"], "need --data DIR"),
         (["--what", "teacher-error"], "has no term encoder_logits"),
     ],
 )

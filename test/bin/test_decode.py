@@ -13,12 +13,17 @@ from small_experiment import MELS, write_experiment
 from small_networks import RATE, speech
 from tiny import write_set
 
+from dualtk import recognizer
 from dualtk.bin import decode, transcribe
 from dualtk.bin.dualtk import run
-from dualtk.data.bpe import Wordpieces
+from dualtk.ctm import read_ctm
 from dualtk.data.fbank import fbank
 from dualtk.data.stream import FbankStream
-from dualtk.score.read import read_ctm, read_emissions, read_text
+from dualtk.score.read import read_emissions
+from dualtk.search.options import SearchOptions
+from dualtk.search.whole import WholeDecoder
+from dualtk.tables import read_table
+from dualtk.trained import load
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,7 @@ def scores(folder: Path) -> dict[str, float]:
 
 def test_a_decoding_is_consistent(exp, data, tmp_path) -> None:
     assert call(exp, data, tmp_path / "out", "--mode", "full", "--beam", 4, "--nbest", 3) == 0
-    texts, words = read_text(tmp_path / "out/text"), read_ctm(tmp_path / "out/hyp.ctm")
+    texts, words = read_table(tmp_path / "out/text", empty_values=True), read_ctm(tmp_path / "out/hyp.ctm")
     emissions = read_emissions(tmp_path / "out/tokens.jsonl")
     assert len(texts) == 7
     assert any(texts.values())
@@ -60,6 +65,7 @@ def test_a_decoding_is_consistent(exp, data, tmp_path) -> None:
         assert line["hypotheses"][0]["text"].strip() == texts[line["utt"]]
     facts = json.loads((tmp_path / "out/decode.json").read_text(encoding="utf-8"))
     assert facts["reach"] == 0.0175
+    assert facts["streamed"] is False
     assert facts["search"] == {
         "name": "beam",
         "beam": 4,
@@ -81,7 +87,7 @@ def test_a_beam_scores_no_less_than_greedy_search(exp, data, tmp_path, limits) -
 
 
 def test_a_language_model_is_consulted_and_its_change_noticed(exp, data, tmp_path) -> None:
-    pieces = Wordpieces(exp / "lang").pieces
+    pieces = load(exp).tokenizer.pieces
     path, out = tmp_path / "lm.arpa", tmp_path / "out"
     options = ("--mode", "full", "--beam", 4, "--lm", path, "--lm-weight", 2.0)
     for loved in (pieces[5], pieces[9]):
@@ -107,7 +113,7 @@ def test_finished_work_is_not_repeated(exp, data, tmp_path) -> None:
     [
         (("--mode", "none"), "has no mode none"),
         (("--mode", "full", "--lm", "lm.arpa"), "needs a --beam"),
-        (("--mode", "full", "--bpe", "/nowhere"), "/nowhere"),
+        (("--mode", "full", "--tokens", "/nowhere"), "/nowhere"),
     ],
 )
 def test_bad_options(exp, data, tmp_path, capsys, arguments, words: str) -> None:
@@ -116,7 +122,7 @@ def test_bad_options(exp, data, tmp_path, capsys, arguments, words: str) -> None
     assert not (tmp_path / "out").exists()
 
 
-BOUNDED = "modes.streaming={left_context: 8, chunk: 2, look_ahead: 6}"
+BOUNDED = "modes.streaming={left_context: 8, chunk: 2, look_ahead_ms: 60}"
 
 
 @pytest.fixture(scope="module")
@@ -138,33 +144,57 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("search", [(), ("--beam", 3)], ids=["greedy", "beam"])
-def test_eight_bits_find_the_tokens_that_transcribe_finds(streamed, spoken, tmp_path, search) -> None:
-    out, options = tmp_path / "out", ("--mode", "streaming", "--precision", "int8", *search)
+@pytest.mark.parametrize("beam", [1, 3], ids=["greedy", "beam"])
+def test_eight_bits_find_the_tokens_that_transcribe_finds(streamed, spoken, tmp_path, beam) -> None:
+    out, options = tmp_path / "out", ("--mode", "streaming", "--precision", "int8", "--beam", beam)
     assert call(streamed, spoken, out, *options, "--nbest", 2) == 0
     assert {path.name for path in out.iterdir()} >= {"text", "hyp.ctm", "tokens.jsonl", "nbest.jsonl", "decode.json"}
-    assert json.loads((out / "decode.json").read_text(encoding="utf-8"))["precision"] == "int8"
-    arguments = [str(one) for one in ("-", "--exp", streamed, *options)]
-    transcriber = transcribe.load(transcribe.parser().parse_args(arguments))
-    assert transcriber.first is not None
+    facts = json.loads((out / "decode.json").read_text(encoding="utf-8"))
+    assert (facts["precision"], facts["streamed"]) == ("int8", True)
+    loaded = recognizer.load(streamed, precision="int8", search=SearchOptions(beam=beam))
+    assert loaded.streaming is not None
     said = 0
     for line in map(json.loads, (out / "tokens.jsonl").read_text(encoding="utf-8").splitlines()):
         samples, rate = soundfile.read(spoken / f"{line['utt']}.wav", dtype="float32")
-        session = transcriber.first.open(FbankStream(MELS))
+        session = loaded.streaming.open(FbankStream(MELS))
         for piece in torch.from_numpy(samples).split(1600):
             session.accept(piece, rate)
         found = session.finish()
-        assert line["tokens"] == [transcriber.wordpieces.pieces[token] for token in found.tokens]
+        assert line["tokens"] == [loaded.trained.tokenizer.pieces[token] for token in found.tokens]
         assert line["frames"] == found.frames
         assert line["score"] == pytest.approx(found.score, abs=1e-3)
         said += len(found.tokens)
     assert said > 40, "a network that says nothing proves nothing"
 
 
+@pytest.mark.parametrize("left_context", [8, "null"])
+@pytest.mark.parametrize("beam", [1, 3])
+def test_streams_equal_the_masked_whole_utterance(spoken, tmp_path, beam: int, left_context: object) -> None:
+    """Utterances of a test set, streamed together, have the tokens and frames of whole-utterance decoding."""
+    mode = f"modes.streaming={{left_context: {left_context}, chunk: 2, look_ahead_ms: 60}}"
+    exp, out = write_experiment(tmp_path / "exp", mode), tmp_path / "out"
+    assert call(exp, spoken, out, "--mode", "streaming", "--beam", beam) == 0
+    facts = json.loads((out / "decode.json").read_text(encoding="utf-8"))
+    assert (facts["streamed"], facts["look_ahead_ms"]) == (True, 60)
+    trained = load(exp)
+    search = SearchOptions(beam=beam).build(trained.network, trained.tokenizer.pieces)
+    whole = WholeDecoder(trained.network, trained.mode("streaming"), search)
+    said = 0
+    for line in map(json.loads, (out / "tokens.jsonl").read_text(encoding="utf-8").splitlines()):
+        samples, rate = soundfile.read(spoken / f"{line['utt']}.wav", dtype="float32")
+        feats = fbank(torch.from_numpy(samples), rate, MELS)
+        expected = whole.decode(feats.unsqueeze(0), torch.tensor([len(feats)]))[0][0]
+        assert line["tokens"] == [trained.tokenizer.pieces[token] for token in expected.tokens]
+        assert line["frames"] == expected.frames
+        assert line["score"] == pytest.approx(expected.score, abs=1e-3)
+        said += len(expected.tokens)
+    assert said > 40, "a network that says nothing proves nothing"
+
+
 def test_eight_bits_say_what_transcribe_says(streamed, spoken, tmp_path, capsys) -> None:
     assert call(streamed, spoken, tmp_path / "out", "--mode", "streaming", "--precision", "int8") == 0
     capsys.readouterr()
-    texts = read_text(tmp_path / "out/text")
+    texts = read_table(tmp_path / "out/text", empty_values=True)
     files = [str(spoken / f"{name}.wav") for name in texts]
     assert run(transcribe.main, ["--exp", str(streamed), "--precision", "int8", *files]) == 0
     printed = [line.partition(": ")[2].split() for line in capsys.readouterr().out.splitlines()]

@@ -11,20 +11,17 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file
-from small_experiment import VOCABULARY, write_experiment
+from small_experiment import write_experiment
 from small_networks import speech
 from tiny import write_set
 
 from dualtk.bin import decode, extract, transcribe
-from dualtk.bin.decode import load_experiment
 from dualtk.bin.dualtk import run
-from dualtk.build import build_pruner
-from dualtk.config import Config
 from dualtk.nn.masked import MaskedLinear
 from dualtk.pruning.masks import prunable_layers
 from dualtk.train.checkpoint import save_network
-from dualtk.train.run import Experiment
-from dualtk.transducer.model import Transducer
+from dualtk.train.experiment import Experiment
+from dualtk.trained import load
 
 PRUNING = "pruning={{pattern: '{pattern}', scope: layer, schedule: {{shape: constant, start_step: 0}}}}"
 
@@ -38,8 +35,9 @@ def supernet(folder: Path, pattern: str = "unstructured", sparsity: float = 0.7,
 
 def draw_masks(folder: Path, drawn: float = 1.0) -> Path:
     """Draw the masks of an experiment to a part of their sparsity, and change its weights thereafter."""
-    config, network = load_experiment(folder, VOCABULARY)
-    pruner = build_pruner(config, network)
+    trained = load(folder)
+    network = trained.network
+    pruner = trained.system.build_pruner(network)
     assert pruner is not None
     pruner.draw(drawn)
     with torch.no_grad():
@@ -73,15 +71,11 @@ def tokens(exp: Path, data: Path, out: Path, mode: str = "streaming", *arguments
     return (out / "tokens.jsonl").read_text(encoding="utf-8")
 
 
-def load(folder: Path) -> tuple[Config, Transducer]:
-    return load_experiment(folder, VOCABULARY)
-
-
 def came_back(exp: Path, compact: Path) -> int:
     """Weights of a compact network that its supernet's masks remove."""
-    layers = prunable_layers(load(exp)[1])
+    layers = prunable_layers(load(exp).network)
     masks = {name: layer.mask("streaming") for name, layer in layers.items()}
-    kept = {name: layer.weight != 0 for name, layer in prunable_layers(load(compact)[1]).items()}
+    kept = {name: layer.weight != 0 for name, layer in prunable_layers(load(compact).network).items()}
     return sum(int((kept[name] & ~mask).sum()) for name, mask in masks.items() if mask is not None)
 
 
@@ -92,20 +86,19 @@ def test_the_compact_network_decodes_to_the_same_tokens(exp: Path, data: Path, t
     before, after = tokens(exp, data, tmp_path / "a"), tokens(tmp_path / "out", data, tmp_path / "b")
     assert after == before
     assert len(set(before.split('"tokens"'))) > 3
-    (config, network), (own, compact) = load(exp), load(tmp_path / "out")
+    whole, compact = load(exp), load(tmp_path / "out")
     feats, lengths = torch.randn(2, 40, 16), torch.tensor([40, 30])
-    mode = own.modes["streaming"].mode("streaming")
-    sparse = config.modes["streaming"].mode("streaming")
+    mode, sparse = compact.mode("streaming"), whole.mode("streaming")
     assert mode == replace(sparse, sparsity=0.0)
     with torch.inference_mode():
-        ours, theirs = compact.encode(feats, lengths, mode), network.encode(feats, lengths, sparse)
-    torch.testing.assert_close(ours.frames, theirs.frames, rtol=0, atol=1e-6)
-    assert not any(list(one.buffers()) for one in compact.modules() if isinstance(one, MaskedLinear))
+        found, expected = compact.network.encode(feats, lengths, mode), whole.network.encode(feats, lengths, sparse)
+    torch.testing.assert_close(found.frames, expected.frames, rtol=0, atol=1e-6)
+    assert not any(list(one.buffers()) for one in compact.network.modules() if isinstance(one, MaskedLinear))
 
 
 def test_only_what_is_kept_is_stored(exp: Path, tmp_path: Path) -> None:
     facts = call(exp, tmp_path / "out")
-    _, network = load(exp)
+    network = load(exp).network
     kept = prunable = 0
     stored = load_file(tmp_path / "out/model.safetensors")
     for name, layer in network.named_modules():

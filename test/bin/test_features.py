@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import kaldiio
 import numpy as np
 import pytest
@@ -26,36 +29,73 @@ def directory(tmp_path, monkeypatch):
 
 
 def test_features(directory, capsys):
-    arguments = ["features", "data/train", "--cmvn", "--num-mels", "40"]
+    arguments = ["features", "--train", "data/train", "--out", "feats", "--set", "features.num_mels=40"]
     assert main(arguments) == 0
-    assert capsys.readouterr().out == "data/train: features written\n"
-    assert {key: feats.shape for key, feats in kaldiio.load_scp("data/train/feats.scp").items()} == {
+    assert capsys.readouterr().out == "feats/train: features written\n"
+    assert {key: feats.shape for key, feats in kaldiio.load_scp("feats/train/feats.scp").items()} == {
         "a": (100, 40),
         "b": (100, 40),
     }
-    assert kaldiio.load_mat("data/train/cmvn.ark")[0, -1] == 200
-    assert read_options(directory) == FbankOptions(num_mels=40)
+    assert kaldiio.load_mat("feats/train/cmvn.ark")[0, -1] == 200
+    assert read_options(Path("feats/train")) == FbankOptions(num_mels=40)
     assert main(arguments) == 0
-    assert capsys.readouterr().out == "data/train: features unchanged\n"
-
-
-def test_speed_perturbation(directory):
-    assert main(["features", "data/train", "--speed-perturb", "0.9,1.1"]) == 0
-    assert list(kaldiio.load_scp("data/train_sp/feats.scp")) == ["sp0.9-a", "sp0.9-b", "sp1.1-a", "sp1.1-b"]
+    assert capsys.readouterr().out == "feats/train: features unchanged\n"
+    assert main(["validate", "feats/train"]) == 0
     assert not (directory / "feats.scp").exists()
+
+
+def test_speed_perturbation(directory, capsys):
+    assert (
+        main(
+            ["features", "--train", "data/train/", "data/train", "--out", "feats", "--set", "features.speeds=[0.9,1.1]"]
+        )
+        == 0
+    )
+    assert capsys.readouterr().out == "feats/train_sp: features written\nfeats/train: features written\n"
+    assert list(kaldiio.load_scp("feats/train_sp/feats.scp")) == ["sp0.9-a", "sp0.9-b", "sp1.1-a", "sp1.1-b"]
 
 
 def test_bad_input(directory, capsys):
-    assert main(["features", "data/train", "--expected-rate", "16000"]) == 2
+    assert main(["features", "data/train", "--out", "feats", "--expected-rate", "16000"]) == 2
     assert capsys.readouterr().err == (
         "dualtk: error: utterance b: b.wav: has a sample rate of 8000 Hz, expected 16000\n"
     )
-    assert not (directory / "feats.scp").exists()
+    assert not Path("feats/train/feats.scp").exists()
 
 
-@pytest.mark.parametrize("wrong", [["--nj", "0"], ["--speed-perturb", "0.9,0.9"], ["--speed-perturb", "5"]])
+def test_directories_of_one_name(directory, capsys):
+    shutil.copytree("data", "other")
+    assert main(["features", "--out", "feats", "data/train", "other/train"]) == 2
+    assert capsys.readouterr().err == (
+        "dualtk: error: data/train and other/train have the same name: the features of both would go to feats/train\n"
+    )
+    assert not Path("feats").exists()
+    assert main(["features", "--out", "feats", "data/train"]) == 0
+    assert main(["features", "--out", "feats", "other/train"]) == 2
+    here = Path.cwd()
+    assert capsys.readouterr().err == (
+        f"dualtk: error: feats/train: was made from {here}/data/train, not from {here}/other/train: "
+        "remove it or choose another output folder\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        (["features.speeds=[0.9,0.9]"], "features.speeds: two of the speeds are the same: 0.9, 0.9"),
+        (["features.speeds=[5.0]"], "features.speeds.0: Input should be less than or equal to 2, not 5.0"),
+        (["features.num_mels=0"], "features.num_mels: Input should be greater than or equal to 1, not 0"),
+        (["features.sample_rate=8000"], "features: mel range 20.0..7600.0 Hz does not fit a sample rate of 8000 Hz"),
+    ],
+)
+def test_bad_values(directory, wrong, line, capsys):
+    assert main(["features", "data/train", "--out", "feats", "--set", *wrong]) == 2
+    assert capsys.readouterr().err == f"dualtk: error: {line}\n"
+
+
+@pytest.mark.parametrize("wrong", [["--nj", "0"], ["--expected-rate", "fast"]])
 def test_bad_options(directory, wrong, capsys):
     with pytest.raises(SystemExit) as caught:
-        main(["features", "data/train", *wrong])
+        main(["features", "data/train", "--out", "feats", *wrong])
     assert caught.value.code == 2
-    assert f"argument {wrong[0]}: expected" in capsys.readouterr().err
+    assert f"argument {wrong[0]}: {wrong[1]}: expected" in capsys.readouterr().err

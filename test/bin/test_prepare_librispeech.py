@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from dualtk.bin.dualtk import main
-from dualtk.data.kaldi import read_table
+from dualtk.tables import read_table
 
 
 @pytest.fixture(autouse=True)

@@ -145,7 +145,7 @@ def write_experiment(folder: Path, data: Path, texts: dict[str, list[str]], erro
             "full_context": mode == "full",
             "chunk": 4 if mode == "streaming" else 1,
         }
-        facts |= {"look_ahead": 0, "subsampling": 4, "num_parameters": 1_060_000, "real_time_factor": 0.01 + error}
+        facts |= {"look_ahead_ms": 0, "subsampling": 4, "num_parameters": 1_060_000, "real_time_factor": 0.01 + error}
         if mode == "streaming":
             facts["chunk_seconds"] = {"p50": 0.01, "p90": 0.02, "p99": 0.03}
         (decode / "decode.json").write_text(json.dumps(facts))

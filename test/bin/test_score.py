@@ -21,7 +21,7 @@ FACTS = {
     "full_context": False,
     "chunk": 4,
     "left_context": None,
-    "look_ahead": 6,
+    "look_ahead_ms": 60,
     "subsampling": 4,
     "num_parameters": 1_060_000,
     "real_time_factor": 0.0123,
@@ -101,6 +101,18 @@ def test_latency_is_the_one_worked_out_by_hand(data: Path, streaming: Path) -> N
     assert found["felt_latency"] is None
 
 
+def test_files_of_other_systems_score_alike(data: Path, streaming: Path) -> None:
+    """Tabs, CRLF and a byte order mark in the tables, a comment in the word times."""
+    score.main(["--data", str(data), "--decode", str(streaming)])
+    before = (streaming / "score.json").read_bytes()
+    for name in ("text", "utt2spk"):
+        lines = (data / name).read_text().replace(" ", "\t").replace("\n", "\r\n")
+        (data / name).write_bytes(b"\xef\xbb\xbf" + lines.encode())
+    (data / "words.ctm").write_text(";; by hand\n" + (data / "words.ctm").read_text())
+    score.main(["--data", str(data), "--decode", str(streaming)])
+    assert (streaming / "score.json").read_bytes() == before
+
+
 def test_felt_latency_adds_computation_where_it_was_measured(data: Path, tmp_path: Path) -> None:
     facts = {**FACTS, "chunk_seconds": {"p50": 0.02, "p90": 0.03, "p99": 0.05}}
     decode = write_decoding(tmp_path / "test-streaming", REFS, facts)
@@ -158,7 +170,7 @@ def test_faults_are_named(data: Path, tmp_path: Path, streaming: Path) -> None:
     lacking = write_decoding(tmp_path / "b", REFS, {"mode": "full"})
     with pytest.raises(InputError, match="lacks the key full_context"):
         score.main(["--data", str(data), "--decode", str(lacking)])
-    with pytest.raises(InputError, match=r"nothing\.ctm: no such file"):
+    with pytest.raises(InputError, match=r"nothing\.ctm: cannot be read: No such file"):
         score.main(["--data", str(data), "--decode", str(streaming), "--ctm", str(tmp_path / "nothing.ctm")])
 
 
@@ -180,7 +192,7 @@ def test_raw_samples_reach_no_further_than_their_frame(data: Path, streaming: Pa
 def test_results_show_both_modes_side_by_side(
     data: Path, streaming: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    facts = {**FACTS, "mode": "full", "full_context": True, "chunk": 1, "look_ahead": 0}
+    facts = {**FACTS, "mode": "full", "full_context": True, "chunk": 1, "look_ahead_ms": 0}
     full = write_decoding(streaming.parent / "test-full", REFS, facts)
     for folder in (full, streaming):
         score.main(["--data", str(data), "--decode", str(folder)])

@@ -15,12 +15,13 @@ from small_experiment import MELS, write_experiment
 from small_networks import speech
 
 from dualtk.bin import transcribe
-from dualtk.bin.decode import find_mode, load_experiment
-from dualtk.bin.display import CLEAR_LINE, TextDisplay, Transcript
+from dualtk.bin.display import CLEAR_LINE, TextDisplay
 from dualtk.bin.dualtk import run
-from dualtk.data.bpe import Wordpieces
 from dualtk.data.fbank import fbank
-from dualtk.search.greedy import greedy
+from dualtk.recognizer import Transcript
+from dualtk.search.greedy import GreedySearch
+from dualtk.search.whole import WholeDecoder
+from dualtk.trained import load
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +39,12 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def expected_text(exp: Path, path: Path, mode_name: str) -> str:
     """Whole-utterance decoding in a mode."""
-    wordpieces = Wordpieces(exp / "lang")
-    config, network = load_experiment(exp, wordpieces.vocab_size)
+    trained = load(exp)
+    search = GreedySearch(trained.network.predictor, trained.network.joiner)
     samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     feats = fbank(torch.from_numpy(samples.mean(1)), rate, MELS).unsqueeze(0)
-    lengths = torch.tensor([feats.shape[1]])
-    with torch.inference_mode():
-        mode = find_mode(config, mode_name, exp)
-        encoded = network.encode(network.normalize(feats, lengths), lengths, mode)
-    return wordpieces.decode(greedy(network.predictor, network.joiner, encoded.frames, encoded.lengths)[0].tokens)
+    decoder = WholeDecoder(trained.network, trained.mode(mode_name), search)
+    return trained.tokenizer.decode(decoder.decode(feats, torch.tensor([feats.shape[1]]))[0][0].tokens)
 
 
 def call(exp: Path, *arguments: object) -> int:
@@ -78,7 +76,9 @@ def test_two_passes_as_json(exp, audio, capsys) -> None:
     *partial, first, second = lines
     assert [line["type"] for line in partial] == ["partial"] * len(partial)
     assert len(partial) > 2
-    assert [line["heard"] for line in partial] == sorted({line["heard"] for line in partial})
+    seconds = [line["audio_seconds"] for line in partial]
+    assert seconds == sorted(set(seconds))
+    assert first["audio_seconds"] == second["audio_seconds"] == 14000 / 16000
     assert (first["type"], first["mode"], first["text"]) == (
         "final",
         "streaming",
@@ -143,7 +143,7 @@ def test_bad_audio_is_said_and_the_rest_is_transcribed(exp, audio, capsys, tmp_p
         (("--mode", "full", "--precision", "int8"), "--precision: is for streaming, and mode full"),
         (("--lm", "x.arpa"), "needs a --beam"),
         (("--beam", "2", "--lm", "x.arpa"), "x.arpa: cannot be read"),
-        (("--bpe", "nowhere"), "nowhere"),
+        (("--tokens", "nowhere"), "nowhere"),
     ],
 )
 def test_options_that_make_no_sense(exp, audio, capsys, arguments, words: str) -> None:
@@ -179,9 +179,9 @@ def test_a_terminal_line_is_rewritten_and_never_wraps(monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     terminal = Terminal()
     display = TextDisplay(terminal, with_names=False)
-    display.partial("a", "ONE", 0.1)
-    display.partial("a", "ONE " + "TWO " * 10 + "END", 0.2)
-    display.final(Transcript("a", "streaming", "ONE TWO END", 1.0, 0.04, []))
+    for text in ("ONE", "ONE " + "TWO " * 10 + "END"):
+        display.show("a", Transcript("streaming", text, [], 0.1, is_final=False))
+    display.show("a", Transcript("streaming", "ONE TWO END", [], 1.0, is_final=True))
     first, second, last = terminal.getvalue().removeprefix(CLEAR_LINE).split(CLEAR_LINE)
     assert first == "ONE"
     assert len(second) == 19

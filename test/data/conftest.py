@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from dualtk.data.fbank import FbankOptions
+from dualtk.data.features import extract_set, set_folder
 from dualtk.data.kaldi import Utterance, write_data_directory
+from dualtk.data.kinds import FeaturesOptions
 
 
 def _write_audio(path: Path, seconds: float = 0.5, rate: int = 16000, channels: int = 1, seed: int = 0) -> Path:
@@ -55,6 +58,18 @@ def _replace_line(path: Path, number: int, line: str | None) -> None:
     lines = path.read_text().splitlines(keepends=True)
     lines[number - 1 : number] = [] if line is None else [line + "\n"]
     path.write_text("".join(lines))
+
+
+def _extract(directory: Path, options: FeaturesOptions | None = None, **arguments: object) -> Path:
+    """Features of a data directory, in the folder `features` beside it."""
+    out, speeds = directory.parent / "features", arguments.get("speeds", (1.0,))
+    extract_set(directory, out, options or FbankOptions(), progress=False, **arguments)  # type: ignore[arg-type]
+    return set_folder(directory, out, speeds)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def extract_features() -> Callable[..., Path]:
+    return _extract
 
 
 @pytest.fixture(scope="session")

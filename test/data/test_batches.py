@@ -8,9 +8,9 @@ import torch
 
 from dualtk.data.arks import write_entry
 from dualtk.data.batches import Batch, FeatureDataset, batch_loader, collate, select_utterances
-from dualtk.data.kaldi import write_table
-from dualtk.data.sampler import BucketedBatches
+from dualtk.data.sampler import BatchesOptions
 from dualtk.errors import InputError
+from dualtk.tables import write_table
 
 
 def encode(text: str) -> list[int]:
@@ -36,7 +36,7 @@ def test_loader(directory, num_workers, cache):
     selection = select_utterances(directory, encode)
     dataset = FeatureDataset(selection, cache)
     assert dataset.dim == 8
-    sampler = BucketedBatches(selection.lengths, 200, seed=1)
+    sampler = BatchesOptions(max_frames=200).build(FeatureDataset(selection).lengths, shuffle=True, seed=1)
     sampler.start(1)
     batches = list(batch_loader(dataset, sampler, num_workers))
     assert sorted(name for batch in batches for name in batch.utterances) == [entry.name for entry in selection.entries]
@@ -55,7 +55,9 @@ def test_loader(directory, num_workers, cache):
 
 def test_loading_leaves_the_random_state_alone(directory):
     selection = select_utterances(directory, encode)
-    loader = batch_loader(FeatureDataset(selection), BucketedBatches(selection.lengths, 200))
+    loader = batch_loader(
+        dataset := FeatureDataset(selection), BatchesOptions(max_frames=200).build(dataset.lengths, shuffle=True)
+    )
     before = torch.get_rng_state()
     list(loader)
     assert torch.equal(torch.get_rng_state(), before)
@@ -93,12 +95,12 @@ def test_too_short_is_refused(directory):
 
 
 def test_too_long_is_left_out_and_named(directory):
-    selection = select_utterances(directory, encode, max_frames=30)
-    assert max(selection.lengths) <= 30
+    selection = select_utterances(directory, encode, max_utterance_frames=30)
+    assert max(entry.num_frames for entry in selection.entries) <= 30
     assert len(selection.entries) + len(selection.dropped) == 20
     assert "more than 30: left out" in selection.dropped[0]
     with pytest.raises(InputError, match=r"no utterance is left; first: .*utterance u00"):
-        select_utterances(directory, encode, max_frames=4)
+        select_utterances(directory, encode, max_utterance_frames=4)
 
 
 def test_missing_transcript_and_count(directory, replace_line):

@@ -8,8 +8,9 @@ import pytest
 import soundfile
 import torch
 
-from dualtk.data.fbank import FbankOptions, fbank
-from dualtk.data.kinds import read_options, write_options
+from dualtk.data.fbank import DEFAULT_OPTIONS, FbankOptions, fbank
+from dualtk.data.kinds import features_options, read_options, require_features, write_options
+from dualtk.data.samples import SampleOptions
 from dualtk.errors import InputError
 
 
@@ -29,7 +30,13 @@ def reference(samples: np.ndarray, options: FbankOptions) -> np.ndarray:
 
 @pytest.mark.parametrize("num_samples", [400, 479, 480, 1000, 16001, 50000])
 @pytest.mark.parametrize(
-    "options", [FbankOptions(), FbankOptions(num_mels=40), FbankOptions(64, 8000, 50.0, 3800.0)], ids=str
+    "options",
+    [
+        FbankOptions(),
+        FbankOptions(num_mels=40),
+        FbankOptions(num_mels=64, sample_rate=8000, low_frequency=50.0, high_frequency=3800.0),
+    ],
+    ids=str,
 )
 def test_noise(num_samples, options):
     samples = np.random.default_rng(num_samples).uniform(-0.3, 0.3, num_samples).astype(np.float32)
@@ -77,15 +84,77 @@ def test_speed():
 def test_refused():
     with pytest.raises(InputError, match=r"0.0249 s of audio is shorter than one window of 25 ms"):
         fbank(torch.zeros(399), 16000)
-    with pytest.raises(InputError, match=r"mel range 20.0..7600.0 Hz does not fit a sample rate of 8000 Hz"):
-        FbankOptions(sample_rate=8000)
-    with pytest.raises(InputError, match="num_mels"):
-        FbankOptions(num_mels=0)
 
 
-def test_options_travel_with_the_directory(tmp_path):
-    write_options(tmp_path, FbankOptions(num_mels=40))
-    assert read_options(tmp_path) == FbankOptions(num_mels=40)
-    (tmp_path / "fbank.json").write_text('{"mels": 3}')
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"sample_rate": 8000}, "features: mel range 20.0..7600.0 Hz does not fit a sample rate of 8000 Hz"),
+        ({"low_frequency": 300.0, "high_frequency": 300.0}, "features: mel range 300.0..300.0 Hz does not fit"),
+        ({"num_mels": 0}, "features.num_mels: Input should be greater than or equal to 1, not 0"),
+        ({"num_mels": 257}, "features.num_mels: Input should be less than or equal to 256, not 257"),
+        ({"sample_rate": 3999}, "features.sample_rate: Input should be greater than or equal to 4000, not 3999"),
+        ({"low_frequency": -1.0}, "features.low_frequency: "),
+        ({"speeds": (0.9, 0.9)}, "features.speeds: two of the speeds are the same: 0.9, 0.9"),
+        ({"speeds": (5.0,)}, "features.speeds.0: Input should be less than or equal to 2, not 5.0"),
+        ({"speeds": ()}, "features.speeds: "),
+        (
+            {"kind": "samples", "sample_rate": 11025},
+            "features: a sample rate of 11025 Hz has no whole number of samples",
+        ),
+        ({"kind": "samples", "num_mels": 80}, "features.num_mels: "),
+        ({"kind": "mfcc"}, "features: "),
+    ],
+)
+def test_a_value_without_a_meaning_is_one_line(fields, line):
+    with pytest.raises(InputError) as caught:
+        features_options(fields)
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_section_without_kind_is_log_mel():
+    assert features_options({}) == FbankOptions() == DEFAULT_OPTIONS
+    assert features_options({"kind": "samples"}) == SampleOptions()
+
+
+def test_what_follows_from_the_values():
+    assert (FbankOptions(num_mels=40).dim, FbankOptions().reach) == (40, 0.0175)
+    assert (SampleOptions(sample_rate=8000).dim, SampleOptions().reach) == (80, 0.01)
+
+
+def test_labels_tell_options_apart():
+    narrow = {"sample_rate": 8000, "high_frequency": 3800.0}
+    labels = {
+        FbankOptions(): "fbank80",
+        FbankOptions(num_mels=64): "fbank64",
+        FbankOptions(**narrow): "fbank80-8000hz-20-3800",
+        FbankOptions(**{**narrow, "high_frequency": 3800.0000001}): "fbank80-8000hz-20-3800.0000001",
+        FbankOptions(low_frequency=0.0): "fbank80-16000hz-0-7600",
+        SampleOptions(): "samples-16000hz",
+        SampleOptions(sample_rate=8000): "samples-8000hz",
+    }
+    assert {options: options.label for options in labels} == labels
+    assert len(set(labels.values())) == len(labels)
+    assert FbankOptions(speeds=(0.9, 1.0)).label == "fbank80"
+
+
+@pytest.mark.parametrize("options", [FbankOptions(num_mels=40, speeds=(0.9, 1.0)), SampleOptions(sample_rate=8000)])
+def test_options_travel_with_the_directory_without_the_speeds(tmp_path, options):
+    write_options(tmp_path, options)
+    assert read_options(tmp_path) == options.model_copy(update={"speeds": (1.0,)})
+
+
+@pytest.mark.parametrize("content", ["", "[]", "80", '{"mels": 3}'])
+def test_faulty_options(tmp_path, content):
+    (tmp_path / "fbank.json").write_text(content)
     with pytest.raises(InputError, match=r"fbank.json: no feature options there"):
         read_options(tmp_path)
+
+
+def test_features_of_other_options_are_refused(tmp_path):
+    require_features(tmp_path, FbankOptions(num_mels=40))  # made elsewhere
+    write_options(tmp_path, FbankOptions(sample_rate=8000, high_frequency=3800.0))
+    with pytest.raises(InputError, match=r"fbank.json: sample_rate of the features is 8000, features.sample_rate is"):
+        require_features(tmp_path, FbankOptions())
+    require_features(tmp_path, FbankOptions(sample_rate=8000, high_frequency=3800.0, speeds=(0.9, 1.0)))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import kaldiio
 import numpy as np
@@ -17,10 +18,12 @@ import torch
 from dualtk.data.arks import read_cmvn
 from dualtk.data.batches import select_utterances
 from dualtk.data.fbank import FbankOptions, fbank
-from dualtk.data.features import extract_features
-from dualtk.data.kaldi import read_table, write_table
+from dualtk.data.features import extract_set, require_folders, set_folder
 from dualtk.data.validation import validate
 from dualtk.errors import InputError
+from dualtk.tables import read_table, write_table
+
+OPTIONS = FbankOptions()
 
 
 def contents(directory):
@@ -30,9 +33,9 @@ def contents(directory):
     return {path.name: path.read_bytes().replace(str(directory).encode(), b"DIR") for path in paths if path.exists()}
 
 
-def test_kaldi_reads_what_we_write(make_directory, tmp_path):
-    directory = make_directory(tmp_path / "train", count=20)
-    assert extract_features(directory, cmvn=True, progress=False)
+def test_kaldi_reads_what_we_write(make_directory, extract_features, tmp_path):
+    source = make_directory(tmp_path / "train", count=20)
+    directory = extract_features(source, cmvn=True)
     feats = kaldiio.load_scp(str(directory / "feats.scp"))
     assert list(feats) == list(read_table(directory / "wav.scp"))
     for name, path in read_table(directory / "wav.scp").items():
@@ -48,49 +51,172 @@ def test_kaldi_reads_what_we_write(make_directory, tmp_path):
 
 
 def test_processes_do_not_matter(make_directory, tmp_path):
-    one, two = (make_directory(tmp_path / name / "train", count=23) for name in ("a", "b"))
-    extract_features(one, cmvn=True, num_jobs=1, progress=False)
-    extract_features(two, cmvn=True, num_jobs=2, progress=False)
-    assert contents(one) == contents(two)
+    directory = make_directory(tmp_path / "train", count=23)
+    for num_jobs in (1, 2):
+        extract_set(directory, tmp_path / str(num_jobs), OPTIONS, cmvn=True, num_jobs=num_jobs, progress=False)
+    assert contents(tmp_path / "1" / "train") == contents(tmp_path / "2" / "train")
 
 
-def test_skipped_only_when_nothing_changed(make_directory, write_audio, tmp_path):
-    directory = make_directory(tmp_path / "train")
-    assert extract_features(directory, progress=False)
-    assert not extract_features(directory, progress=False)
-    assert extract_features(directory, cmvn=True, progress=False)
-    assert extract_features(directory, options=FbankOptions(num_mels=40), progress=False)
+def test_skipped_only_when_nothing_changed(make_directory, write_audio, replace_line, tmp_path):
+    directory, out = make_directory(tmp_path / "train"), tmp_path / "features"
+    few = FbankOptions(num_mels=40)
+
+    def written(options=OPTIONS, **arguments):
+        return extract_set(directory, out, options, progress=False, **arguments)
+
+    assert written()
+    assert not written()
+    assert written(cmvn=True)
+    assert not written(cmvn=True)
+    assert not written()
+    assert (out / "train" / "cmvn.ark").exists()
+    assert written(few)
+    assert not (out / "train" / "cmvn.ark").exists(), "that of other features"
+    assert not written(few.model_copy(update={"speeds": (0.9, 1.0)})), "speeds decide no frame"
     write_audio(directory / "audio" / "s0-000.wav", 0.8, seed=99)
-    assert extract_features(directory, options=FbankOptions(num_mels=40), progress=False)
-    assert read_table(directory / "utt2num_frames")["s0-000"] == "80"
-    (directory / "feats.3.ark").unlink()
-    assert extract_features(directory, options=FbankOptions(num_mels=40), progress=False)
+    assert written(few)
+    assert read_table(out / "train" / "utt2num_frames")["s0-000"] == "80"
+    (out / "train" / "feats.3.ark").unlink()
+    assert written(few)
+    replace_line(directory / "text", 1, "s0-000 OTHER WORDS")
+    arks = {path: path.stat().st_mtime_ns for path in (out / "train").glob("*.ark")}
+    assert written(few)
+    assert read_table(out / "train" / "text")["s0-000"] == "OTHER WORDS"
+    assert {path: path.stat().st_mtime_ns for path in arks} == arks
 
 
-def test_fewer_utterances_leave_no_old_archives(make_directory, replace_line, tmp_path):
+def test_fewer_utterances_leave_no_old_archives(make_directory, replace_line, extract_features, tmp_path):
     directory = make_directory(tmp_path / "train", count=6)
-    extract_features(directory, progress=False)
-    replace_line(directory / "wav.scp", 6, None)
-    extract_features(directory, progress=False)
-    assert len(list(directory.glob("feats.*.ark"))) == len(list(directory.glob(".shards/*"))) == 5
+    extract_features(directory)
+    for name in ("wav.scp", "text", "utt2spk"):
+        replace_line(directory / name, 6, None)
+    folder = extract_features(directory)
+    assert len(list(folder.glob("feats.*.ark"))) == len(list(folder.glob(".shards/*"))) == 5
 
 
-def test_segments(make_directory, tmp_path):
+def everything(directory):
+    """All of a directory: times of folders and files, and every byte."""
+    return {
+        path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes())
+        for path in (directory, *directory.rglob("*"))
+    }
+
+
+def test_the_data_directory_is_left_as_it_is(make_directory, extract_features, tmp_path):
+    directory = make_directory(tmp_path / "train")
+    (directory / "words.ctm").write_text(";; by hand\ns0-000 1 0.10 0.1 WORD\nother 1 0 1 X\n")
+    before = everything(directory)
+    folder = extract_features(directory, cmvn=True)
+    extract_features(directory, cmvn=True, speeds=(0.9, 1.0))
+    assert everything(directory) == before
+    assert validate(folder, decode_audio=True) == []
+    for name in ("text", "utt2spk", "spk2utt", "utt2dur"):
+        assert read_table(folder / name) == read_table(directory / name)
+    assert (folder / "words.ctm").read_text() == "s0-000 1 0.10 0.1 WORD\n"
+    (directory / "words.ctm").unlink()
+    assert not (extract_features(directory) / "words.ctm").exists()
+
+
+def test_paths_are_absolute(make_directory, monkeypatch, tmp_path):
+    """What is written from one folder is read from any other, whatever lies there."""
+    make_directory(tmp_path / "here" / "train")
+    monkeypatch.chdir(tmp_path / "here")
+    write_table(Path("train/wav.scp"), {name: f"train/audio/{name}.wav" for name in read_table(Path("train/wav.scp"))})
+    assert extract_set(Path("train/"), Path("features"), OPTIONS, progress=False)
+    folder = tmp_path / "here" / "features" / "train"
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    for path in (tmp_path / "there").rglob("*.ark"):
+        path.write_bytes(b"")
+    monkeypatch.chdir(tmp_path / "there")
+    assert validate(folder, decode_audio=True) == []
+    assert all(Path(path).is_absolute() for path in read_table(folder / "wav.scp").values())
+    monkeypatch.chdir(tmp_path / "here")
+    assert not extract_set(tmp_path / "here" / "train", tmp_path / "here" / "features", OPTIONS, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("directory", "speeds", "name"),
+    [("a/train", (1.0,), "train"), ("a/train/", (0.9, 1.0), "train_sp"), ("a/../train", (1.1,), "train_sp")],
+)
+def test_folders_have_the_names_of_the_directories(directory, speeds, name):
+    assert set_folder(Path(directory), Path("out"), speeds) == Path("out") / name
+
+
+def test_a_directory_in_the_current_folder(monkeypatch, tmp_path):
+    (tmp_path / "train").mkdir()
+    monkeypatch.chdir(tmp_path / "train")
+    assert set_folder(Path("."), Path("out")) == Path("out/train")
+
+
+def test_two_directories_of_one_name_are_refused(make_directory, tmp_path):
+    one, other = (make_directory(tmp_path / name / "test") for name in "ab")
+    with pytest.raises(InputError, match=r"a/test and .*b/test have the same name") as caught:
+        require_folders([(path, (1.0,)) for path in (one, one, other)], tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    require_folders([(one, (1.0,)), (one / ".", (1.0,)), (other, (0.9, 1.0))], tmp_path / "out")
+    assert extract_set(one, tmp_path / "out", OPTIONS, progress=False)
+    before = everything(tmp_path / "out")
+    with pytest.raises(InputError, match=rf"out/test: was made from {one}, not from {other}: ") as caught:
+        extract_set(other, tmp_path / "out", OPTIONS, progress=False)
+    assert "\n" not in str(caught.value)
+    assert everything(tmp_path / "out") == before
+
+
+def test_folders_of_others_are_left_alone(make_directory, tmp_path):
+    directory = make_directory(tmp_path / "corpus" / "train")
+    before = everything(directory)
+    with pytest.raises(InputError, match="lies in the data directory"):
+        extract_set(directory, directory.parent, OPTIONS, progress=False)
+    with pytest.raises(InputError, match="lies in the data directory"):
+        extract_set(directory, directory / "features", OPTIONS, progress=False)
+    assert everything(directory) == before
+    other = make_directory(tmp_path / "mine" / "train")
+    before = everything(other)
+    with pytest.raises(InputError, match=r"mine/train: exists and was not made from .*corpus/train"):
+        extract_set(directory, other.parent, OPTIONS, progress=False)
+    assert everything(other) == before
+
+
+@pytest.mark.parametrize(
+    ("table", "number", "line", "fault"),
+    [
+        ("text", 2, None, r"wav.scp:2: utterance s0-002 has no transcript"),
+        ("text", 5, "s1-003 X\ns9-0 X", r"text:6: utterance s9-0 is not in wav.scp"),
+        ("utt2spk", 2, None, r"wav.scp:2: utterance s0-002 has no line in utt2spk"),
+        ("words.ctm", 1, "s0-000 1 nan 1 X", r"words.ctm:1: expected `utt channel start duration WORD`"),
+    ],
+)
+def test_faulty_tables_are_refused_before_anything_is_written(
+    make_directory, replace_line, tmp_path, table, number, line, fault
+):
+    directory = make_directory(tmp_path / "train")
+    (directory / table).touch()
+    replace_line(directory / table, number, line)
+    with pytest.raises(InputError, match=fault):
+        extract_set(directory, tmp_path / "features", OPTIONS, progress=False)
+    assert not (tmp_path / "features").exists()
+
+
+def test_segments(make_directory, extract_features, tmp_path):
     directory = make_directory(tmp_path / "train", count=7)
     recording = "s0-006"  # 0.9 s
     write_table(directory / "segments", {"u1": f"{recording} 0.10 0.50", "u2": f"{recording} 0.50 0.901"})
-    extract_features(directory, progress=False)
+    for name in ("text", "utt2spk"):
+        write_table(directory / name, {"u1": "A", "u2": "B"})
+    folder = extract_features(directory)
+    assert validate(folder, decode_audio=True) == []
+    assert read_table(folder / "segments") == read_table(directory / "segments")
     samples, _ = soundfile.read(directory / "audio" / f"{recording}.wav", dtype="float32")
-    feats = kaldiio.load_scp(str(directory / "feats.scp"))
+    feats = kaldiio.load_scp(str(folder / "feats.scp"))
     np.testing.assert_array_equal(feats["u1"], fbank(torch.from_numpy(samples[1600:8000]), 16000).numpy())
     np.testing.assert_array_equal(feats["u2"], fbank(torch.from_numpy(samples[8000:]), 16000).numpy())
 
 
-def test_speed_perturbation(make_directory, tmp_path):
-    directory, output = make_directory(tmp_path / "train", count=3), tmp_path / "train_sp"
-    before = contents(directory)
-    assert extract_features(directory, output, speeds=(0.9, 1.0, 1.1), cmvn=True, progress=False)
-    assert contents(directory) == before
+def test_speed_perturbation(make_directory, extract_features, tmp_path):
+    directory = make_directory(tmp_path / "train", count=3)
+    output = extract_features(directory, speeds=(0.9, 1.0, 1.1), cmvn=True)
+    assert output == tmp_path / "features" / "train_sp"
+    assert not (output / "wav.scp").exists()
     names = list(read_table(output / "feats.scp"))
     originals = list(read_table(directory / "wav.scp"))
     assert names == sorted(originals + [f"sp{speed}-{name}" for speed in ("0.9", "1.1") for name in originals])
@@ -102,8 +228,6 @@ def test_speed_perturbation(make_directory, tmp_path):
     assert frames["sp1.1-s0-002"] == round(frames["s0-002"] / 1.1)
     assert validate(output) == []
     assert len(select_utterances(output).entries) == 9
-    with pytest.raises(InputError, match="give another output folder"):
-        extract_features(directory, speeds=(0.9, 1.1), progress=False)
 
 
 def break_missing(path, write_audio):
@@ -146,54 +270,55 @@ def break_numbers(path, write_audio):
         (break_numbers, "holds samples that are not numbers"),
     ],
 )
-def test_bad_audio(make_directory, write_audio, tmp_path, damage, message):
+def test_bad_audio(make_directory, extract_features, write_audio, tmp_path, damage, message):
     directory = make_directory(tmp_path / "train")
     damage(directory / "audio" / "s1-003.wav", write_audio)
     with pytest.raises(InputError, match=message) as caught:
-        extract_features(directory, progress=False)
+        extract_features(directory)
     assert "s1-003" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert not (directory / "feats.scp").exists()
-    assert not list(directory.glob(".*.part"))
+    assert not list(tmp_path.rglob("feats.scp"))
+    assert not list(tmp_path.rglob(".*.part"))
 
 
-def test_bad_audio_in_another_process(make_directory, tmp_path):
+def test_bad_audio_in_another_process(make_directory, extract_features, tmp_path):
     directory = make_directory(tmp_path / "train")
     break_header(directory / "audio" / "s1-003.wav", None)
     with pytest.raises(InputError, match=r"utterance s1-003: .* cannot be decoded"):
-        extract_features(directory, num_jobs=2, progress=False)
-    assert not (directory / "feats.scp").exists()
+        extract_features(directory, num_jobs=2)
+    assert not list(tmp_path.rglob("feats.scp"))
 
 
-def test_truncated_flac(make_directory, tmp_path, replace_line):
+def test_truncated_flac(make_directory, extract_features, tmp_path, replace_line):
     directory = make_directory(tmp_path / "train")
     path = directory / "audio" / "cut.flac"
     soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 64000), 16000)
     path.write_bytes(path.read_bytes()[:60000])
     replace_line(directory / "wav.scp", 1, f"s0-000 {path}")
     with pytest.raises(InputError, match=r"utterance s0-000: .*cut.flac: (cannot be decoded|ends after)"):
-        extract_features(directory, progress=False)
+        extract_features(directory)
 
 
-def test_expected_rate(make_directory, tmp_path):
+def test_expected_rate(make_directory, extract_features, tmp_path):
     directory = make_directory(tmp_path / "train", rate=8000)
     with pytest.raises(InputError, match="has a sample rate of 8000 Hz, expected 16000"):
-        extract_features(directory, expected_rate=16000, progress=False)
-    assert extract_features(directory, progress=False)
+        extract_features(directory, expected_rate=16000)
+    assert extract_features(directory)
 
 
 def command(directory, num_jobs=2):
-    return [sys.executable, "-m", "dualtk.bin.features", "--nj", str(num_jobs), "--cmvn", str(directory)]
+    arguments = ["--out", str(directory.parent / "features"), "--nj", str(num_jobs), "--train", str(directory)]
+    return [sys.executable, "-m", "dualtk.bin.features", *arguments]
 
 
 def test_killed_and_continued(make_directory, write_audio, tmp_path):
     """Kill -9 in the middle: the finished shards stay, and the same command ends with the same bytes."""
-    whole, killed = (make_directory(tmp_path / name / "train", count=32) for name in ("whole", "killed"))
-    for path in sorted((whole / "audio").iterdir()):
+    directory = make_directory(tmp_path / "train", count=32)
+    for path in sorted((directory / "audio").iterdir()):
         write_audio(path, seconds=10, seed=int(path.stem[-3:]))
-        shutil.copyfile(path, killed / "audio" / path.name)
-    extract_features(whole, cmvn=True, progress=False)
-    process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    whole, killed = tmp_path / "whole" / "train", tmp_path / "features" / "train"
+    extract_set(directory, whole.parent, OPTIONS, cmvn=True, progress=False)
+    process = subprocess.Popen(command(directory), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and len(list(killed.glob(".shards/*.json"))) < 3:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
@@ -202,21 +327,21 @@ def test_killed_and_continued(make_directory, write_audio, tmp_path):
     time.sleep(0.5)  # workers notice within an utterance that their parent is gone
     kept = {path: path.stat().st_mtime_ns for path in killed.glob(".shards/*.json")}
     assert 3 <= len(kept) < 16
-    subprocess.run(command(killed), check=True, capture_output=True)
+    subprocess.run(command(directory), check=True, capture_output=True)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert contents(whole) == contents(killed)
     assert not list(killed.glob(".*.part"))
 
 
-def test_full_disk(make_directory, tmp_path):
+def test_full_disk(make_directory, extract_features, tmp_path):
     """No file may grow beyond 20 kB: the write fails as it does on a full disk, nothing half-made is left behind."""
-    directory = make_directory(tmp_path / "train", count=8)
+    directory, folder = make_directory(tmp_path / "train", count=8), tmp_path / "features" / "train"
     limited = ["bash", "-c", 'ulimit -f 20 && exec "$@"', "bash", *command(directory, num_jobs=1)]
     result = subprocess.run(limited, capture_output=True, text=True)
     assert result.returncode == 2
     assert "cannot be written" in result.stderr
     assert result.stderr.count("\n") == 1
-    assert not (directory / "feats.scp").exists()
-    assert not list(directory.glob(".*.part"))
-    shutil.rmtree(directory / ".shards")
-    assert extract_features(directory, progress=False)
+    assert not (folder / "feats.scp").exists()
+    assert not list(folder.glob(".*.part"))
+    shutil.rmtree(folder / ".shards")
+    assert (extract_features(directory) / "feats.scp").exists()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dualtk.data.kaldi import read_table
 from dualtk.data.librispeech import prepare
 from dualtk.data.validation import validate
 from dualtk.errors import InputError
+from dualtk.tables import read_table
 
 
 @pytest.mark.parametrize("parent", ["", "LibriSpeech"])
@@ -50,7 +50,7 @@ def test_combine_and_word_times(make_librispeech, tmp_path):
         "10-7-0000 1 0.1 0.2 HELLO\n11-7-0000 1 0.10 0.20 HELLO\n11-7-0000 1 0.05 0.05 OH\n"
     )
     given.write_text("10-7-0000 1 0.1 HELLO\n")
-    with pytest.raises(InputError, match=r"given.ctm:1: expected 'utterance channel start duration WORD'"):
+    with pytest.raises(InputError, match=r"given.ctm:1: expected `utt channel start duration WORD`"):
         prepare(root, ["dev-clean", "dev-other"], directory, [given])
 
 

@@ -30,7 +30,7 @@ def test_a_peak_moves_by_the_factor_and_stays_within_its_bounds() -> None:
     torch.manual_seed(3)
     feats = torch.zeros(64, 5, 80)
     feats[:, :, 40] = 1.0
-    moved = VoicePerturbation(frequency_warp=0.1)(feats, torch.full((64,), 5)).argmax(2)[:, 0]
+    moved = VoicePerturbation(0.1, 0.0)(feats, torch.full((64,), 5)).argmax(2)[:, 0]
     furthest = [(warped_bins(torch.tensor([factor]), 80)[0] - 40).abs().argmin().item() for factor in (1.1, 0.9)]
     assert furthest[0] <= moved.min() < 40 < moved.max() <= furthest[1]
 
@@ -39,7 +39,7 @@ def test_the_channel_is_one_smooth_curve_per_utterance_of_the_stated_size() -> N
     torch.manual_seed(0)
     lengths = torch.full((500,), 4)
     lengths[0] = 2
-    added = VoicePerturbation(channel=0.3, num_cosines=4)(torch.zeros(500, 4, 80), lengths)
+    added = VoicePerturbation(0.0, 0.3)(torch.zeros(500, 4, 80), lengths)
     assert torch.equal(added[1:, 0], added[1:, 3])
     assert torch.equal(added[0, 2:], torch.zeros(2, 80))
     level = added[1:, 0].mean(1)  # the coefficient of order 0
@@ -56,9 +56,3 @@ def test_equal_generators_give_equal_features_and_evaluation_changes_nothing() -
     assert torch.equal(first, perturbation(feats, lengths))
     assert not torch.equal(first, feats)
     assert torch.equal(perturbation.eval()(feats, lengths), feats)
-
-
-@pytest.mark.parametrize("arguments", [{"frequency_warp": -0.1}, {"frequency_warp": 1.0}, {"channel": -1.0}])
-def test_values_without_a_meaning_are_refused(arguments: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"frequency_warp must lie in \[0, 1\) and channel"):
-        VoicePerturbation(**arguments)

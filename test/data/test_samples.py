@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,14 @@ import soundfile
 import torch
 import torchaudio
 
-from dualtk import config as configuration
 from dualtk.data.arks import read_cmvn
 from dualtk.data.batches import FeatureDataset, select_utterances
-from dualtk.data.features import extract_features
-from dualtk.data.kinds import open_stream, read_options, require_kind
+from dualtk.data.fbank import FbankOptions
+from dualtk.data.kinds import open_stream, read_options, require_features
 from dualtk.data.samples import SampleOptions, SampleStream, sample_frames
+from dualtk.data.validation import validate
 from dualtk.errors import InputError
+from dualtk.system import load
 
 OPTIONS = SampleOptions()
 
@@ -33,8 +35,6 @@ def test_frames_are_the_samples() -> None:
     assert bool((frames.flatten()[1000:] == 0).all())
     with pytest.raises(InputError, match="no audio"):
         sample_frames(torch.zeros(0), 16000, OPTIONS)
-    with pytest.raises(InputError, match="11025 Hz"):
-        SampleOptions(11025)
 
 
 def test_speed_and_rate_are_one_resampling() -> None:
@@ -77,17 +77,26 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_data_directory_needs_no_transcripts(directory: Path) -> None:
-    assert extract_features(directory, options=OPTIONS, cmvn=True, progress=False)
-    assert not extract_features(directory, options=OPTIONS, cmvn=True, progress=False)
+@pytest.mark.parametrize("speeds", [(1.0,), (0.9, 1.0)])
+def test_a_data_directory_needs_no_transcripts(
+    directory: Path, extract_features: Callable[..., Path], speeds: tuple[float, ...]
+) -> None:
+    folder = extract_features(directory, OPTIONS, speeds=speeds)
+    assert not (folder / "text").exists()
+    assert validate(folder, needs_text=False) == []
+    assert len(FeatureDataset(select_utterances(folder))) == 3 * len(speeds)
+
+
+def test_frames_and_statistics_of_a_directory(directory: Path, extract_features: Callable[..., Path]) -> None:
+    directory = extract_features(directory, OPTIONS, cmvn=True)
     assert read_options(directory) == OPTIONS
     assert isinstance(open_stream(read_options(directory)), SampleStream)
-    require_kind(directory, "samples")
-    with pytest.raises(InputError, match=r"fbank\.json: features are samples, features\.kind is fbank"):
-        require_kind(directory, "fbank")
+    require_features(directory, OPTIONS)
+    with pytest.raises(InputError, match=r"fbank\.json: kind of the features is samples, features\.kind is fbank"):
+        require_features(directory, FbankOptions())
     (directory / "fbank.json").unlink()
-    with pytest.raises(InputError, match=r"features are fbank, features\.kind is samples"):
-        require_kind(directory, "samples")
+    with pytest.raises(InputError, match=r"kind of the features is fbank, features\.kind is samples"):
+        require_features(directory, OPTIONS)
     dataset = FeatureDataset(select_utterances(directory))
     assert dataset.dim == 160
     torch.testing.assert_close(dataset[1].feats, sample_frames(noise(3500), 16000, OPTIONS), atol=0, rtol=0)
@@ -97,22 +106,22 @@ def test_a_data_directory_needs_no_transcripts(directory: Path) -> None:
     torch.testing.assert_close(istd, torch.full((160,), float(1 / everything.std())), atol=1e-3, rtol=1e-4)
 
 
+CONFIG = Path(__file__).resolve().parents[1] / "conf/dual_conformer.yaml"
+
+
 @pytest.mark.parametrize("key", ["frequency_warp", "channel", "num_frequency_masks"])
 def test_augmentation_of_frequencies_is_refused(key: str) -> None:
-    path = Path(__file__).resolve().parents[1] / "conf/dual_conformer.yaml"
-    plain = {"frequency_warp": 0, "channel": 0, "num_frequency_masks": 0}
-    values = ", ".join(f"{one}: {1 if one == key else value}" for one, value in plain.items())
-    config = configuration.load(path)
-    assert configuration.with_overrides(config, ["features={kind: samples}", "augment=null"]).features.dim == 160
+    values = "frequency_warp: 0, channel: 0, num_frequency_masks: 0"
+    values = values.replace(f"{key}: 0", f"{key}: {1 if key.startswith('num') else 0.5}")
+    assert load(CONFIG, overrides=["features={kind: samples}", "augment=null"]).features.dim == 160
     with pytest.raises(InputError, match=rf"augment\.{key}: raw samples"):
-        configuration.with_overrides(config, ["features={kind: samples}", f"augment={{{values}}}"])
+        load(CONFIG, overrides=["features={kind: samples}", f"augment={{{values}}}"])
 
 
 def test_faults_of_the_section_name_the_key() -> None:
-    config = configuration.load(Path(__file__).resolve().parents[1] / "conf/dual_conformer.yaml")
     with pytest.raises(InputError, match=r"features\.num_mels: unknown key"):
-        configuration.with_overrides(config, ["features={kind: samples, num_mels: 80}"])
-    with pytest.raises(InputError, match=r"features\.num_mels: Input should be a valid integer"):
-        configuration.with_overrides(config, ["features={num_mels: many}"])
-    with pytest.raises(InputError, match=r"features: .*mfcc"):
-        configuration.with_overrides(config, ["features={kind: mfcc}"])
+        load(CONFIG, overrides=["features={kind: samples, num_mels: 80}"])
+    with pytest.raises(InputError, match=r"features\.num_mels: must be a whole number, not 'many'"):
+        load(CONFIG, overrides=["features={num_mels: many}"])
+    with pytest.raises(InputError, match=r"features\.kind: must be one of fbank, samples, not 'mfcc'"):
+        load(CONFIG, overrides=["features={kind: mfcc}"])

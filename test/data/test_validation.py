@@ -7,9 +7,8 @@ import pytest
 import soundfile
 
 from dualtk.data.arks import write_entry
-from dualtk.data.features import extract_features
-from dualtk.data.kaldi import read_table
 from dualtk.data.validation import validate
+from dualtk.tables import read_table
 
 
 @pytest.fixture
@@ -17,10 +16,9 @@ def directory(make_directory, tmp_path):
     return make_directory(tmp_path / "train")
 
 
-def test_whole(directory):
+def test_whole(directory, extract_features):
     assert validate(directory, decode_audio=True) == []
-    extract_features(directory, progress=False)
-    assert validate(directory, decode_audio=True) == []
+    assert validate(extract_features(directory), decode_audio=True) == []
 
 
 @pytest.mark.parametrize(
@@ -36,6 +34,7 @@ def test_whole(directory):
         ("spk2utt", 1, "s0 s0-000 s0-002", "spk2utt:1: speaker s0 does not agree with utt2spk"),
         ("wav.scp", 4, "s1-001 cat a.wav |", "wav.scp:4: s1-001 is a pipe, and pipes are not run: "),
         ("wav.scp", 4, "s1-001 nowhere.wav", "wav.scp:4: s1-001: no audio file nowhere.wav"),
+        ("text", 1, "s0(0) WORDS", "text:1: utterance s0(0): an id with a parenthesis cannot be written as trn"),
         ("utt2dur", 1, "s0-000 7.5", "utt2dur:1: utterance s0-000 lasts 0.3000 s, not 7.5 s"),
         ("utt2dur", 1, "s0-000 long", "utt2dur:1: utterance s0-000 lasts 0.3000 s, not long s"),
     ],
@@ -43,6 +42,12 @@ def test_whole(directory):
 def test_faulty_line(directory, replace_line, table, number, line, fault):
     replace_line(directory / table, number, line)
     assert any(found.startswith(f"{directory}/{fault}") for found in validate(directory)), validate(directory)
+
+
+def test_word_times(directory):
+    (directory / "words.ctm").write_text(";; a comment\ns0-000 1 nan 0.1 WORD\ns0-002 1 0.0 0.1 WORD\ns0-002 1 0.1\n")
+    expected = "expected `utt channel start duration WORD`"
+    assert validate(directory) == [f"{directory}/words.ctm:{number}: {expected}" for number in (2, 4)]
 
 
 def test_audio(directory, write_audio):
@@ -79,8 +84,8 @@ def test_corrupt_beyond_the_header(directory, replace_line):
     assert fault.startswith(f"{directory}/wav.scp:1: utterance s0-000: {path}: ")
 
 
-def test_features(directory, replace_line):
-    extract_features(directory, progress=False)
+def test_features(directory, replace_line, extract_features):
+    directory = extract_features(directory)
     with (directory / "other.ark").open("wb") as stream:
         offset = write_entry(stream, "s0-004", np.zeros((70, 40), np.float32))
     replace_line(directory / "feats.scp", 1, f"s0-000 {directory}/nothing.ark:7")
@@ -98,6 +103,23 @@ def test_features(directory, replace_line):
         *([] if frames == "70" else [f"utt2num_frames:3: utterance s0-004 has 70 frames, not {frames}"]),
         f"feats.scp:4: utterance s1-001: {directory}: cat feats.ark | is a pipe, and pipes are not run",
     ]
+
+
+def test_what_goes_with_features(directory, extract_features):
+    folder = extract_features(directory, cmvn=True)
+    (folder / "cmvn.ark").write_bytes(b"no matrix")
+    (folder / "fbank.json").write_text("{}}")
+    first, second = validate(folder)
+    assert first == f"{folder}/cmvn.ark: holds no Kaldi matrix"
+    assert second.startswith(f"{folder}/fbank.json: no feature options there")
+
+
+def test_short_features(directory, extract_features):
+    folder = extract_features(directory)
+    (folder / "wav.scp").unlink()
+    assert validate(folder) == []
+    faults = validate(folder, min_duration=0.35)
+    assert faults == [f"{folder}/feats.scp:1: utterance s0-000 has 30 frames, less than 0.35 s"]
 
 
 def test_no_directory(tmp_path):

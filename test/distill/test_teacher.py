@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 import small_experiment
 import torch
-from teaching import CODERT, TT, VOCABULARY, load, loss_of, make, write_experiment
+from teaching import CODERT, TT, VOCABULARY, load, loss_of, make, make_tokenizer, write_experiment
 
+from dualtk import trained
 from dualtk.bin import extract
-from dualtk.bin.decode import load_experiment
 from dualtk.distill.teacher import CoLearnedTeacher, FrozenTeacher
 from dualtk.distill.terms import Outcome, WeightedTerm
 from dualtk.errors import InputError
 from dualtk.lattice import Lattice, prune_ranges_shared, three_way
 from dualtk.objective import Objective
-from dualtk.train.optim import build_optimizer
 from dualtk.transducer.criterion import PrunedLoss
 
 
@@ -42,7 +41,7 @@ def test_a_shared_decoder_is_one_decoder() -> None:
 
 
 def test_total_has_the_losses_of_both_and_the_distance() -> None:
-    objective = make(load("codert", *CODERT, "terms.0.weight=0.25", "teacher.weight=2.0"))
+    objective = make(load("codert", *CODERT, "terms.encoder_logits.weight=0.25", "teacher.weight=2.0"))
     loss = loss_of(objective)
     parts = loss.parts
     expected = parts["streaming/rnnt"] + 2.0 * parts["teacher/rnnt"] + 0.25 * parts["streaming/encoder_logits"]
@@ -51,7 +50,7 @@ def test_total_has_the_losses_of_both_and_the_distance() -> None:
 
 def test_lambda_zero_is_co_learning_alone_bit_for_bit() -> None:
     colearned = after_steps(make(load("codert_colearned", *CODERT)))
-    without = after_steps(make(load("codert_colearned", *CODERT, "terms=[]")))
+    without = after_steps(make(load("codert_colearned", *CODERT, "terms={}")))
     assert colearned.keys() == without.keys()
     assert all(torch.equal(colearned[name], without[name]) for name in colearned)
     distilled = after_steps(make(load("codert", *CODERT)))
@@ -66,7 +65,12 @@ def test_lambda_zero_is_still_measured_in_validation() -> None:
 
 @pytest.mark.parametrize("reaches", [False, True])
 def test_a_switch_lets_the_distance_reach_the_teacher(reaches: bool) -> None:
-    overrides = [*CODERT, "passes.0.weight=0.0", "teacher.weight=0.0", f"terms.0.reach_teacher={str(reaches).lower()}"]
+    overrides = [
+        *CODERT,
+        "passes.streaming.weight=0.0",
+        "teacher.weight=0.0",
+        f"terms.encoder_logits.reach_teacher={str(reaches).lower()}",
+    ]
     objective = make(load("codert", *overrides))
     loss_of(objective).total.backward()
     moved = {"network.encoder": 0.0, "teacher.network.encoder": 0.0}
@@ -92,7 +96,7 @@ def test_a_frozen_teacher_stays_as_it_is(name: str, tmp_path: Path) -> None:
     exp = write_experiment(tmp_path / "tt", load("tt_full", *TT, "model.encoder.dropout=0.5"))
     objective = make(load(name, *TT, f"teacher.exp={exp}"))
     before = {key: value.clone() for key, value in objective.state_dict().items()}
-    optimizer = build_optimizer(load(name).optimizer, objective.named_parameters())
+    optimizer = load(name).optimizer.build(objective.named_parameters())
     trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     assert trained == {id(parameter) for parameter in objective.network.parameters()}
     assert loss_of(objective.train()).parts == loss_of(objective).parts, "its dropout draws nothing"
@@ -128,7 +132,7 @@ def test_a_frozen_teacher_reads_features_by_its_own_statistics(tmp_path: Path) -
 
 def test_the_lattice_of_a_frozen_teacher_is_compared_where_asked(tmp_path: Path) -> None:
     exp = write_experiment(tmp_path / "tt", load("tt_full", *TT))
-    three_way = "terms=[{name: three_way, student: streaming, teacher: teacher}]"
+    three_way = "terms={three_way: {student: streaming, teacher: teacher}}"
     for loss in ("{name: exact}", "{name: pruned, prune_range: 3}"):
         objective = make(load("tt_hidden", *TT, f"teacher.exp={exp}", three_way, f"loss={loss}"))
         assert loss_of(objective).parts["streaming/three_way"] > 0
@@ -155,7 +159,7 @@ class Watched:
 
 def watch(objective: Objective, *, compares_lattices: bool) -> Watched:
     term = Watched(compares_lattices)
-    objective.terms = [WeightedTerm(term, "streaming", "teacher", 1.0)]
+    objective.terms = [WeightedTerm(term, "streaming", "teacher", 1.0, 0, 0, "terms.watched")]
     loss_of(objective)
     return term
 
@@ -180,7 +184,7 @@ def test_every_pruned_cell_of_the_student_is_compared(teacher: str, tmp_path: Pa
 def test_ranges_are_those_of_each_where_no_lattices_are_compared() -> None:
     """The student's loss is then that of a student alone."""
     both = loss_of(make(load("codert", *CODERT, PRUNED)))
-    alone = loss_of(make(load("codert", *CODERT, PRUNED, "terms=[]", "teacher=null")))
+    alone = loss_of(make(load("codert", *CODERT, PRUNED, "terms={}", "teacher=null")))
     for key in ("streaming/rnnt", "streaming/simple"):
         assert both.parts[key] == alone.parts[key]
 
@@ -223,26 +227,29 @@ def test_a_mode_that_was_taken_out_teaches(options: list[str], tmp_path: Path) -
     whole, alone = small_experiment.write_experiment(tmp_path / "exp"), tmp_path / "alone"
     assert extract.main(["--exp", str(whole), str(alone), *options]) == 0
     student = [*TT, "model.encoder.dim=16", "features.num_mels=16", f"teacher.exp={alone}", "teacher.mode=streaming"]
-    teacher = make(load("tt_hidden", *student), small_experiment.VOCABULARY).teacher
+    teacher = make(load("tt_hidden", *student), trained.load(alone).tokenizer).teacher
     assert teacher is not None
     own = teacher.network.state_dict()
-    for key, value in load_experiment(alone, small_experiment.VOCABULARY)[1].state_dict().items():
+    for key, value in trained.load(alone).network.state_dict().items():
         assert torch.equal(own[key], value), key
 
 
 def test_what_does_not_fit_is_refused_with_both_values(tmp_path: Path) -> None:
     def refusal(name: str, *overrides: str, vocab_size: int = VOCABULARY) -> str:
         with pytest.raises(InputError) as caught:
-            make(load(name, *overrides), vocab_size)
+            make(load(name, *overrides), make_tokenizer(vocab_size))
         return str(caught.value)
 
     exp = write_experiment(tmp_path / "tt", load("tt_full", *TT))
     hidden = [*TT, f"teacher.exp={exp}"]
     assert "by 4, the student's by 5" in refusal("tt_hidden", *hidden, "model.encoder.subsampling_factor=5")
-    assert "has 10 wordpieces, the student 12" in refusal("tt_hidden", *hidden, vocab_size=12)
-    assert "takes 80 mels, the student 40" in refusal("tt_hidden", *hidden, "features.num_mels=40")
-    assert "has no mode streaming; its modes are ['full']" in refusal("tt_hidden", *hidden, "teacher.mode=streaming")
-    assert "config.yaml" in refusal("tt_hidden", *TT, f"teacher.exp={tmp_path / 'none'}")
+    tokens = refusal("tt_hidden", *hidden, vocab_size=12)
+    assert tokens.startswith(f"teacher.exp: token 3 is T in {exp / 'lang/bpe.model'}, R in ")
+    assert "reads features fbank80, the student fbank40" in refusal("tt_hidden", *hidden, "features.num_mels=40")
+    assert (
+        refusal("tt_hidden", *hidden, "teacher.mode=streaming") == f"{exp}: has no mode streaming; its modes are full"
+    )
+    assert "not an experiment: it has no config.yaml" in refusal("tt_hidden", *TT, f"teacher.exp={tmp_path / 'none'}")
     assert "by 5, the student's by 4" in refusal("codert", *CODERT, "teacher.encoder.stacking=5")
 
 
@@ -257,35 +264,42 @@ def test_layers_that_a_term_cannot_compare_are_refused_before_training(tmp_path:
 
     hidden = [*TT, f"teacher.exp={exp}"]
     found = refusal("tt_hidden", *hidden, "model.encoder.num_layers=1")
-    assert found == f"terms.0: hidden compares layers: model.encoder.num_layers is 1, that of teacher.exp {exp} 2"
-    assert "terms.0: hidden compares layers: model.encoder.dim is 16" in refusal(
+    assert found == f"terms.hidden: hidden compares layers: model.encoder.num_layers is 1, that of teacher.exp {exp} 2"
+    assert "terms.hidden: hidden compares layers: model.encoder.dim is 16" in refusal(
         "tt_hidden", *hidden, "model.encoder.dim=16"
     )
-    assert "terms.0: heads compares layers: model.encoder.num_heads is 1" in refusal(
+    assert "terms.heads: heads compares layers: model.encoder.num_heads is 1" in refusal(
         "tt_heads", *hidden, "model.encoder.num_heads=1"
     )
     make(load("tt_hidden", *hidden, "model.encoder.num_heads=1"))
     make(load("tt_kl", *hidden, "model.encoder.num_layers=1", "model.encoder.dim=16"))
 
-    terms = "terms=[{name: encoder_logits, student: streaming, teacher: teacher}, TERM]"
-    second = terms.replace("TERM", "{name: hidden, student: streaming, teacher: teacher}")
-    assert refusal("codert", *CODERT, second).endswith("model.encoder.dim is 8, that of teacher.encoder 12")
+    layers = "terms.layers={name: hidden, student: streaming, teacher: teacher}"
+    found = refusal("codert", *CODERT, layers)
+    assert "terms.layers: hidden compares layers" in found
+    assert found.endswith("model.encoder.dim is 8, that of the teacher 12")
     separate = "teacher={name: separate, mode: {}, model: null}"
-    objective = make(load("codert", *CODERT, separate, second.replace("hidden", "heads")))
-    with pytest.raises(InputError, match=r"^terms\.1: heads: the encoder of the student gives none"):
+    objective = make(load("codert", *CODERT, separate, layers.replace("hidden", "heads")))
+    with pytest.raises(InputError, match=r"^terms\.layers: heads: the encoder of the student gives none"):
         loss_of(objective)
 
 
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["teacher=null"], "terms.0.teacher: there is no section `teacher`"),
-        (["terms.0.student=full"], "terms.0.student: no pass runs in mode full"),
-        (["terms.0.teacher=full"], "terms.0.teacher: no pass runs in mode full"),
-        (["model.joiner={name: tanh}"], "terms.0: encoder_logits needs the additive joiner, not tanh"),
-        (["terms=[]", "sampling={streaming: 1.0}"], "teacher: with sampling one pass runs in a step"),
-        (["terms.0.top_k=0"], "terms.0.top_k"),
-        (["terms.0.reach_teacher=true", "teacher={name: frozen, exp: x, mode: streaming}"], "terms.0.reach_teacher"),
+        (["teacher=null"], "terms.encoder_logits.teacher: there is no section `teacher`"),
+        (["terms.encoder_logits.student=full"], "terms.encoder_logits.student: no pass runs in mode full"),
+        (["terms.encoder_logits.teacher=full"], "terms.encoder_logits.teacher: no pass runs in mode full"),
+        (["model.joiner={name: tanh}"], "terms.encoder_logits: encoder_logits needs the additive joiner, not tanh"),
+        (
+            ["terms={}", "sampled_steps=all", "modes.full={full_context: true}", "passes.full={}"],
+            "teacher: with sampled_steps: all one pass runs in a step",
+        ),
+        (["terms.encoder_logits.top_k=0"], "terms.encoder_logits.top_k"),
+        (
+            ["terms.encoder_logits.reach_teacher=true", "teacher={name: frozen, exp: x, mode: streaming}"],
+            "terms.encoder_logits.reach_teacher",
+        ),
         (["teacher.encoder.dims=3"], "teacher.encoder.dims: unknown key"),
     ],
 )

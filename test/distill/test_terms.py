@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from blocks import make_term
 from distill.conftest import (
     BATCH,
     DIM,
@@ -21,30 +22,25 @@ from distill.conftest import (
 )
 from torch import Tensor
 
-from dualtk.distill.encoder_logits import EncoderLogits
-from dualtk.distill.full_kl import FullKL
-from dualtk.distill.heads import Heads
-from dualtk.distill.hidden import HiddenVectors
 from dualtk.distill.terms import Term, WeightedTerm
-from dualtk.distill.three_way import ThreeWay
 from dualtk.errors import InputError
 from dualtk.lattice.three_way import _log_rest
 
 MakeSide = Callable[..., Side]
 
 TERMS: dict[str, Callable[[], Term]] = {
-    "three_way": lambda: ThreeWay(shift=1),
-    "three_way-sum": lambda: ThreeWay(reduction="sum"),
-    "three_way-symmetric": lambda: ThreeWay(symmetric=True, shift=-1),
-    "l2": lambda: EncoderLogits(),
-    "l2-top-2": lambda: EncoderLogits(top_k=2, reduction="sum"),
-    "l2-reaching": lambda: EncoderLogits(reach_teacher=True),
-    "cross_entropy": lambda: EncoderLogits(distance="cross_entropy", reach_teacher=True),
-    "cosine": lambda: EncoderLogits(distance="cosine"),
-    "hidden": lambda: HiddenVectors(reduction="sum"),
-    "heads": lambda: Heads(),
-    "full_kl": lambda: FullKL(temperature=2.0),
-    "full_kl-top-2": lambda: FullKL(top_k=2, reduction="sum"),
+    "three_way": lambda: make_term("three_way", shift=1),
+    "three_way-sum": lambda: make_term("three_way", reduction="sum"),
+    "three_way-symmetric": lambda: make_term("three_way", symmetric=True, shift=-1),
+    "l2": lambda: make_term("encoder_logits"),
+    "l2-top-2": lambda: make_term("encoder_logits", top_k=2, reduction="sum"),
+    "l2-reaching": lambda: make_term("encoder_logits", reach_teacher=True),
+    "cross_entropy": lambda: make_term("encoder_logits", distance="cross_entropy", reach_teacher=True),
+    "cosine": lambda: make_term("encoder_logits", distance="cosine"),
+    "hidden": lambda: make_term("hidden", reduction="sum"),
+    "heads": lambda: make_term("heads"),
+    "full_kl": lambda: make_term("full_kl", temperature=2.0),
+    "full_kl-top-2": lambda: make_term("full_kl", top_k=2, reduction="sum"),
 }
 REACH_TEACHER = {"three_way-symmetric", "l2-reaching", "cross_entropy"}
 
@@ -90,9 +86,9 @@ def test_gradient_of_the_student(name: str, ranges: Tensor | None, make_side: Ma
 def test_gradient_of_both_sides_of_a_symmetric_term(make_side: MakeSide) -> None:
     """Each half's gradient is that of a one-way term whose target is held still."""
     student, teacher = make_side(1), make_side(2)
-    both = ThreeWay(symmetric=True, shift=1)(student.outcome(), teacher.outcome())
-    there = ThreeWay(shift=1)(student.outcome(), teacher.outcome())
-    back = ThreeWay(shift=-1)(teacher.outcome(), student.outcome())
+    both = make_term("three_way", symmetric=True, shift=1)(student.outcome(), teacher.outcome())
+    there = make_term("three_way", shift=1)(student.outcome(), teacher.outcome())
+    back = make_term("three_way", shift=-1)(teacher.outcome(), student.outcome())
     torch.testing.assert_close(both, there + back)
     for side, alone in ((student, there), (teacher, back)):
         for ours, theirs in zip(gradients(both, side), gradients(alone, side)):
@@ -131,11 +127,11 @@ def test_equal_passes_are_at_no_distance(name: str, make_side: MakeSide) -> None
 @pytest.mark.parametrize("distance", ["l2", "cross_entropy", "cosine"])
 def test_top_k_of_the_whole_vocabulary_is_everything(distance: str, make_side: MakeSide) -> None:
     student, teacher = make_side(1, True).outcome(), make_side(2, True).outcome()
-    whole = EncoderLogits(distance=distance)(student, teacher)  # type: ignore[arg-type]
-    assert torch.equal(EncoderLogits(distance=distance, top_k=6)(student, teacher), whole)  # type: ignore[arg-type]
-    fewer = EncoderLogits(distance=distance, top_k=5)(student, teacher)  # type: ignore[arg-type]
+    whole = make_term("encoder_logits", distance=distance)(student, teacher)
+    assert torch.equal(make_term("encoder_logits", distance=distance, top_k=6)(student, teacher), whole)
+    fewer = make_term("encoder_logits", distance=distance, top_k=5)(student, teacher)
     assert not torch.equal(fewer, whole)
-    assert torch.equal(FullKL(top_k=6)(student, teacher), FullKL()(student, teacher))
+    assert torch.equal(make_term("full_kl", top_k=6)(student, teacher), make_term("full_kl")(student, teacher))
 
 
 def test_encoder_logits_are_the_papers_sum(make_side: MakeSide) -> None:
@@ -148,9 +144,11 @@ def test_encoder_logits_are_the_papers_sum(make_side: MakeSide) -> None:
         for t in range(int(LENGTHS[b]))
         for v in range(6)
     )
-    term = EncoderLogits(reduction="sum")(student.outcome(), teacher.outcome())
+    term = make_term("encoder_logits", reduction="sum")(student.outcome(), teacher.outcome())
     assert term.item() == pytest.approx(total / 2)
-    assert EncoderLogits()(student.outcome(), teacher.outcome()).item() == pytest.approx(total / int(LENGTHS.sum()))
+    assert make_term("encoder_logits")(student.outcome(), teacher.outcome()).item() == pytest.approx(
+        total / int(LENGTHS.sum())
+    )
 
 
 def test_top_k_takes_the_teachers_largest(make_side: MakeSide) -> None:
@@ -161,7 +159,7 @@ def test_top_k_takes_the_teachers_largest(make_side: MakeSide) -> None:
         for t in range(int(LENGTHS[b])):
             largest = sorted(range(6), key=lambda v: -theirs[b, t, v].item())[:2]
             total += sum((ours[b, t, v] - theirs[b, t, v]).item() ** 2 for v in largest)
-    term = EncoderLogits(top_k=2, reduction="sum")(student.outcome(), teacher.outcome())
+    term = make_term("encoder_logits", top_k=2, reduction="sum")(student.outcome(), teacher.outcome())
     assert term.item() == pytest.approx(total / 2)
 
 
@@ -177,10 +175,10 @@ def test_vectors_are_the_papers_sums(make_side: MakeSide) -> None:
                 hidden += apart.norm().item()
                 heads += sum(apart[h * width : (h + 1) * width].norm().item() for h in range(HEADS))
     outcomes = student.outcome(), teacher.outcome()
-    assert HiddenVectors(reduction="sum")(*outcomes).item() == pytest.approx(hidden / 2)
-    assert Heads(reduction="sum")(*outcomes).item() == pytest.approx(heads / 2)
-    assert HiddenVectors()(*outcomes).item() == pytest.approx(hidden / (2 * int(LENGTHS.sum())))
-    assert Heads()(*outcomes).item() == pytest.approx(heads / (2 * HEADS * int(LENGTHS.sum())))
+    assert make_term("hidden", reduction="sum")(*outcomes).item() == pytest.approx(hidden / 2)
+    assert make_term("heads", reduction="sum")(*outcomes).item() == pytest.approx(heads / 2)
+    assert make_term("hidden")(*outcomes).item() == pytest.approx(hidden / (2 * int(LENGTHS.sum())))
+    assert make_term("heads")(*outcomes).item() == pytest.approx(heads / (2 * HEADS * int(LENGTHS.sum())))
 
 
 def test_full_kl_is_the_sum_over_the_lattice(make_side: MakeSide) -> None:
@@ -194,8 +192,8 @@ def test_full_kl_is_the_sum_over_the_lattice(make_side: MakeSide) -> None:
     p, q = log_probabilities(teacher), log_probabilities(student)
     kl = (p.exp() * (p - q)).sum(3)
     cells = [kl[b, : LENGTHS[b], : TARGET_LENGTHS[b] + 1].flatten() for b in range(2)]
-    torch.testing.assert_close(FullKL(reduction="sum")(*outcomes), torch.cat(cells).sum() / 2)
-    torch.testing.assert_close(FullKL()(*outcomes), torch.cat(cells).mean())
+    torch.testing.assert_close(make_term("full_kl", reduction="sum")(*outcomes), torch.cat(cells).sum() / 2)
+    torch.testing.assert_close(make_term("full_kl")(*outcomes), torch.cat(cells).mean())
 
 
 def three_classes(side: Side) -> Tensor:
@@ -227,17 +225,18 @@ def test_three_way_probabilities_are_sums_of_the_whole_softmax(make_side: MakeSi
         torch.testing.assert_close(ours[mask].sum(1), torch.ones_like(blank[mask]))
     q, p = (classes[mask] for classes in expected)
     kl = torch.where(p > 0, p * (p / q.clamp(min=1e-30)).log(), 0.0).sum(1)
-    torch.testing.assert_close(ThreeWay()(*outcomes).detach(), kl.mean())
-    torch.testing.assert_close(ThreeWay(reduction="sum")(*outcomes).detach(), kl.sum() / BATCH)
-    assert 0 < ThreeWay()(*outcomes) < FullKL()(*outcomes)
+    torch.testing.assert_close(make_term("three_way")(*outcomes).detach(), kl.mean())
+    torch.testing.assert_close(make_term("three_way", reduction="sum")(*outcomes).detach(), kl.sum() / BATCH)
+    assert 0 < make_term("three_way")(*outcomes) < make_term("full_kl")(*outcomes)
 
 
 def test_frames_beyond_an_utterance_do_not_count(make_side: MakeSide) -> None:
     student, teacher = make_side(1, True), make_side(2, True)
-    before = [term()(student.outcome(), teacher.outcome()) for term in (EncoderLogits, HiddenVectors, Heads, FullKL)]
+    names = ("encoder_logits", "hidden", "heads", "full_kl")
+    before = [make_term(name)(student.outcome(), teacher.outcome()) for name in names]
     for tensor in (student.frames, *student.layers):
         tensor.data[1, LENGTHS[1] :] = 1e6
-    after = [term()(student.outcome(), teacher.outcome()) for term in (EncoderLogits, HiddenVectors, Heads, FullKL)]
+    after = [make_term(name)(student.outcome(), teacher.outcome()) for name in names]
     for one, other in zip(before, after):
         torch.testing.assert_close(one, other)
 
@@ -246,13 +245,13 @@ def test_layers_that_do_not_match_are_named(make_side: MakeSide) -> None:
     student, teacher = make_side(1), make_side(2)
     teacher.layers = teacher.layers[:1]
     with pytest.raises(InputError, match="the student has 2 layers, the teacher 1"):
-        HiddenVectors()(student.outcome(), teacher.outcome())
+        make_term("hidden")(student.outcome(), teacher.outcome())
     teacher.layers = [torch.zeros(2, FRAMES, 2 * DIM, dtype=torch.float64)] * 2
     with pytest.raises(InputError, match=r"layer 0 is \(2, 5, 4\) in the student, \(2, 5, 8\) in the teacher"):
-        HiddenVectors()(student.outcome(), teacher.outcome())
+        make_term("hidden")(student.outcome(), teacher.outcome())
     student.layers = []
     with pytest.raises(InputError, match="heads: the encoder of the student gives none"):
-        Heads()(student.outcome(), teacher.outcome())
-    weighted = WeightedTerm(Heads(), "streaming", "teacher", 1.0, key="terms.3")
-    with pytest.raises(InputError, match=r"^terms\.3: heads: the encoder of the student gives none"):
+        make_term("heads")(student.outcome(), teacher.outcome())
+    weighted = WeightedTerm(make_term("heads"), "streaming", "teacher", 1.0, 0, 0, key="terms.mine")
+    with pytest.raises(InputError, match=r"^terms\.mine: heads: the encoder of the student gives none"):
         weighted(student.outcome(), teacher.outcome())

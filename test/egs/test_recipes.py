@@ -13,8 +13,8 @@ LIBRISPEECH = "egs/librispeech/asr1/run.sh"
 SYNTHETIC = "egs/synthetic/asr1/run.sh"
 OPTIONS = (
     *("stage", "stop-stage", "librispeech", "train-sets", "dev-sets", "test-sets", "train-dir", "dev-dir", "test-dirs"),
-    *("conf", "decode-conf", "train-args", "tag", "exp", "nbpe", "bpe-type", "speed-perturb", "modes", "nj", "ngpu"),
-    *("work-dir", "ctm"),
+    *("conf", "size", "set", "decode-conf", "train-args", "tag", "exp", "nbpe", "bpe-type", "num-mels"),
+    *("speed-perturb", "modes", "nj", "ngpu", "work-dir", "ctm"),
 )
 
 
@@ -56,11 +56,30 @@ def test_hyphen_or_underscore(recipe: str, words: list[object], call: Run) -> No
     assert call(run_sh(recipe), "--stage", 8, *words).returncode == 0
 
 
-def test_pre_training_has_no_wordpieces_and_nothing_to_decode(call: Run, tmp_path: Path) -> None:
-    for stage, title in {2: "500 wordpieces", 4: "decoding", 5: "scoring"}.items():
-        one = ["--stage", stage, "--stop-stage", stage, "--task", "pretrain", "--work-dir", tmp_path]
-        done = call(LIBRISPEECH, *one)
-        assert (done.returncode, done.stdout, done.stderr) == (0, f"== stage {stage}: {title}\nskipped\n", "")
+@pytest.mark.parametrize("size", ["paper", "cpu"])
+def test_pre_training_has_no_tokens_and_nothing_to_decode(size: str, call: Run, tmp_path: Path) -> None:
+    for stage in (2, 4, 5):
+        one = ["--stage", stage, "--stop-stage", stage, "--conf", "wav2vec_pretrain", "--size", size]
+        done = call(LIBRISPEECH, *one, "--work-dir", tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--conf", "dual_conformre"], "dual_conformre"),
+        (["--size", "huge"], "huge"),
+        (["--set", "train.max_step=1"], "train.max_step: unknown key"),
+        (["--num-mels", "0"], "features.num_mels"),
+    ],
+)
+def test_a_faulty_configuration_is_one_line_before_anything(
+    arguments: list[str], word: str, call: Run, tmp_path: Path
+) -> None:
+    done = call(LIBRISPEECH, *arguments, "--work-dir", tmp_path / "work")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert word in done.stderr
+    assert not (tmp_path / "work").exists()
 
 
 def test_kaldi_directories_go_together(call: Run) -> None:
@@ -87,17 +106,25 @@ def test_stages_0_to_2_then_the_same_data_as_kaldi_directories(call: Run, tmp_pa
     done = call(SYNTHETIC, "--work-dir", "my work", "--stop-stage", 2, *small)
     assert (done.returncode, done.stderr) == (0, "")
     data = work / "data"
-    assert {path.name for path in data.iterdir()} == {"train", "dev", "test_synthetic", "lang_unigram40"}
+    assert {path.name for path in data.iterdir()} == {"train", "dev", "test_synthetic"}
     assert all((data / name / "words.ctm").exists() for name in ("train", "dev", "test_synthetic"))
-    before = {path: path.stat().st_mtime_ns for path in data.rglob("*.ark")}
+    assert {path.name for path in (work / "features" / "fbank80").iterdir()} == {"train", "dev", "test_synthetic"}
+    assert [path.name for path in (work / "tokens").iterdir()] == ["unigram40"]
+    before = {path: path.stat().st_mtime_ns for path in work.rglob("*")}
 
     again = call(SYNTHETIC, "--work_dir", "my work", "--stop_stage=2", *small)
     assert again.returncode == 0
     assert "written" not in again.stdout
-    assert {path: path.stat().st_mtime_ns for path in data.rglob("*.ark")} == before
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
     (work / "b").mkdir()
     directories = ["--train-dir", data / "train", "--dev-dir", data / "dev", "--test-dirs", data / "test_synthetic"]
     done = call(LIBRISPEECH, "--work-dir", "b", "--stop-stage", 2, "--nbpe", 40, *directories, folder=work)
     assert (done.returncode, done.stderr) == (0, "")
-    assert (work / "b" / "data" / "lang_unigram40" / "bpe.model").exists()
+    assert (work / "b" / "tokens" / "unigram40" / "bpe.model").exists()
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "what a user brings is only read"
+
+    other = ["--conf", "tt_streaming", "--size", "cpu", "--num-mels", 40]
+    done = call(LIBRISPEECH, "--work-dir", "b", "--stop-stage", 1, *other, *directories, folder=work)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in (work / "b" / "features").iterdir()} == {"fbank80", "fbank40"}

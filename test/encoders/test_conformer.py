@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torchaudio
+from blocks import make_encoder
 from torch import Tensor, nn
 
-from dualtk.encoders.conformer import ConformerBlock, conformer_encoder
+from dualtk.encoders.conformer import ConformerBlock
 from dualtk.encoders.stacked import StackedEncoder
 from dualtk.modes import FULL_CONTEXT, streaming
 from dualtk.nn.dual import DualNorm
@@ -18,7 +19,6 @@ DIM, HEADS, FEEDFORWARD, LAYERS, KERNEL = 16, 2, 24, 3, 7
 
 def encoder(**changes: object) -> StackedEncoder:
     options: dict[str, object] = {
-        "input_dim": 20,
         "dim": DIM,
         "num_layers": LAYERS,
         "num_heads": HEADS,
@@ -26,9 +26,9 @@ def encoder(**changes: object) -> StackedEncoder:
         "kernel": KERNEL,
         "dropout": 0.0,
         "subsampling_channels": 4,
-        "mode_names": ("full", "streaming"),
     }
-    return conformer_encoder(**(options | changes))  # type: ignore[arg-type]
+    network: StackedEncoder = make_encoder("conformer", 20, **{**options, **changes})
+    return network
 
 
 def copy(target: nn.Module, source: nn.Module) -> None:
@@ -100,7 +100,7 @@ def test_checkpointing_changes_nothing(convolution_norm: str) -> None:
     results = []
     for checkpoint in (False, True):
         torch.manual_seed(5)
-        network = encoder(checkpoint=checkpoint, convolution_norm=convolution_norm, dropout=0.2)
+        network = encoder(gradient_checkpointing=checkpoint, convolution_norm=convolution_norm, dropout=0.2)
         feats, lengths = torch.randn(2, 48, 20), torch.tensor([48, 30])
         torch.manual_seed(6)
         full = network(feats, lengths, FULL_CONTEXT).frames

@@ -7,75 +7,52 @@ from typing import cast
 
 import pytest
 import torch
-from torch import Tensor
+from blocks import make_encoder
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dualtk.encoders.base import Encoder
-from dualtk.encoders.conformer import conformer_encoder
-from dualtk.encoders.contextnet import ContextNetEncoder
 from dualtk.encoders.latent_masks import LatentMasks
-from dualtk.encoders.lstm import LSTMEncoder
-from dualtk.encoders.stacked import StackedEncoder
-from dualtk.encoders.transformer import transformer_encoder
-from dualtk.encoders.wav2vec import Wav2VecEncoder
 from dualtk.errors import InputError
 from dualtk.modes import FULL_CONTEXT, Mode, streaming
 
 INPUT_DIM = 12
-MODE_NAMES = ("full", "streaming")
+STACK = {"dim": 16, "num_layers": 2, "num_heads": 2, "feedforward_dim": 24, "dropout": 0.1}
 
 
-def conformer(**changes: object) -> StackedEncoder:
-    options: dict[str, object] = {
-        "dim": 16,
-        "num_layers": 2,
-        "num_heads": 2,
-        "feedforward_dim": 24,
-        "kernel": 7,
-        "dropout": 0.1,
-        "subsampling_channels": 4,
-    }
-    return conformer_encoder(input_dim=INPUT_DIM, mode_names=MODE_NAMES, **(options | changes))  # type: ignore[arg-type]
+def conformer(**changes: object) -> nn.Module:
+    options = {**STACK, "kernel": 7, "subsampling_channels": 4}
+    return make_encoder("conformer", INPUT_DIM, **{**options, **changes})
 
 
-def transformer(**changes: object) -> StackedEncoder:
-    options: dict[str, object] = {"dim": 16, "num_layers": 2, "num_heads": 2, "feedforward_dim": 24, "dropout": 0.1}
-    return transformer_encoder(input_dim=INPUT_DIM, mode_names=MODE_NAMES, **(options | changes))  # type: ignore[arg-type]
+def transformer(**changes: object) -> nn.Module:
+    return make_encoder("transformer", INPUT_DIM, **{**STACK, **changes})
 
 
-def lstm(**changes: object) -> LSTMEncoder:
-    options: dict[str, object] = {"dim": 10, "num_layers": 3, "dropout": 0.1}
-    return LSTMEncoder(input_dim=INPUT_DIM, mode_names=MODE_NAMES, **(options | changes))  # type: ignore[arg-type]
+def lstm(**changes: object) -> nn.Module:
+    return make_encoder("lstm", INPUT_DIM, **{"dim": 10, "num_layers": 3, "dropout": 0.1, **changes})
 
 
-def contextnet(**changes: object) -> ContextNetEncoder:
-    options: dict[str, object] = {"dropout": 0.1, "alpha": 1 / 32, "layers_per_block": 1}
-    return ContextNetEncoder(input_dim=INPUT_DIM, mode_names=MODE_NAMES, **(options | changes))  # type: ignore[arg-type]
+def contextnet(**changes: object) -> nn.Module:
+    return make_encoder("contextnet", INPUT_DIM, **{"dropout": 0.1, "alpha": 1 / 32, "layers_per_block": 1, **changes})
 
 
-def wav2vec(**changes: object) -> Wav2VecEncoder:
-    options: dict[str, object] = {
-        "dim": 16,
-        "num_layers": 2,
-        "num_heads": 2,
-        "feedforward_dim": 24,
-        "dropout": 0.1,
-        "channels": 6,
-        "kernels": (5, 3, 2),
-        "strides": (3, 2, 2),
-    }
-    return Wav2VecEncoder(input_dim=INPUT_DIM, mode_names=MODE_NAMES, **(options | changes))  # type: ignore[arg-type]
+def wav2vec(**changes: object) -> nn.Module:
+    options = {**STACK, "channels": 6, "kernels": (5, 3, 2), "strides": (3, 2, 2)}
+    return make_encoder("wav2vec", INPUT_DIM, **{**options, **changes})
 
 
-ENCODERS: dict[str, Callable[[], torch.nn.Module]] = {
+ENCODERS: dict[str, Callable[[], nn.Module]] = {
     "conformer": conformer,
     "conformer-rotary": lambda: conformer(positions="rotary"),
     "conformer-without-positions": lambda: conformer(positions="none", convolution_norm="layer"),
-    "conformer-checkpointed": lambda: conformer(checkpoint=True),
+    "conformer-checkpointed": lambda: conformer(gradient_checkpointing=True),
     "conformer-stacking": lambda: conformer(subsampling="stacking", subsampling_factor=6),
     "conformer-by-eight": lambda: conformer(subsampling_factor=8, subsampling_channels=8),
     "transformer-stacking": transformer,
-    "transformer-relative": lambda: transformer(positions="relative", output_projection=False, checkpoint=True),
+    "transformer-relative": lambda: transformer(
+        positions="relative", output_projection=False, gradient_checkpointing=True
+    ),
     "transformer-convolution": lambda: transformer(
         subsampling="convolution", subsampling_factor=4, subsampling_channels=4
     ),
@@ -83,9 +60,13 @@ ENCODERS: dict[str, Callable[[], torch.nn.Module]] = {
     "lstm-one-rate": lambda: lstm(time_reduction=1, projection_dim=7),
     "contextnet": contextnet,
     "wav2vec": wav2vec,
-    "wav2vec-relative": lambda: wav2vec(positions="relative", kernels=(5, 4, 4), strides=(3, 4, 2), checkpoint=True),
+    "wav2vec-relative": lambda: wav2vec(
+        positions="relative", kernels=(5, 4, 4), strides=(3, 4, 2), gradient_checkpointing=True
+    ),
     "wav2vec-convolution": lambda: wav2vec(positions="convolution", position_kernel=6, position_groups=4),
-    "wav2vec-norms-after": lambda: wav2vec(norms="after", positions="convolution", position_groups=2, checkpoint=True),
+    "wav2vec-post-norm": lambda: wav2vec(
+        pre_norm=False, positions="convolution", position_groups=2, gradient_checkpointing=True
+    ),
     "wav2vec-stacking": lambda: wav2vec(kernels=(5, 3), strides=(3, 2), stacking=6),
     "wav2vec-masks": lambda: wav2vec(latent_masks={"time_probability": 0.5, "channel_width": 4}),
     "contextnet-two-layers": lambda: contextnet(layers_per_block=2, strided_blocks=(3, 7), kernel=3),
@@ -111,7 +92,7 @@ def build(name: str) -> Encoder:
     torch.manual_seed(1)
     network = ENCODERS[name]()
     for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.3) if parameter.dim() == 1 else None
+        nn.init.normal_(parameter, std=0.3) if parameter.dim() == 1 else None
     encoder = cast(Encoder, network)
     for mode in (FULL_CONTEXT, streaming()):
         encoder(torch.randn(4, 64, INPUT_DIM), torch.tensor([64, 60, 33, 9]), mode)  # moves batch norm statistics
@@ -182,7 +163,7 @@ def test_padding_a_batch_changes_no_valid_frame(name: str, mode: Mode) -> None:
 def test_padding_moves_no_gradient_in_training(name: str) -> None:
     """Batch norm statistics and gradients come from the frames that exist."""
     encoder = build(name)
-    network = cast(torch.nn.Module, encoder).train()
+    network = cast(nn.Module, encoder).train()
     for module in network.modules():
         if hasattr(module, "probability"):
             module.probability = 0.0
@@ -238,7 +219,7 @@ def test_state_is_float32_zeros_of_constant_shape(name: str) -> None:
 def test_modes_share_all_weights_but_the_norms(name: str) -> None:
     """Each mode has its own norms; a gradient of one mode reaches none of the other's, and all the shared weights."""
     encoder = build(name)
-    network = cast(torch.nn.Module, encoder)
+    network = cast(nn.Module, encoder)
     network.train()
     encoder(torch.randn(2, 64, INPUT_DIM), torch.tensor([64, 50]), streaming()).frames.square().sum().backward()
     for key, parameter in network.named_parameters():
@@ -254,7 +235,7 @@ def test_modes_share_all_weights_but_the_norms(name: str) -> None:
 def test_a_mode_without_norms_is_refused(name: str) -> None:
     encoder = build(name)
     feats, lengths = torch.randn(1, 32, INPUT_DIM), torch.tensor([32])
-    if any(".streaming." in key for key, _ in cast(torch.nn.Module, encoder).named_parameters()):
+    if any(".streaming." in key for key, _ in cast(nn.Module, encoder).named_parameters()):
         with pytest.raises(InputError, match="mode sparse: the network has norms for full, streaming only"):
             encoder(feats, lengths, streaming(name="sparse"))
     with pytest.raises(InputError, match="whole utterance"):

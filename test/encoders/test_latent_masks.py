@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import cast
 
 import pytest
 import torch
 import torchaudio
+from blocks import make_encoder
+from shipped import load_shipped, load_transducer
 from torch import Tensor, nn
 
-from dualtk import config as configuration
-from dualtk.build import build_network, build_objective
 from dualtk.encoders.latent_masks import LatentMaskOptions, LatentMasks
 from dualtk.encoders.wav2vec import Wav2VecEncoder
 from dualtk.encoders.wav2vec_weights import from_torchaudio
@@ -20,29 +19,34 @@ from dualtk.errors import InputError
 from dualtk.modes import FULL_CONTEXT, Mode, streaming
 from dualtk.nn.masks import padding_mask
 
-ROOT = Path(__file__).resolve().parents[2]
 FEATURE, DIM = 20, 16
-MASKS: LatentMaskOptions = {"time_probability": 0.1, "time_width": 3, "channel_probability": 0.05, "channel_width": 4}
+MASKS = LatentMaskOptions(time_probability=0.1, time_width=3, channel_probability=0.05, channel_width=4)
 LENGTHS = torch.tensor([97, 60, 31, 3])
-MODES = [FULL_CONTEXT, streaming(left_context=4, chunk=3), streaming(chunk=4, look_ahead=2)]
+MODES = [FULL_CONTEXT, streaming(left_context=4, chunk=3), streaming(chunk=4, look_ahead_ms=20)]
 
 
 def encoder(dropout: float = 0.0, masks: LatentMaskOptions | None = MASKS) -> Wav2VecEncoder:
     """Two feature frames make one."""
     torch.manual_seed(1)
-    return Wav2VecEncoder(
-        input_dim=FEATURE,
+    network: Wav2VecEncoder = make_encoder(
+        "wav2vec",
+        FEATURE,
         dim=DIM,
         num_layers=1,
         num_heads=2,
         feedforward_dim=24,
         dropout=dropout,
-        mode_names=("full", "streaming"),
         channels=6,
         kernels=(10, 8),
         strides=(5, 8),
         latent_masks=masks,
     )
+    return network
+
+
+def make_masks(dim: int, **options: object) -> LatentMasks:
+    """Masks over `dim` channels; options that are not given have their defaults."""
+    return LatentMasks(dim, **LatentMaskOptions.model_validate(options).arguments())
 
 
 def seen(network: nn.Module, kept: list[tuple[Tensor, Tensor]]) -> None:
@@ -76,14 +80,12 @@ def covered(probability: float, width: int, size: int) -> float:
 def test_as_much_is_hidden_as_configured(probability: float, width: int) -> None:
     torch.manual_seed(0)
     lengths = torch.tensor([500, 300] * 800)
-    options = {"time_probability": probability, "time_width": width}
-    time = LatentMasks(8, channel_width=8, **options).draw(lengths, 500)  # type: ignore[arg-type]
+    time = make_masks(8, channel_width=8, time_probability=probability, time_width=width).draw(lengths, 500)
     assert not bool((time.frames & ~padding_mask(lengths, 500)).any())
     for size in (500, 300):
         rate = time.frames[lengths == size, :size].float().mean()
         assert float(rate) == pytest.approx(covered(probability, width, size), abs=0.01)
-    options = {"channel_probability": probability, "channel_width": width}
-    channels = LatentMasks(200, **options).draw(lengths, 500).channels  # type: ignore[arg-type]
+    channels = make_masks(200, channel_probability=probability, channel_width=width).draw(lengths, 500).channels
     assert float(channels.float().mean()) == pytest.approx(covered(probability, width, 200), abs=0.015)
 
 
@@ -148,7 +150,7 @@ def test_the_masks_take_no_number_from_others() -> None:
     torch.manual_seed(3)
     expected = torch.rand(5)
     torch.manual_seed(3)
-    masks = LatentMasks(DIM, **MASKS)
+    masks = LatentMasks(DIM, **MASKS.arguments())
     torch.manual_seed(3)
     masks.train()(torch.randn(4, 49, DIM, generator=torch.Generator().manual_seed(1)), LENGTHS // 2, 49)
     assert torch.equal(torch.rand(5), expected)
@@ -156,15 +158,15 @@ def test_the_masks_take_no_number_from_others() -> None:
 
 def test_shipped_fine_tuning_hides_the_same_from_both_passes() -> None:
     """Through the objective; `before != after` is a hidden value, as no latent frame is its embedding or zero."""
-    path = ROOT / "egs/librispeech/asr1/conf/wav2vec_finetune.yaml"
     small = ["dim=32", "num_heads=2", "num_layers=1", "feedforward_dim=24", "channels=8", "dropout=0.0"]
     overrides = [f"model.encoder.{change}" for change in [*small, "latent_masks.channel_width=4"]]
-    overrides += ["sampling=null", "sampling_steps=null", "terms=[]", "loss={name: exact}"]
-    overrides += ["model.predictor={name: stateless, dim: 16}", "model.joiner.joiner_dim=16"]
-    config = configuration.with_overrides(configuration.load(path), overrides)
+    overrides += ["loss={name: exact}", "model.predictor={name: stateless, dim: 16}", "model.joiner.joiner_dim=16"]
+    system = load_transducer("wav2vec_finetune", "paper", *overrides)
     torch.manual_seed(2)
-    mean = torch.zeros(config.features.dim)
-    objective, kept = build_objective(config, build_network(config, 9, mean, mean + 1)).train(), []
+    mean = torch.zeros(system.features.dim)
+    objective, kept = system.build_objective(system.build_network(9, mean, mean + 1)).train(), []
+    assert not objective.terms
+    assert len(objective.plan.at(0)) == 2
     seen(objective, kept)
     lengths = torch.tensor([401, 240])
     targets = torch.tensor([[1, 2], [3, 4]])
@@ -196,7 +198,7 @@ def test_the_gradient_reaches_the_embedding_and_no_hidden_frame() -> None:
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
 def test_the_kind_of_number_is_kept(kind: torch.dtype) -> None:
-    masks = LatentMasks(DIM, **MASKS).train()
+    masks = LatentMasks(DIM, **MASKS.arguments()).train()
     assert masks(torch.randn(4, 49, DIM).to(kind), (LENGTHS + 1) // 2, 49).dtype == kind
 
 
@@ -221,7 +223,7 @@ def test_the_embedding_of_torchaudio_is_taken() -> None:
 )
 def test_impossible_masks_are_refused(changes: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        encoder(masks={**MASKS, **changes})  # type: ignore[typeddict-item]
+        LatentMasks(DIM, **{**MASKS.arguments(), **changes})
     assert "\n" not in str(caught.value)
 
 
@@ -230,13 +232,11 @@ def test_impossible_masks_are_refused(changes: dict[str, float], message: str) -
     [("time_probability", 1.1), ("channel_probability", -0.1), ("time_width", 0), ("channel_width", 0), ("width", 3)],
 )
 def test_the_key_at_fault_is_named(key: str, value: float) -> None:
-    config = configuration.load(ROOT / "egs/librispeech/asr1/conf/wav2vec_finetune.yaml")
-    with pytest.raises(InputError, match=rf"--set: model\.encoder\.latent_masks\.{key}: ") as caught:
-        configuration.with_overrides(config, [f"model.encoder.latent_masks.{key}={value}"])
+    with pytest.raises(InputError, match=rf"model\.encoder\.latent_masks\.{key}: ") as caught:
+        load_transducer("wav2vec_finetune", "paper", f"model.encoder.latent_masks.{key}={value}")
     assert "\n" not in str(caught.value)
 
 
 def test_pre_training_has_masks_of_its_own() -> None:
-    config = configuration.load_any(ROOT / "egs/synthetic/asr1/conf/wav2vec_pretrain.yaml")
     with pytest.raises(InputError, match=r"model\.encoder\.latent_masks: for fine-tuning"):
-        configuration.with_overrides(config, ["model.encoder.latent_masks={}"])
+        load_shipped("wav2vec_pretrain", "cpu-synthetic", "model.encoder.latent_masks={}")

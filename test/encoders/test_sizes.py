@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from dualtk.encoders.contextnet import ContextNetEncoder
+from blocks import make_encoder
 
 TOOL = Path(__file__).resolve().parents[2] / "tools/sizes.py"
 spec = importlib.util.spec_from_file_location("sizes", TOOL)
@@ -32,7 +31,7 @@ def test_a_second_mode_costs_less_than_two_percent(size) -> None:
 def test_only_the_dual_kernel_and_the_norms_are_added() -> None:
     """Per convolution and mode a batch norm, and (k - 1)/2 taps that a causal convolution would not have."""
     with torch.device("meta"):
-        encoder = ContextNetEncoder(input_dim=80, dropout=0.1, mode_names=("full", "streaming"))
+        encoder = make_encoder("contextnet", 80)
     overhead = sum(p.numel() for name, p in encoder.named_parameters() if ".full." in name)
     taps = sum(p.numel() for name, p in encoder.named_parameters() if name.endswith("depthwise.weight"))
     total = sum(p.numel() for p in encoder.parameters())

@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 import torch
+from blocks import make_encoder
 from torch import Tensor
 from torch.nn import functional
 
-from dualtk.encoders.transformer import transformer_encoder
 from dualtk.modes import FULL_CONTEXT
 
 DIM, HEADS, FRAMES = 16, 4, 8
@@ -25,14 +25,15 @@ def test_heads_are_what_each_head_adds_to_its_slice_of_the_input() -> None:
     Without positions and output projection: norm, scaled dot-product attention head by head, sum.
     """
     torch.manual_seed(3)
-    network = transformer_encoder(
+    network = make_encoder(
+        "transformer",
         input_dim=5,
+        mode_names=["full"],
         dim=DIM,
         num_layers=2,
         num_heads=HEADS,
         feedforward_dim=24,
         dropout=0.0,
-        mode_names=["full"],
         positions="none",
         output_projection=False,
     ).eval()

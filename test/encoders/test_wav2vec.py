@@ -7,20 +7,20 @@ from typing import cast
 import pytest
 import torch
 import torchaudio
+from blocks import MODE_NAMES, make_encoder
 from torch import Tensor
 from torch.nn import functional as F
 
-from dualtk.encoders.wav2vec import Wav2VecEncoder
+from dualtk.config import validate
+from dualtk.encoders.wav2vec import Wav2VecEncoder, Wav2VecOptions
 from dualtk.encoders.wav2vec_weights import from_torchaudio, is_wav2vec
 from dualtk.errors import InputError
 from dualtk.modes import FULL_CONTEXT, Mode, streaming
-from dualtk.pruning.masks import add_masks, prunable_layers
-from dualtk.pruning.patterns import Blocks
-from dualtk.pruning.pruner import Pruner
+from dualtk.pruning.masks import prunable_layers
+from dualtk.pruning.pruner import PruningOptions
 from dualtk.pruning.schedule import SparsitySchedule
 from dualtk.streaming.compiled_step import compile_step
 
-MODE_NAMES = ("full", "streaming")
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 CHANNELS, DIM, HEADS, LAYERS, INNER = 12, 16, 4, 2, 24
 FEATURE = 160
@@ -65,14 +65,15 @@ def ours(**changes: object) -> Wav2VecEncoder:
         "strides": STRIDES,
         "positions": "none",
     }
-    return Wav2VecEncoder(input_dim=FEATURE, mode_names=MODE_NAMES, **(options | changes)).eval()  # type: ignore[arg-type]
+    encoder: Wav2VecEncoder = make_encoder("wav2vec", FEATURE, **{**options, **changes})
+    return encoder.eval()
 
 
 def twin(extractor: str, **changes: object) -> Wav2VecEncoder:
     """Ours, of the kind of theirs."""
-    norm, norms = extractor.removesuffix("_norm"), "before" if extractor == "layer_norm" else "after"
+    norm, pre_norm = extractor.removesuffix("_norm"), extractor == "layer_norm"
     options: dict[str, object] = {"positions": "convolution", "position_kernel": 8, "position_groups": 2}
-    return ours(**{"extractor_norm": norm, "norms": norms, **options, **changes})
+    return ours(**{"extractor_norm": norm, "pre_norm": pre_norm, **options, **changes})
 
 
 def loaded(extractor: str) -> tuple[torchaudio.models.Wav2Vec2Model, Wav2VecEncoder]:
@@ -216,7 +217,7 @@ def test_its_three_parts_make_it() -> None:
     assert [heads.shape for heads in whole.heads] == [(2, HEADS, 10, DIM // HEADS)] * LAYERS
 
 
-@pytest.mark.parametrize("changes", [{"positions": "rotary"}, {"positions": "convolution", "norms": "after"}])
+@pytest.mark.parametrize("changes", [{"positions": "rotary"}, {"positions": "convolution", "pre_norm": False}])
 @torch.no_grad()
 def test_its_step_compiles(changes: dict[str, object]) -> None:
     encoder, mode = ours(**changes), streaming(left_context=4, chunk=2)
@@ -235,7 +236,6 @@ def test_its_step_compiles(changes: dict[str, object]) -> None:
         ({"kernels": (4, 3, 3, 3, 3, 2, 2)}, "kernels: 4 taps do not cover a stride of 5"),
         ({"kernels": (10, 3), "strides": (5, 2)}, "strides: an output frame of 10 samples is no multiple of a feature"),
         ({"positions": "convolution", "position_groups": 3}, "position_groups: 3 groups do not divide a dim of 16"),
-        ({"stacking": 0}, "strides: an output frame of 0 samples"),
     ],
 )
 def test_bad_sizes_are_refused(changes: dict[str, object], message: str) -> None:
@@ -243,17 +243,23 @@ def test_bad_sizes_are_refused(changes: dict[str, object], message: str) -> None
         ours(**changes)
 
 
-@pytest.mark.parametrize("changes", [{}, {"positions": "convolution", "norms": "after"}], ids=["plain", "paper"])
+def test_an_output_frame_has_samples() -> None:
+    with pytest.raises(InputError, match=r"^x\.yaml: stacking: must be greater than 0, not 0$"):
+        validate(Wav2VecOptions, {"name": "wav2vec", "stacking": 0}, "x.yaml")
+
+
+@pytest.mark.parametrize("changes", [{}, {"positions": "convolution", "pre_norm": False}], ids=["plain", "paper"])
 @pytest.mark.parametrize("mode", [FULL_CONTEXT, streaming(chunk=2, left_context=4, sparsity=0.5)], ids=MODE_NAMES)
 def test_recomputing_gives_the_same_gradients(mode: Mode, changes: dict[str, object]) -> None:
     feats, lengths = torch.randn(2, 24, FEATURE), torch.tensor([24, 15])
     gradients = []
     for checkpoint in (False, True):
         torch.manual_seed(5)
-        encoder = ours(checkpoint=checkpoint, **changes).train()
+        encoder = ours(gradient_checkpointing=checkpoint, **changes).train()
         if mode.sparsity > 0:
-            add_masks(encoder, [mode])
-            Pruner(encoder, [mode], Blocks(), "layer", SparsitySchedule("constant", 0)).update(0)
+            pruning = PruningOptions(schedule=SparsitySchedule(shape="constant"))
+            pruning.add_masks(encoder, [mode])
+            pruning.build(encoder, [mode]).update(0)
         encoder(feats, lengths, mode).frames.square().sum().backward()
         gradients.append(
             [cast(Tensor, parameter.grad) for parameter in encoder.parameters() if parameter.grad is not None]

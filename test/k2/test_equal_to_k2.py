@@ -8,8 +8,8 @@ import torch
 from dualtk.lattice import (
     Lattice,
     Occupation,
-    backends,
     joint_lattice,
+    list_backends,
     prune_ranges,
     rnnt_loss,
     rnnt_loss_pruned,
@@ -53,7 +53,7 @@ def assert_same(found, expected):
 
 
 def test_this_is_the_real_k2():
-    assert {status.name: status.unusable for status in backends()}["k2"] is None
+    assert {status.name: status.unavailable_reason for status in list_backends()}["k2"] is None
 
 
 @pytest.mark.parametrize("size", SIZES)

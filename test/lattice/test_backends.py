@@ -14,10 +14,22 @@ import pytest
 import torch
 
 import dualtk
-from dualtk.lattice import Lattice, backends, logits_lattice, prune_ranges, rnnt_loss
-from dualtk.lattice.backends import _auto
+from dualtk.lattice import (
+    JointInputs,
+    Lattice,
+    Softening,
+    chosen_backend,
+    list_backends,
+    logits_lattice,
+    prune_ranges,
+    rnnt_loss,
+)
+from dualtk.lattice.backends.numba_kl import NumbaKL
+from dualtk.lattice.backends.torch_kl import TorchKL
+from dualtk.lattice.backends.triton_backend import TritonBackend
+from dualtk.lattice.engines import _choose, choose
 
-USABLE = [status.name for status in backends() if status.unusable is None and status.name != "torch"]
+USABLE = [status.name for status in list_backends() if status.unavailable_reason is None and status.name != "torch"]
 
 
 def lattices(make_batch, batch, frames, labels):
@@ -55,8 +67,8 @@ def test_fastemit_and_delay_penalty_are_never_ignored(make_batch, backend):
         assert not torch.allclose(gradient(**{option: 0.5}), gradient(), atol=1e-4)
 
 
-def test_backends_say_why_they_are_unusable():
-    statuses = {status.name: status.unusable for status in backends()}
+def test_backends_say_why_they_cannot_be_used():
+    statuses = {status.name: status.unavailable_reason for status in list_backends()}
     assert set(statuses) == {"torch", "numba", "triton", "k2", "torchaudio"}
     assert statuses["torch"] is None
     assert statuses["numba"] is None
@@ -78,12 +90,56 @@ def test_what_cannot_be_done_is_refused(make_batch):
 
 def test_auto_is_chosen_and_logged_once(make_batch, caplog):
     batch = make_batch()
-    _auto.cache_clear()
+    _choose.cache_clear()
     with caplog.at_level(logging.INFO):
         for _ in range(3):
             rnnt_loss(batch.logits, *batch.args)
-    lines = [record.getMessage() for record in caplog.records if "transducer backend for" in record.getMessage()]
-    assert lines == [f"transducer backend for torch.float32 on cpu: {'k2' if 'k2' in USABLE else 'numba'}"]
+    lines = [record.getMessage() for record in caplog.records if "transducer backend auto for" in record.getMessage()]
+    recursion = "k2" if "k2" in USABLE else "numba"
+    jobs = f"recursion by {recursion}, joint by numba, logits by numba, kl by numba"
+    assert lines == [f"transducer backend auto for torch.float32 on cpu: {jobs}"]
+
+
+JOBS = ("recursion", "joint", "logits", "kl")
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype", "expected"),
+    [
+        ("numba", torch.float32, ["numba"] * 4),
+        ("numba", torch.float64, ["numba", "torch", "torch", "torch"]),
+        ("numba", torch.bfloat16, ["numba", "torch", "torch", "torch"]),
+        ("torchaudio", torch.float32, ["torchaudio", "numba", "numba", "numba"]),
+        ("torch", torch.float32, ["torch"] * 4),
+    ],
+)
+def test_what_runs_on_the_cpu(backend, dtype, expected):
+    if backend not in (*USABLE, "torch"):
+        pytest.skip(f"{backend} does not work here")
+    assert chosen_backend(backend, "cpu", dtype) == dict(zip(JOBS, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "logits"), [(torch.float32, "triton"), (torch.bfloat16, "triton"), (torch.float64, "torch")]
+)
+def test_what_runs_on_a_gpu(monkeypatch, dtype, logits):
+    monkeypatch.setattr(TritonBackend, "unavailable_reason", lambda self: None)
+    _choose.cache_clear()
+    found = chosen_backend("triton", "cuda", dtype)
+    _choose.cache_clear()
+    assert found == dict(zip(JOBS, ["triton", "torch", logits, "torch"], strict=True))
+
+
+def test_tensors_of_several_dtypes_are_left_to_torch():
+    engines = choose("numba", "cpu", torch.float32, torch.bfloat16)
+    assert (engines.joint, engines.logits, engines.kl) == ("torch", "torch", "torch")
+
+
+@pytest.mark.parametrize(("top_k", "expected"), [(None, NumbaKL), (6, NumbaKL), (5, TorchKL)])
+def test_the_divergence_of_the_top_k_classes_is_plain_torch(top_k, expected):
+    student = JointInputs(torch.zeros(1, 2, 6), torch.zeros(1, 3, 6))
+    engine = choose("numba", "cpu", torch.float32).kl_engine(student, Softening(top_k=top_k), None)
+    assert isinstance(engine, expected)
 
 
 @pytest.fixture
@@ -173,10 +229,12 @@ def test_import_is_quick():
 TRITON = """
 import torch
 from dualtk.lattice import Lattice, prune_ranges
-from dualtk.lattice.backends.torch_reference import TorchBackend
+from dualtk.lattice.backends.torch_backend import TorchBackend
+from dualtk.lattice.backends.torch_logits import TorchReduction
 from dualtk.lattice.backends.triton_backend import TritonBackend
 from dualtk.lattice.backends.triton_logits import TritonReduction
-from dualtk.lattice.logits import NO_CELL, TorchReduction, next_labels
+from dualtk.lattice.cell_list import NO_CELL
+from dualtk.lattice.logits import next_labels
 
 torch.manual_seed(0)
 for vocabulary, dtype in ((7, torch.float32), (1100, torch.float32), (7, torch.bfloat16)):

@@ -10,6 +10,7 @@ from dualtk.lattice import (
     JointInputs,
     Lattice,
     Occupation,
+    Softening,
     joint_kl,
     joint_lattice,
     logits_lattice,
@@ -175,8 +176,11 @@ def test_a_negative_blank_counts_from_the_end(make_batch, blank):
         assert positive().item() == negative().item()
 
 
-def test_a_backend_that_does_not_exist_is_refused_by_the_additive_joint_too(make_batch):
-    inputs = sides(width=V)
+def test_a_backend_that_does_not_exist_is_refused_where_only_torch_runs_too(make_batch):
+    inputs, args = sides(width=V), make_batch().args
+    joint = JointInputs(*inputs)
     for activation in ("identity", "tanh"):
         with pytest.raises(ValueError, match="no transducer backend is called 'nonsense'"):
-            joint_lattice(*inputs, None, None, *make_batch().args, activation=activation, backend="nonsense")
+            joint_lattice(*inputs, None, None, *args, activation=activation, backend="nonsense")
+    with pytest.raises(ValueError, match="no transducer backend is called 'nonsense'"):
+        joint_kl(joint, joint, *args[1:], softening=Softening(top_k=2), backend="nonsense")

@@ -12,16 +12,16 @@ from torch.utils.checkpoint import checkpoint
 from dualtk.lattice import (
     JointInputs,
     Lattice,
-    backends,
     joint_kl,
     joint_lattice,
+    list_backends,
     rnnt_loss,
     rnnt_loss_pruned,
     rnnt_loss_simple,
     three_way,
 )
 
-USABLE = [status.name for status in backends() if status.unusable is None]
+USABLE = [status.name for status in list_backends() if status.unavailable_reason is None]
 WIDTH, VOCABULARY = 5, 6
 
 

@@ -18,7 +18,7 @@ from dualtk.lattice import (
     rnnt_loss_pruned,
     rnnt_loss_simple,
 )
-from dualtk.lattice.joint_engine import add_rows, sum_rows
+from dualtk.lattice.backends.torch_joint import add_rows, sum_rows
 
 
 def compare(loss, expected, inputs, tolerance):

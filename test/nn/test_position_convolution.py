@@ -58,4 +58,4 @@ def test_the_gradient_lies_in_memory_like_the_weight(mode: object) -> None:
 
 def test_groups_divide_the_width() -> None:
     with pytest.raises(InputError, match="position_groups: 16 groups do not divide a dim of 12"):
-        PositionConvolution(DIM)
+        PositionConvolution(DIM, 8, 16)

@@ -8,6 +8,9 @@ from torchaudio.models.wav2vec2.components import _compute_mask_indices
 
 from dualtk.errors import InputError
 from dualtk.nn.spans import SpanMask, uniform_integers
+from dualtk.ssl.objective import MaskingOptions
+
+PAPER = MaskingOptions().build()
 
 
 def expected_rate(span: SpanMask, num_frames: int) -> float:
@@ -25,7 +28,7 @@ def runs(row: list[bool]) -> list[tuple[int, int]]:
 @pytest.mark.parametrize(("probability", "length"), [(0.065, 10), (0.2, 3), (0.01, 20), (0.5, 1)])
 def test_the_rate_of_masked_frames_is_that_of_the_formula(probability: float, length: int) -> None:
     torch.manual_seed(0)
-    span, lengths = SpanMask(probability, length), torch.full((400,), 600)
+    span, lengths = SpanMask(probability, length, always=True), torch.full((400,), 600)
     mask = span.draw(lengths, 600)
     assert float(mask.float().mean()) == pytest.approx(expected_rate(span, 600), abs=0.01)
     middle = mask[:, 30:].float().mean()
@@ -35,7 +38,7 @@ def test_the_rate_of_masked_frames_is_that_of_the_formula(probability: float, le
 def test_the_paper_masks_about_half() -> None:
     torch.manual_seed(0)
     lengths = torch.full((200,), 1000)
-    ours = SpanMask().draw(lengths, 1000).float().mean()
+    ours = PAPER.draw(lengths, 1000).float().mean()
     assert float(ours) == pytest.approx(0.49, abs=0.01)  # section 4.2
     # One utterance at a time: of a batch, torchaudio unmasks frames until all rows have equally many.
     theirs = [_compute_mask_indices((1, 1000), None, mask_prob=0.65, mask_length=10).float().mean() for _ in range(40)]
@@ -44,7 +47,7 @@ def test_the_paper_masks_about_half() -> None:
 
 def test_masks_stay_inside_utterances_and_spans_are_whole() -> None:
     torch.manual_seed(1)
-    span, lengths = SpanMask(0.05, 7), torch.arange(0, 64)
+    span, lengths = SpanMask(0.05, 7, always=True), torch.arange(0, 64)
     for _ in range(20):
         mask = span.draw(lengths, 80)
         for row, length in zip(mask.tolist(), lengths.tolist()):
@@ -55,7 +58,7 @@ def test_masks_stay_inside_utterances_and_spans_are_whole() -> None:
 
 def test_a_forced_span_begins_anywhere_it_fits() -> None:
     torch.manual_seed(2)
-    mask = SpanMask(0.0, 4).draw(torch.full((3000,), 10), 12)
+    mask = SpanMask(0.0, 4, always=True).draw(torch.full((3000,), 10), 12)
     assert bool((mask.sum(1) == 4).all())
     counts = torch.bincount(mask.long().argmax(1), minlength=12)
     assert counts[7:].sum() == 0
@@ -65,12 +68,12 @@ def test_a_forced_span_begins_anywhere_it_fits() -> None:
 def test_masks_follow_the_seed() -> None:
     lengths = torch.tensor([50, 40])
     torch.manual_seed(3)
-    first, second = SpanMask().draw(lengths, 50), SpanMask().draw(lengths, 50)
+    first, second = PAPER.draw(lengths, 50), PAPER.draw(lengths, 50)
     torch.manual_seed(3)
-    assert torch.equal(first, SpanMask().draw(lengths, 50))
+    assert torch.equal(first, PAPER.draw(lengths, 50))
     assert not torch.equal(first, second)
     before = torch.get_rng_state()
-    drawn = [SpanMask().draw(lengths, 50, torch.Generator().manual_seed(1)) for _ in range(2)]
+    drawn = [PAPER.draw(lengths, 50, torch.Generator().manual_seed(1)) for _ in range(2)]
     assert torch.equal(drawn[0], drawn[1])
     assert torch.equal(before, torch.get_rng_state())
 
@@ -92,4 +95,4 @@ def test_chance_may_leave_a_row_without_a_span() -> None:
 @pytest.mark.parametrize("values", [(-0.1, 10), (1.5, 10), (0.5, 0)])
 def test_impossible_spans_are_refused(values: tuple[float, int]) -> None:
     with pytest.raises(InputError, match="masking: probability"):
-        SpanMask(*values)
+        SpanMask(*values, always=True)

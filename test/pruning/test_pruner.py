@@ -6,10 +6,9 @@ import copy
 
 import pytest
 import torch
-from small_networks import conformer
+from blocks import make_encoder
 from torch import Tensor, nn
 
-from dualtk.encoders.contextnet import ContextNetEncoder
 from dualtk.errors import InputError
 from dualtk.modes import FULL_CONTEXT, Mode, streaming
 from dualtk.nn.masked import MaskedLinear
@@ -20,13 +19,15 @@ from dualtk.pruning.sandwich import sandwich
 from dualtk.pruning.schedule import SparsitySchedule
 
 SPARSE = streaming(chunk=2, left_context=4, sparsity=0.7)
-CUBIC = SparsitySchedule("cubic", start_step=10, end_step=50, interval=4)
+CUBIC = SparsitySchedule(shape="cubic", start_step=10, end_step=50, interval=4)
 
 
 def network(**changes: object) -> nn.Module:
     """Widths that 8x1 and 1:4 divide, and enough weights for shares of a hundredth."""
     torch.manual_seed(0)
-    return conformer(dim=16, feedforward_dim=24, **changes)
+    sizes = {"dim": 16, "num_layers": 2, "num_heads": 2, "feedforward_dim": 24, "kernel": 5, "subsampling_channels": 3}
+    encoder: nn.Module = make_encoder("conformer", 8, dropout=0.0, **sizes, **changes)
+    return encoder
 
 
 def pruner(
@@ -37,7 +38,7 @@ def pruner(
     schedule: SparsitySchedule = CUBIC,
     regrow: bool = False,
 ) -> Pruner:
-    add_masks(one, modes or [SPARSE])
+    add_masks(one, modes or [SPARSE], straight_through=False)
     return Pruner(one, modes or [SPARSE], pattern, scope, schedule, regrow)
 
 
@@ -55,9 +56,9 @@ def test_schedules_by_their_formulas() -> None:
         seen = 10 + (step - 10) // 4 * 4
         assert CUBIC.fraction(step) == pytest.approx(1 - (1 - (seen - 10) / 40) ** 3)
     assert CUBIC.fraction(50) == CUBIC.fraction(500) == 1.0
-    linear = SparsitySchedule("linear", 0, 10, 1, initial=0.5)
+    linear = SparsitySchedule(shape="linear", end_step=10, initial=0.5)
     assert [linear.fraction(step) for step in (0, 5, 10)] == [0.5, 0.75, 1.0]
-    constant = SparsitySchedule("constant", 7, 100, 5)
+    constant = SparsitySchedule(shape="constant", start_step=7, end_step=100, interval=5)
     assert [constant.fraction(step) for step in (6, 7, 8)] == [0.0, 1.0, 1.0]
     assert [step for step in range(120) if constant.updates(step)] == [7]
     for schedule in (CUBIC, linear, constant):
@@ -132,7 +133,7 @@ def test_checkpointing_leaves_gradients_as_they_are(straight_through: bool) -> N
     """Dense and sparse pass in one graph: the recomputation must know which of the two it repeats."""
     gradients = []
     for checkpoint in (False, True):
-        one = network(checkpoint=checkpoint)
+        one = network(gradient_checkpointing=checkpoint)
         own = pruner(one)
         for layer in own.layers.values():
             layer.straight_through = straight_through
@@ -153,7 +154,7 @@ def test_the_sparse_pass_is_that_of_a_network_without_the_masked_weights() -> No
         for name, layer in prunable_layers(plain).items():
             layer.weight.mul_(own.masks("streaming")[name])
     torch.testing.assert_close(run(plain, streaming(chunk=2, left_context=4)), run(one, SPARSE), rtol=0, atol=1e-6)
-    add_masks(one, [])
+    add_masks(one, [], straight_through=False)
     torch.testing.assert_close(run(one, FULL_CONTEXT), dense, rtol=0, atol=0)
 
 
@@ -185,7 +186,7 @@ def test_every_pointwise_convolution_and_linear_layer_of_the_blocks_is_prunable(
     names = {kind_of(name) for name in prunable_layers(network())}
     branches = {"first_feedforward", "second_feedforward", "attention", "convolution"}
     assert {f"stack.blocks.{branch}.{end}" for branch in branches for end in ("input", "output")} <= names
-    contextnet = ContextNetEncoder(input_dim=8, alpha=1 / 32, layers_per_block=1, dropout=0.0, mode_names=["full"])
+    contextnet = make_encoder("contextnet", 8, ["full"], alpha=1 / 32, layers_per_block=1, dropout=0.0)
     names = {kind_of(name) for name in prunable_layers(contextnet)}
     assert {"blocks.convolutions.pointwise", "blocks.shortcut", "blocks.excitation.squeeze"} <= names
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from dualtk.ctm import Word, read_ctm
 from dualtk.score.endpoints import Endpoints, endpoints_from_ctm, estimate_endpoints
-from dualtk.score.read import Word, read_ctm
 
 
 def test_ctm() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dualtk.ctm import Word
 from dualtk.score.endpoints import Endpoints
 from dualtk.score.latency import LatencyReport, emission_time, latency_report, utterance_latencies
-from dualtk.score.read import Emissions, Word
+from dualtk.score.read import Emissions
 from dualtk.score.wer import score_all
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dualtk.score.sclite_detail import detail_text, result_text
-from dualtk.score.trn import trn_text
 from dualtk.score.wer import ScoredUtterance, score_all
+from dualtk.trn import trn_text
 
 GOLDEN = Path(__file__).parent / "golden"
 SPOKEN = "the THE cat Cat it's its IT'S don't a I i'm sat mat on extraordinarily o'clock ok SAINT st"

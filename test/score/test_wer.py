@@ -12,8 +12,8 @@ import pytest
 from dualtk.errors import InputError
 from dualtk.score.align import Pair, align
 from dualtk.score.bootstrap import compare, rate_interval, statistic_interval
-from dualtk.score.trn import trn_id, trn_text
 from dualtk.score.wer import Counts, character_counts, missing_utterances, score_all, score_utterance, total
+from dualtk.trn import trn_id, trn_text
 
 
 def test_alignment_by_hand() -> None:

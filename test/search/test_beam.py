@@ -15,10 +15,11 @@ from torch import Tensor
 
 from dualtk.data.stream import FbankStream
 from dualtk.modes import streaming
-from dualtk.search.beam import BeamSearch, beam_search
+from dualtk.search.beam import BeamSearch
 from dualtk.search.greedy import GreedySearch
 from dualtk.search.hypothesis import Hypothesis, Limits
-from dualtk.streaming.session import Recognizer
+from dualtk.search.whole import search_frames
+from dualtk.streaming.session import StreamingDecoder
 
 ADAPTER = Path(__file__).resolve().parents[2] / "tools/bench/torchaudio_rnnt.py"
 
@@ -45,7 +46,7 @@ def sum_over_paths(parts, frames: Tensor, hypothesis: Hypothesis) -> float:
 def test_a_beam_of_one_is_greedy() -> None:
     for parts, (frames, lengths) in networks():
         for limits in (Limits(1), Limits(3), Limits(3, 4)):
-            found = beam_search(BeamSearch(*parts, 1, limits), frames, lengths)
+            found = search_frames(BeamSearch(*parts, 1, limits), frames, lengths)
             search = GreedySearch(*parts, limits)
             streams = search.start(len(frames))
             search.advance(frames, lengths, streams)
@@ -59,7 +60,7 @@ def test_larger_beams_find_no_worse() -> None:
     gained = 0.0
     for parts, (frames, lengths) in networks():
         best = {
-            beam: [one[0].score for one in beam_search(BeamSearch(*parts, beam), frames, lengths)]
+            beam: [one[0].score for one in search_frames(BeamSearch(*parts, beam), frames, lengths)]
             for beam in (1, 4, 6, 16)
         }
         for small, large in ((1, 4), (4, 16), (6, 16)):
@@ -75,7 +76,7 @@ def test_a_beam_of_everything_sums_over_all_paths(predictor: str) -> None:
     parts = search_parts(predictor, seed=3, scale=1.0, vocabulary=4)
     frames, _ = random_frames(1, 5, seed=3)
     search = BeamSearch(*parts, 200, Limits(4, 3))
-    found = beam_search(search, frames, torch.tensor([5]))[0]
+    found = search_frames(search, frames, torch.tensor([5]))[0]
     assert len(found) == 1 + 3 + 9 + 27
     labels = [list(one) for size in range(4) for one in itertools.product((1, 2, 3), repeat=size)]
     assert sorted(one.tokens for one in found) == sorted(labels)
@@ -88,7 +89,7 @@ def test_no_score_exceeds_the_sum_over_all_paths() -> None:
     """A beam sums over the paths that it kept; here these have nearly all of the probability."""
     missing = []
     for parts, (frames, lengths) in networks():
-        for row, found in enumerate(beam_search(BeamSearch(*parts, 4, Limits(20)), frames[:3], lengths[:3])):
+        for row, found in enumerate(search_frames(BeamSearch(*parts, 4, Limits(20)), frames[:3], lengths[:3])):
             for one in found:
                 missing.append(sum_over_paths(parts, frames[row : row + 1, : int(lengths[row])], one) - one.score)
     assert len(missing) == 12 * 3 * 4
@@ -107,7 +108,7 @@ def test_its_score_is_that_of_torchaudio(max_symbols: int) -> None:
         parts = search_parts("lstm", seed=seed, scale=2.0, vocabulary=16)
         frames, lengths = random_frames(3, 12, seed)
         rows = [row[:length] for row, length in zip(frames, lengths.tolist()) if length]
-        found = beam_search(BeamSearch(*parts, 4, Limits(max_symbols)), frames, lengths)
+        found = search_frames(BeamSearch(*parts, 4, Limits(max_symbols)), frames, lengths)
         theirs = adapter.torchaudio_search(*parts, rows, 4, max_symbols)
         assert [one[0].score for one in found[: len(rows)]] == pytest.approx([one.score for one in theirs], abs=1e-3)
 
@@ -115,7 +116,7 @@ def test_its_score_is_that_of_torchaudio(max_symbols: int) -> None:
 @pytest.mark.parametrize("limits", [Limits(3), Limits(2, 7), Limits(1, 0)], ids=str)
 def test_a_network_that_never_emits_blank_ends(limits: Limits) -> None:
     frames, lengths = random_frames(3, 11)
-    for found in beam_search(BeamSearch(*search_parts(blank_bias=-1e4), 4, limits), frames, lengths):
+    for found in search_frames(BeamSearch(*search_parts(blank_bias=-1e4), 4, limits), frames, lengths):
         for one in found:
             most = 11 * limits.symbols_per_frame
             if limits.symbols_per_utterance is not None:
@@ -125,7 +126,7 @@ def test_a_network_that_never_emits_blank_ends(limits: Limits) -> None:
 
 def test_nbest_lists_are_distinct_sorted_and_timed() -> None:
     frames, lengths = random_frames(4, 23)
-    for found, length in zip(beam_search(BeamSearch(*search_parts(), 6), frames, lengths), lengths.tolist()):
+    for found, length in zip(search_frames(BeamSearch(*search_parts(), 6), frames, lengths), lengths.tolist()):
         assert len({tuple(one.tokens) for one in found}) == len(found) == (6 if length else 1)
         assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
         for one in found:
@@ -147,7 +148,7 @@ def test_chunks_equal_the_whole(size: int) -> None:
         torch.save([search.save(stream) for stream in streams], file)
         file.seek(0)
         streams = [search.restore(saved) for saved in torch.load(file, weights_only=True)]
-    for stream, expected in zip(streams, beam_search(search, frames, lengths), strict=True):
+    for stream, expected in zip(streams, search_frames(search, frames, lengths), strict=True):
         assert_same(search.nbest(stream), expected)
 
 
@@ -160,7 +161,7 @@ def assert_same(found: list[Hypothesis], expected: list[Hypothesis]) -> None:
 def test_sessions_search_with_a_beam() -> None:
     network = small_transducer()
     mode = streaming(left_context=6, chunk=2)
-    shared = Recognizer(network, mode, BeamSearch(network.predictor, network.joiner, 4))
+    shared = StreamingDecoder(network, mode, BeamSearch(network.predictor, network.joiner, 4))
     sessions = [shared.open(FbankStream(MELS)) for _ in range(3)]
     for tick in range(6):
         for session in sessions[: tick + 1]:
@@ -175,7 +176,9 @@ def test_sessions_search_with_a_beam() -> None:
     single.finish()
     assert_same(sessions[0].nbest(), single.nbest())
     assert len(single.nbest()) == 4
-    greedy_session = Recognizer(network, mode, GreedySearch(network.predictor, network.joiner)).open(FbankStream(MELS))
+    greedy_session = StreamingDecoder(network, mode, GreedySearch(network.predictor, network.joiner)).open(
+        FbankStream(MELS)
+    )
     for tick in range(6):
         greedy_session.accept(speech(1500, tick), RATE)
     assert single.best.score >= greedy_session.finish().score

@@ -10,9 +10,10 @@ import torch
 from small_networks import random_frames, search_parts
 
 from dualtk.errors import InputError
-from dualtk.search.beam import BeamSearch, beam_search
+from dualtk.search.beam import BeamSearch
 from dualtk.search.hypothesis import Limits
 from dualtk.search.language_model import Fusion, read_arpa
+from dualtk.search.whole import search_frames
 
 PIECES = ["<blk>", "<unk>", "▁A", "▁B", "C", "D", "E"]
 ARPA = """\\data\\
@@ -106,9 +107,9 @@ def test_fusion_adds_the_weighted_score_of_the_language_model(model) -> None:
     parts = search_parts(seed=5, scale=1.0)
     frames, _ = random_frames(1, 3, seed=5)
     lengths, limits = torch.tensor([3]), Limits(3, 2)
-    plain = {tuple(one.tokens): one.score for one in beam_search(BeamSearch(*parts, 300, limits), frames, lengths)[0]}
+    plain = {tuple(one.tokens): one.score for one in search_frames(BeamSearch(*parts, 300, limits), frames, lengths)[0]}
     search = BeamSearch(*parts, 300, limits, Fusion(model, 0.4))
-    fused = beam_search(search, frames, lengths)[0]
+    fused = search_frames(search, frames, lengths)[0]
     assert len(plain) == len(fused) == 1 + 6 + 36
     for one in fused:
         state, total = model.start(), 0.0

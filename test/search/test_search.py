@@ -9,8 +9,9 @@ import torch
 from small_networks import random_frames, search_parts
 from torch import Tensor
 
-from dualtk.search.greedy import GreedySearch, greedy
+from dualtk.search.greedy import GreedySearch
 from dualtk.search.hypothesis import Hypothesis, Limits, spoken_words
+from dualtk.search.whole import search_frames
 from dualtk.transducer.joiner import TanhJoiner
 
 
@@ -47,7 +48,7 @@ def assert_same(found: Hypothesis, expected: Hypothesis) -> None:
 def test_a_batch_equals_one_frame_at_a_time(seed: int, predictor: str, max_symbols: int) -> None:
     parts = search_parts(predictor, seed=seed)
     frames, lengths = random_frames(seed=seed)
-    found = greedy(*parts, frames, lengths, max_symbols)
+    found = [one for (one,) in search_frames(GreedySearch(*parts, Limits(max_symbols)), frames, lengths)]
     assert sum(len(one.tokens) for one in found) > 5
     for row, one in enumerate(found):
         assert_same(one, one_at_a_time(*parts, frames[row], int(lengths[row]), max_symbols))
@@ -73,7 +74,7 @@ def test_chunks_equal_the_whole(chunk: int) -> None:
     streams = search.start(4)
     for start in range(0, 30, chunk):
         search.advance(frames[:, start : start + chunk], (lengths - start).clamp(0, chunk), streams)
-    for stream, expected in zip(streams, greedy(*search_parts(), frames, lengths), strict=True):
+    for stream, (expected,) in zip(streams, search_frames(search, frames, lengths), strict=True):
         assert_same(search.nbest(stream)[0], expected)
 
 
@@ -99,9 +100,9 @@ def test_limits_that_make_no_sense_are_refused() -> None:
 def test_words_have_times_and_confidence() -> None:
     pieces = ["<blk>", "<unk>", "▁HE", "LLO", "▁", "▁YOU"]
     found = Hypothesis([3, 2, 3, 4, 5, 4, 3], [1, 4, 4, 6, 7, 9, 9], [-1.0, -0.2, -0.4, -3.0, 0.0, -1.0, -2.0], -8.0)
-    words = spoken_words(found, pieces)
+    words = spoken_words(found, pieces, 0.5)
     assert [word.text for word in words] == ["LLO", "HELLO", "YOU", "LLO"]
-    assert [(word.first, word.last) for word in words] == [(1, 1), (4, 4), (7, 7), (9, 9)]
+    assert [(word.start, word.end) for word in words] == [(0.5, 1.0), (2.0, 2.5), (3.5, 4.0), (4.5, 5.0)]
     expected = [math.exp(-1.0), math.exp(-0.3), 1.0, math.exp(-1.5)]
     assert [word.confidence for word in words] == pytest.approx(expected)
-    assert spoken_words(Hypothesis(), pieces) == []
+    assert spoken_words(Hypothesis(), pieces, 0.5) == []

@@ -6,22 +6,20 @@ import math
 
 import pytest
 import torch
+from blocks import make_encoder
 from torch import Tensor
 
+from dualtk.config import validate
 from dualtk.encoders.wav2vec import Wav2VecEncoder
 from dualtk.errors import InputError
 from dualtk.modes import FULL_CONTEXT, Mode, streaming
 from dualtk.nn.masks import padding_mask
-from dualtk.nn.spans import SpanMask
-from dualtk.objective import StepLoss
 from dualtk.plan import PassPlan, PlannedPass
-from dualtk.pruning.masks import add_masks
-from dualtk.pruning.patterns import Blocks
-from dualtk.pruning.pruner import Pruner
+from dualtk.pruning.pruner import PruningOptions
 from dualtk.pruning.schedule import SparsitySchedule
-from dualtk.ssl.network import PretrainingNetwork
-from dualtk.ssl.objective import ContrastiveTask, Pretraining
-from dualtk.ssl.quantizer import Quantizer, Temperature
+from dualtk.ssl.objective import ContrastiveTask, MaskingOptions, Pretraining, PretrainingOptions
+from dualtk.ssl.quantizer import QuantizerOptions, Temperature
+from dualtk.trainable import StepLoss
 
 FEATURES = 8
 SIZES = {"dense": 0.0, "light": 0.2, "sparse": 0.4, "sparsest": 0.6}
@@ -30,29 +28,35 @@ SPARSE = streaming(chunk=2, sparsity=0.5)
 
 def encoder(*mode_names: str) -> Wav2VecEncoder:
     """Two feature frames make one, which hears no other."""
-    return Wav2VecEncoder(
-        input_dim=FEATURES,
+    network: Wav2VecEncoder = make_encoder(
+        "wav2vec",
+        FEATURES,
+        mode_names,
         dim=12,
         num_layers=1,
         num_heads=2,
         feedforward_dim=16,
         dropout=0.0,
-        mode_names=mode_names,
         channels=10,
         kernels=(4, 4),
         strides=(4, 4),
     )
+    return network
 
 
-def pretraining(*modes: Mode, seed: int = 0, sandwich: bool = False, **arguments: object) -> Pretraining:
+def pretraining(*modes: Mode, seed: int = 0, sandwich: bool = False, **contrast: float) -> Pretraining:
+    """A small task in these modes; `contrast` changes what is asked of a pass."""
     torch.manual_seed(seed)
-    quantizer = Quantizer(10, 8, groups=2, entries=6, codebook_dim=8)
     modes = modes or (FULL_CONTEXT, streaming(chunk=2))
+    options = PretrainingOptions(
+        target_dim=8,
+        masking=MaskingOptions(probability=0.1, length=4),
+        quantizer=QuantizerOptions(groups=2, entries=6, codebook_dim=8),
+        contrast=ContrastiveTask.model_validate({"num_distractors": 10, **contrast}),
+    )
     own = encoder(*(mode.name for mode in modes))
-    network = PretrainingNetwork(own, quantizer, 8, torch.zeros(FEATURES), torch.ones(FEATURES))
-    plan = PassPlan([PlannedPass(mode) for mode in modes], sandwich=sandwich)
-    options = {"task": ContrastiveTask(num_distractors=10), "masking": SpanMask(0.1, 4), "temperature": Temperature()}
-    return Pretraining(network, plan, **{**options, **arguments})  # type: ignore[arg-type]
+    network = options.build_network(own, torch.zeros(FEATURES), torch.ones(FEATURES))
+    return options.build(network, PassPlan([PlannedPass(mode) for mode in modes], sandwich=sandwich), None)
 
 
 def waves(seed: int = 1) -> tuple[Tensor, Tensor]:
@@ -101,7 +105,7 @@ def test_a_dead_group_shows_in_the_log() -> None:
 
 
 def test_the_total_is_in_nats_for_each_masked_frame() -> None:
-    one = pretraining(task=ContrastiveTask(num_distractors=10, diversity_weight=0.0, penalty_weight=0.0)).eval()
+    one = pretraining(diversity_weight=0.0, penalty_weight=0.0).eval()
     found = loss_of(one)
     draw = one.draw(torch.tensor([45, 41, 20, 3]), 45)
     counts = draw.frames.valid.sum(1)
@@ -112,7 +116,7 @@ def test_the_total_is_in_nats_for_each_masked_frame() -> None:
 
 
 def test_weights_scale_what_they_weigh() -> None:
-    one = pretraining(FULL_CONTEXT, task=ContrastiveTask(diversity_weight=0.5, penalty_weight=3.0)).eval()
+    one = pretraining(FULL_CONTEXT, num_distractors=100, diversity_weight=0.5, penalty_weight=3.0).eval()
     one.plan = PassPlan([PlannedPass(FULL_CONTEXT, 2.0)])
     found = loss_of(one)
     parts = {key: float(part) for key, part in found.parts.items()}
@@ -210,7 +214,7 @@ def test_look_ahead_advances_the_input() -> None:
     network, one = pretraining().network.eval(), pretraining().eval()
     feats, lengths = waves()
     draw = one.draw((lengths + 1) // 2, 45)
-    ahead = network(feats, lengths, streaming(chunk=2, look_ahead=4), draw.mask, draw.frames, 1.0)
+    ahead = network(feats, lengths, streaming(chunk=2, look_ahead_ms=40), draw.mask, draw.frames, 1.0)
     shifted = torch.cat([feats[:, 4:], torch.zeros(4, 4, FEATURES)], 1)
     plain = network(shifted, lengths, streaming(chunk=2), draw.mask, draw.frames, 1.0)
     assert torch.equal(ahead.context, plain.context)
@@ -219,9 +223,9 @@ def test_look_ahead_advances_the_input() -> None:
 
 def test_the_sparse_pass_is_pruned_during_training() -> None:
     one = pretraining(FULL_CONTEXT, SPARSE)
-    add_masks(one.network.encoder, [SPARSE])  # type: ignore[arg-type]
-    schedule = SparsitySchedule("linear", start_step=0, end_step=10, interval=1)
-    one.pruner = Pruner(one.network.encoder, [SPARSE], Blocks(), "layer", schedule)  # type: ignore[arg-type]
+    pruning = PruningOptions(schedule=SparsitySchedule(shape="linear", start_step=0, end_step=10, interval=1))
+    pruning.add_masks(one.network, [SPARSE])
+    one.pruner = pruning.build(one.network, [SPARSE])
     one.train()
     for step, expected in ((0, 0.0), (5, 0.25), (10, 0.5)):
         one.pruner.update(step)
@@ -262,7 +266,8 @@ def test_thirty_steps_lower_the_loss() -> None:
         assert float(after.parts[key]) < chance < float(before.parts[key])
 
 
-@pytest.mark.parametrize("arguments", [{"num_distractors": 0}, {"kappa": 0.0}])
-def test_impossible_tasks_are_refused(arguments: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="num_distractors is at least 1 and kappa above 0"):
-        ContrastiveTask(**arguments)  # type: ignore[arg-type]
+@pytest.mark.parametrize("task", [{"num_distractors": 0}, {"kappa": 0.0}])
+def test_impossible_tasks_are_refused(task: dict[str, float]) -> None:
+    (key,) = task
+    with pytest.raises(InputError, match=rf"^x\.yaml: {key}: must be greater than 0, not 0"):
+        validate(ContrastiveTask, task, "x.yaml")

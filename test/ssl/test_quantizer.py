@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dualtk.config import validate
 from dualtk.errors import InputError
-from dualtk.ssl.quantizer import Quantizer, Temperature, gumbel_choice, perplexities, straight_through
+from dualtk.ssl.quantizer import Quantizer, QuantizerOptions, Temperature, gumbel_choice, perplexities, straight_through
 
 
 def quantizer(groups: int = 2, entries: int = 5) -> Quantizer:
@@ -111,14 +112,14 @@ def test_perplexity_goes_from_one_entry_to_all() -> None:
 
 
 def test_the_temperature_falls_to_its_end() -> None:
-    temperature = Temperature(2.0, 0.5, 0.999995)
+    temperature = Temperature(start=2.0, end=0.5, decay=0.999995)
     assert temperature.at(0) == 2.0
     assert temperature.at(1000) == pytest.approx(2 * math.exp(1000 * math.log(0.999995)))
     assert temperature.at(400_000) == 0.5
-    with pytest.raises(InputError, match="a temperature falls"):
-        Temperature(0.5, 2.0)
+    with pytest.raises(InputError, match=r"^x\.yaml: end: 2\.0 is above start, 0\.5$"):
+        validate(Temperature, {"start": 0.5, "end": 2.0}, "x.yaml")
 
 
 def test_groups_must_share_the_codebook_evenly() -> None:
-    with pytest.raises(InputError, match="3 groups"):
-        Quantizer(6, 4, groups=3, codebook_dim=8)
+    with pytest.raises(InputError, match=r"^x\.yaml: codebook_dim: 8 does not divide by 3 groups$"):
+        validate(QuantizerOptions, {"groups": 3, "codebook_dim": 8}, "x.yaml")

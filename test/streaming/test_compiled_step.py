@@ -12,7 +12,7 @@ from dualtk.modes import streaming
 from dualtk.nn.masked import MaskedLinear
 from dualtk.search.greedy import GreedySearch
 from dualtk.streaming.compiled_step import compile_step
-from dualtk.streaming.session import Recognizer
+from dualtk.streaming.session import StreamingDecoder
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
@@ -36,14 +36,14 @@ def test_it_computes_what_the_encoder_computes(encoder: str, precision: str) -> 
                     torch.testing.assert_close(fast_state[name], value, atol=1e-5, rtol=0)
 
 
-def test_a_recognizer_takes_it() -> None:
+def test_a_decoder_takes_it() -> None:
     network = small_transducer()
     mode = streaming(left_context=5, chunk=2)
     search = GreedySearch(network.predictor, network.joiner)
     samples = speech(6000)
     found = []
     for step in (None, compile_step(network.encoder, mode)):
-        session = Recognizer(network, mode, search, step).open(FbankStream(MELS))
+        session = StreamingDecoder(network, mode, search, step).open(FbankStream(MELS))
         session.accept(samples, RATE)
         found.append(session.finish().tokens)
     assert found[0] == found[1]

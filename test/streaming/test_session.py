@@ -14,33 +14,32 @@ from dualtk.data.fbank import fbank
 from dualtk.data.stream import FbankStream
 from dualtk.errors import InputError
 from dualtk.modes import FULL_CONTEXT, Mode, streaming
-from dualtk.search.greedy import GreedySearch, greedy
+from dualtk.search.greedy import GreedySearch
 from dualtk.search.hypothesis import Hypothesis, Limits
-from dualtk.streaming.session import Recognizer, Session
+from dualtk.search.whole import WholeDecoder
+from dualtk.streaming.session import Session, StreamingDecoder
 
 MODES = [
     streaming(left_context=6),
-    streaming(left_context=4, chunk=4, look_ahead=6),
+    streaming(left_context=4, chunk=4, look_ahead_ms=60),
     streaming(chunk=3),
-    streaming(left_context=0, chunk=2, look_ahead=3),
+    streaming(left_context=0, chunk=2, look_ahead_ms=30),
 ]
 
 
 def whole(network, mode: Mode, samples: Tensor) -> Hypothesis:
     """Whole-utterance decoding."""
     feats = fbank(samples, RATE, MELS).unsqueeze(0)
-    lengths = torch.tensor([feats.shape[1]])
-    with torch.no_grad():
-        encoded = network.encode(network.normalize(feats, lengths), lengths, mode)
-    return greedy(network.predictor, network.joiner, encoded.frames, encoded.lengths)[0]
+    search = GreedySearch(network.predictor, network.joiner)
+    return WholeDecoder(network, mode, search).decode(feats, torch.tensor([feats.shape[1]]))[0][0]
 
 
-def recognizer(network, mode: Mode) -> Recognizer:
-    return Recognizer(network, mode, GreedySearch(network.predictor, network.joiner))
+def decoder(network, mode: Mode) -> StreamingDecoder:
+    return StreamingDecoder(network, mode, GreedySearch(network.predictor, network.joiner))
 
 
-def decode(recognizer: Recognizer, samples: Tensor, size: int) -> Session:
-    session = recognizer.open(FbankStream(MELS))
+def decode(decoder: StreamingDecoder, samples: Tensor, size: int) -> Session:
+    session = decoder.open(FbankStream(MELS))
     for piece in samples.split(size):
         session.accept(piece, RATE)
     session.finish()
@@ -56,7 +55,7 @@ def assert_same(found: Hypothesis, expected: Hypothesis) -> None:
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_stream_equals_the_whole_utterance(encoder: str, mode: Mode) -> None:
     network = small_transducer(encoder)
-    shared = recognizer(network, mode)
+    shared = decoder(network, mode)
     for num_samples in (400, 2001, 9345):
         samples = speech(num_samples, num_samples)
         expected = whole(network, mode, samples)
@@ -69,20 +68,20 @@ def test_a_stream_equals_the_whole_utterance(encoder: str, mode: Mode) -> None:
 def test_one_sample_at_a_time(encoder: str) -> None:
     network = small_transducer(encoder)
     samples = speech(2500)
-    assert_same(decode(recognizer(network, MODES[1]), samples, 1).best, whole(network, MODES[1], samples))
+    assert_same(decode(decoder(network, MODES[1]), samples, 1).best, whole(network, MODES[1], samples))
 
 
 def test_a_look_ahead_longer_than_the_audio() -> None:
-    network, mode = small_transducer(), streaming(left_context=4, look_ahead=500)
+    network, mode = small_transducer(), streaming(left_context=4, look_ahead_ms=5000)
     samples = speech(4000)
-    assert_same(decode(recognizer(network, mode), samples, 700).best, whole(network, mode, samples))
+    assert_same(decode(decoder(network, mode), samples, 700).best, whole(network, mode, samples))
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_streams_at_different_positions_share_steps(encoder: str, mode: Mode) -> None:
     network = small_transducer(encoder)
-    shared = recognizer(network, mode)
+    shared = decoder(network, mode)
     sizes = [12000, 9000, 300, 7000, 9000]
     samples = [speech(size, seed) for seed, size in enumerate(sizes)]
     sessions: list[Session] = []
@@ -105,7 +104,7 @@ def test_streams_at_different_positions_share_steps(encoder: str, mode: Mode) ->
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_stream_moves_to_another_process(encoder: str) -> None:
     network = small_transducer(encoder)
-    shared = recognizer(network, MODES[1])
+    shared = decoder(network, MODES[1])
     samples = speech(9000)
     session, neighbour = shared.open(FbankStream(MELS)), shared.open(FbankStream(MELS))
     for heard in (0, 1111, 5000, 8999, 9000):
@@ -116,12 +115,12 @@ def test_a_stream_moves_to_another_process(encoder: str) -> None:
         torch.save(session.save(), file)
         assert len(file.getvalue()) < 100_000, "the neighbour's state came along"
         file.seek(0)
-        session = recognizer(small_transducer(encoder), MODES[1]).open(FbankStream(MELS))
+        session = decoder(small_transducer(encoder), MODES[1]).open(FbankStream(MELS))
         session.restore(torch.load(file, weights_only=True))
-        shared = session.recognizer
+        shared = session.decoder
         neighbour = shared.open(FbankStream(MELS))
     assert_same(session.finish(), whole(network, MODES[1], samples))
-    again = recognizer(network, MODES[1]).open(FbankStream(MELS))
+    again = decoder(network, MODES[1]).open(FbankStream(MELS))
     again.restore(session.save())
     assert_same(again.finish(), session.best)
 
@@ -132,7 +131,7 @@ def session_heard(session: Session) -> int:
 
 def test_memory_of_a_long_stream_is_bounded() -> None:
     network = small_transducer()
-    shared = recognizer(network, streaming(left_context=8, chunk=4))
+    shared = decoder(network, streaming(left_context=8, chunk=4))
     session = shared.open(FbankStream(MELS))
     sizes = set()
     for _ in range(4):
@@ -154,7 +153,7 @@ def test_silence_of_ten_minutes_passes() -> None:
     network = small_transducer()
     with torch.no_grad():
         network.joiner.output.bias[0] += 100.0
-    session = recognizer(network, streaming(left_context=8, chunk=100)).open(FbankStream(MELS))
+    session = decoder(network, streaming(left_context=8, chunk=100)).open(FbankStream(MELS))
     for _ in range(10):
         found = session.accept(torch.zeros(60 * RATE), RATE)
     assert 14800 < session.num_frames <= 15000
@@ -166,7 +165,7 @@ def test_silence_of_ten_minutes_passes() -> None:
 @pytest.mark.parametrize("num_samples", [0, 1, 399])
 @pytest.mark.parametrize("mode", MODES[:2], ids=str)
 def test_too_little_audio_is_an_empty_result(num_samples: int, mode: Mode) -> None:
-    session = decode(recognizer(small_transducer(), mode), speech(num_samples), 100)
+    session = decode(decoder(small_transducer(), mode), speech(num_samples), 100)
     assert session.best == Hypothesis()
     assert session.times() == []
 
@@ -174,7 +173,7 @@ def test_too_little_audio_is_an_empty_result(num_samples: int, mode: Mode) -> No
 def test_bad_audio_is_refused_and_the_stream_goes_on() -> None:
     network = small_transducer()
     samples = speech(8000)
-    session = recognizer(network, MODES[0]).open(FbankStream(MELS))
+    session = decoder(network, MODES[0]).open(FbankStream(MELS))
     session.accept(samples[:3000], RATE)
     with pytest.raises(InputError, match="not numbers"):
         session.accept(torch.full((100,), math.nan), RATE)
@@ -192,7 +191,7 @@ def test_a_network_that_never_emits_blank_does_not_hold_the_stream() -> None:
     with torch.no_grad():
         network.joiner.output.bias[0] -= 1e4
     limits = Limits(2, 50)
-    shared = Recognizer(network, MODES[0], GreedySearch(network.predictor, network.joiner, limits))
+    shared = StreamingDecoder(network, MODES[0], GreedySearch(network.predictor, network.joiner, limits))
     session = decode(shared, speech(16000), 1600)
     assert len(session.best.tokens) == 50
     assert session.num_frames == 25
@@ -201,4 +200,4 @@ def test_a_network_that_never_emits_blank_does_not_hold_the_stream() -> None:
 
 def test_full_context_cannot_be_streamed() -> None:
     with pytest.raises(InputError, match="cannot be streamed"):
-        recognizer(small_transducer(), FULL_CONTEXT)
+        decoder(small_transducer(), FULL_CONTEXT)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import WORDS, write_set
 
-from dualtk.data.bpe import write_language
+from dualtk.data.tokens import TokenOptions, write_tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_set(folder / "train", 24, seed=1)
     write_set(folder / "dev", 6, seed=2)
     lines = (folder / "train/text").read_text().splitlines()
-    write_language(folder / "lang", [line.partition(" ")[2] for line in lines] + [" ".join(WORDS)], 26)
+    write_tokenizer(
+        folder / "lang", [line.partition(" ")[2] for line in lines] + [" ".join(WORDS)], TokenOptions(size=26)
+    )
     return folder
 
 

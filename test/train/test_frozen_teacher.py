@@ -13,7 +13,7 @@ from stopping import stopped_after
 from tiny import ROOT, WORDS, train_arguments
 
 from dualtk.bin.train import main
-from dualtk.data.bpe import write_language
+from dualtk.data.tokens import TokenOptions, write_tokenizer
 from dualtk.errors import InputError
 from dualtk.train.checkpoint import save_network
 
@@ -40,9 +40,9 @@ def student(tmp_path: Path, teacher: Path) -> Path:
     conf = tmp_path / "student.yaml"
     conf.write_text(
         f"base: {CONF}\n"
-        "modes: {full: null}\npasses: [{mode: streaming}]\naugment: null\n"
+        "modes: {full: null}\npasses: {full: null, streaming: {weight: 1.0}}\naugment: null\n"
         f"teacher: {{name: frozen, exp: {teacher}, mode: full}}\n"
-        "terms: [{name: hidden, student: streaming, teacher: teacher, weight: 0.1}]\n"
+        "terms: {hidden: {student: streaming, teacher: teacher, weight: 0.1}}\n"
     )
     return conf
 
@@ -120,21 +120,25 @@ def test_a_state_of_another_network_is_still_refused(
         main(arguments)
 
 
-def test_a_teacher_of_other_wordpieces_is_refused(corpus: Path, tmp_path: Path, teacher: Path, student: Path) -> None:
+def test_a_teacher_of_other_tokens_is_refused(corpus: Path, tmp_path: Path, teacher: Path, student: Path) -> None:
     """As many, but others: the first that differs is named."""
     arguments = train_arguments(corpus, tmp_path / "exp", config=student)
     lang = teacher / "lang"
     lines = (lang / "tokens.txt").read_text(encoding="utf-8").splitlines()
     shutil.rmtree(lang)
-    write_language(lang, ["INDIA JULIETT KILO LIMA MIKE NOVEMBER OSCAR PAPA QUEBEC ROMEO", *WORDS[:4]], len(lines))
+    write_tokenizer(
+        lang,
+        ["INDIA JULIETT KILO LIMA MIKE NOVEMBER OSCAR PAPA QUEBEC ROMEO", *WORDS[:4]],
+        TokenOptions(size=len(lines)),
+    )
     others = (lang / "tokens.txt").read_text(encoding="utf-8").splitlines()
     assert len(others) == len(lines)
     first = next(index for index, pair in enumerate(zip(lines, others, strict=True)) if pair[0] != pair[1])
-    ours, theirs = (line.split(" ")[0] for line in (lines[first], others[first]))
-    expected = f"teacher.exp: wordpiece {first} is {theirs} in {lang}/tokens.txt, {ours} in {corpus}/lang/bpe.model"
+    own, other = (line.split(" ")[0] for line in (lines[first], others[first]))
+    expected = f"teacher.exp: token {first} is {other} in {lang}/bpe.model, {own} in {corpus}/lang/bpe.model"
     with pytest.raises(InputError) as caught:
         main(arguments)
     assert str(caught.value) == expected
-    (lang / "tokens.txt").unlink()
-    with pytest.raises(InputError, match=r"teacher\.exp: .*tokens\.txt: not a list of wordpieces"):
+    (lang / "bpe.model").unlink()
+    with pytest.raises(InputError, match=r"tt/lang/bpe\.model: cannot be read: "):
         main([*train_arguments(corpus, tmp_path / "again", config=student)])

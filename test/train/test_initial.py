@@ -14,16 +14,15 @@ from torch import nn
 from two_processes import assert_two_equal_one
 
 from dualtk.bin.train import main
-from dualtk.config import FreezeConfig
-from dualtk.data.bpe import write_language
-from dualtk.encoders.wav2vec import Wav2VecEncoder
+from dualtk.data.tokens import TokenOptions, write_tokenizer
+from dualtk.encoders.wav2vec import Wav2VecOptions
 from dualtk.errors import InputError
 from dualtk.nn.dual import DualNorm
-from dualtk.train.freezing import Freezing
+from dualtk.train.freezing import FreezeOptions, Freezing
 from dualtk.train.initial import Source, inherit, read_source, record, summary
 
-FIXED = ["schedule={name: transformer, peak: 0.003, warmup_steps: 4}", "model.encoder.convolution_norm=layer"]
-STILL = ["schedule={name: transformer, peak: 0.0, warmup_steps: 4}", "model.encoder.convolution_norm=layer"]
+FIXED = ["schedule={name: transformer, lr: 0.003, warmup_steps: 4}", "model.encoder.convolution_norm=layer"]
+STILL = ["schedule={name: transformer, lr: 0.0, warmup_steps: 4}", "model.encoder.convolution_norm=layer"]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,7 @@ def other(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("other")
     (folder / "dev").symlink_to(corpus / "dev")
     write_set(folder / "train", 24, seed=3)
-    write_language(folder / "lang", [" ".join(WORDS)] * 4, 22)
+    write_tokenizer(folder / "lang", [" ".join(WORDS)] * 4, TokenOptions(size=22))
     return folder
 
 
@@ -80,8 +79,6 @@ def test_masks_are_not_taken(source: Path, corpus: Path, tmp_path: Path) -> None
     sparse = [
         "modes.streaming.sparsity=0.9",
         "pruning={schedule: {shape: constant, start_step: 0}}",
-        "sampling=null",
-        "sampling_steps=null",
     ]
     assert main(train_arguments(corpus, tmp_path / "first", *STILL, *sparse, init(source), "train.max_steps=1")) == 0
     less = [*sparse[1:], "modes.streaming.sparsity=0.5", init(tmp_path / "first"), "train.max_steps=1"]
@@ -107,11 +104,11 @@ def test_norms_of_a_mode_that_the_source_lacks_come_from_its_full_or_only_mode()
     found = inherit(ours, source)
     weights = {key: value for key, value in ours.state_dict().items() if key.endswith("norms.streaming.weight")}
     assert [value.tolist() for value in weights.values()] == [[7.0, 7.0, 7.0]]
-    assert found.lent == {("streaming", "whole"): 2}
+    assert found.norms_from_other_mode == {("streaming", "whole"): 2}
     assert not found.left
     assert "norms of mode streaming are those of the source's mode whole (2 tensors)" in summary(found, source)
 
-    assert inherit(norms("streaming"), source_of(norms("only"))).lent == {("streaming", "only"): 2}
+    assert inherit(norms("streaming"), source_of(norms("only"))).norms_from_other_mode == {("streaming", "only"): 2}
     two_streams = inherit(norms("streaming"), source_of(norms("a", "b")))
     assert sorted(two_streams.left) == ["norm.norms.streaming.bias", "norm.norms.streaming.weight"]
 
@@ -124,10 +121,9 @@ def test_a_file_in_the_names_of_torchaudio_fills_the_encoder(tmp_path: Path) -> 
     for parameter in theirs.parameters():
         nn.init.normal_(parameter.data)
     save_file({key: value.contiguous() for key, value in theirs.state_dict().items()}, tmp_path / "x.safetensors")
-    encoder = Wav2VecEncoder(
-        **{"dim": 16, "num_layers": 2, "num_heads": 2, "feedforward_dim": 24, "dropout": 0.0, "channels": 8},
-        mode_names=("streaming", "whole"),
-    )
+    sizes = {"dim": 16, "num_layers": 2, "num_heads": 2, "feedforward_dim": 24, "dropout": 0.0, "channels": 8}
+    options = Wav2VecOptions.model_validate({"name": "wav2vec", **sizes})
+    encoder = options.build(160, ("streaming", "whole"))
     network = nn.ModuleDict({"encoder": encoder, "joiner": nn.Linear(2, 2)})
     source = read_source(tmp_path / "x.safetensors")
     found = inherit(network, source)
@@ -189,7 +185,7 @@ def test_a_part_waits_and_then_moves(source: Path, corpus: Path, tmp_path: Path)
 def test_parts_inside_each_other_wait_for_the_longest() -> None:
     network = nn.ModuleDict({"a": nn.ModuleDict({"b": nn.Linear(2, 2), "c": nn.Linear(2, 2)}), "d": nn.Linear(2, 2)})
     parts = [("a", 3), ("a.b", None), ("a.c", 1)]
-    freezing = Freezing(network, [FreezeConfig(module=module, steps=steps) for module, steps in parts])
+    freezing = Freezing(network, [FreezeOptions(module=module, steps=steps) for module, steps in parts])
     assert [freezing.held(step) for step in (0, 2, 3, 1000)] == [4, 4, 2, 2]
     freezing.apply(0)
     assert {key for key, one in network.named_parameters() if one.requires_grad} == {"d.weight", "d.bias"}
@@ -219,13 +215,14 @@ def test_faults_are_one_line_each(source: Path, corpus: Path, tmp_path: Path) ->
     save_file({"something.else": torch.zeros(3)}, foreign / "model.safetensors")
     front = "{module: encoder.front, steps: 4}"
     faults = {
-        init(tmp_path / "nowhere"): r"init\.exp: .*nowhere: no such folder or file",
+        init(tmp_path / "nowhere"): r"init\.exp: no .*nowhere: train it first, by run\.sh with --conf nowhere, or ",
+        init(tmp_path / "nowhere.pt"): r"init\.exp: no such file: .*nowhere\.pt",
         init(empty): r"init\.exp: .*empty: not a trained experiment: it has no model\.safetensors",
         init(broken): r"model\.safetensors: not a safetensors file",
         init(source / "model.safetensors"): r"init\.exp: .*: not a wav2vec 2\.0 network of torchaudio",
         init(foreign): r"init\.exp: .*foreign: none of its tensors fits this network",
         init(source, "{module: encoder.extractor}"): r"init\.freeze\.0\.module: .* no parameters in encoder\.extractor",
-        init(source, front, front): r"init: freeze\.1\.module: encoder\.front is there twice",
+        init(source, front, front): r"init\.freeze\.1\.module: encoder\.front is there twice",
         init(source, "{module: encoder}", "{module: joiner}", "{module: predictor}"): r"init\.freeze: nothing .* train",
         init(source, "{module: encoder, steps: 0}"): r"init\.freeze\.0\.steps: ",
         "init={freeze: []}": r"init\.exp: missing",

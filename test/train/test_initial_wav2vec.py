@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import pytest
 import torch
 import torchaudio
 from safetensors.torch import save_file
+from shipped import load_shipped
+from tiny import ROOT
 from torch import nn
 
-from dualtk import config as configuration
-from dualtk.build import build_network
-from dualtk.build_pretraining import build_pretraining_network
-from dualtk.config import Config, FreezeConfig, InitConfig, PretrainConfig
+from dualtk.config import dump
 from dualtk.encoders.latent_masks import LatentMaskOptions
-from dualtk.encoders.wav2vec import Wav2VecEncoder
+from dualtk.encoders.wav2vec import Wav2VecOptions
 from dualtk.errors import InputError
+from dualtk.system import PretrainingSystem, TransducerSystem, load
 from dualtk.train.checkpoint import save_network
-from dualtk.train.initial import Source, inherit, initialise, read_source, record, summary
-from dualtk.train.run import Experiment
+from dualtk.train.experiment import Experiment
+from dualtk.train.freezing import FreezeOptions
+from dualtk.train.initial import InitOptions, Source, inherit, initialise, read_source, record, summary
 
-ROOT = Path(__file__).resolve().parents[2]
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 SHAPES = ["dim=16", "num_layers=2", "num_heads=2", "feedforward_dim=24", "channels=8"]
-NEVER: LatentMaskOptions = {"time_probability": 0.0, "channel_probability": 0.5, "channel_width": 4}
-ALWAYS: LatentMaskOptions = {"time_probability": 0.5, "channel_width": 4}
+NEVER = LatentMaskOptions(time_probability=0.0, channel_probability=0.5, channel_width=4)
+ALWAYS = LatentMaskOptions(time_probability=0.5, channel_width=4)
+PRETRAIN = ROOT / "test/conf/wav2vec_pretrain.yaml"
 
 
 def theirs(extractor: str) -> torchaudio.models.Wav2Vec2Model:
@@ -45,12 +45,9 @@ def ours(
     norm: str = "layer", masks: LatentMaskOptions | None = None, inner: int = 24, **changes: object
 ) -> nn.ModuleDict:
     """With the norms of blocks that torchaudio's network with this norm in its extractor has."""
-    options = {"extractor_norm": norm, "norms": "before" if norm == "layer" else "after", "latent_masks": masks}
-    encoder = Wav2VecEncoder(
-        **{"dim": 16, "num_layers": 2, "num_heads": 2, "feedforward_dim": inner, "dropout": 0.0, "channels": 8},
-        **(options | changes),  # type: ignore[arg-type]
-        mode_names=("streaming", "whole"),
-    )
+    options = {"name": "wav2vec", "extractor_norm": norm, "pre_norm": norm == "layer", "latent_masks": masks}
+    sizes = {"dim": 16, "num_layers": 2, "num_heads": 2, "feedforward_dim": inner, "dropout": 0.0, "channels": 8}
+    encoder = Wav2VecOptions.model_validate({**options, **sizes, **changes}).build(160, ("streaming", "whole"))
     return nn.ModuleDict({"encoder": encoder, "joiner": nn.Linear(2, 2)})
 
 
@@ -60,8 +57,8 @@ def written(network: nn.Module, path: Path) -> Path:
 
 
 def begin(network: nn.Module, source: Path, folder: Path, *modules: str) -> None:
-    freeze = [FreezeConfig(module=module, steps=10) for module in modules]
-    initialise(network, InitConfig(exp=source, freeze=freeze), Experiment(folder, writes=False))
+    freeze = [FreezeOptions(module=module, steps=10) for module in modules]
+    initialise(network, InitOptions(exp=source, freeze=freeze), Experiment(folder, writes=False))
 
 
 def refusal(network: nn.Module, source: Path, *modules: str) -> str:
@@ -71,17 +68,33 @@ def refusal(network: nn.Module, source: Path, *modules: str) -> str:
     return str(caught.value)
 
 
-def shrunk(path: Path, *changes: str) -> Config | PretrainConfig:
-    sizes = [f"model.encoder.{change}" for change in SHAPES]
-    return configuration.with_overrides(configuration.load_any(path), [*sizes, *changes])
+SMALL = [f"model.encoder.{change}" for change in SHAPES]
 
 
-def pretrained(folder: Path, config: PretrainConfig) -> Path:
+def pretraining(*changes: str) -> PretrainingSystem:
+    system = load(PRETRAIN, overrides=changes)
+    assert isinstance(system, PretrainingSystem)
+    return system
+
+
+def shipped_finetuning(size: str, *changes: str) -> TransducerSystem:
+    system = load_shipped("wav2vec_finetune", size, *SMALL, *changes)
+    assert isinstance(system, TransducerSystem)
+    return system
+
+
+def network_of(system: TransducerSystem | PretrainingSystem) -> nn.Module:
+    mean = torch.zeros(system.features.dim)
+    if isinstance(system, PretrainingSystem):
+        return system.build_network(mean, mean + 1)
+    return system.build_network(9, mean, mean + 1)
+
+
+def pretrained(folder: Path, system: PretrainingSystem) -> Path:
     """A folder as pre-training leaves it."""
     folder.mkdir()
-    (folder / "config.yaml").write_text(configuration.dump(config), encoding="utf-8")
-    mean = torch.zeros(config.features.dim)
-    network = build_pretraining_network(config, mean, mean + 1)
+    (folder / "config.yaml").write_text(dump(system), encoding="utf-8")
+    network = network_of(system)
     save_network(Experiment(folder, writes=False).network_file, network.state_dict())
     return folder
 
@@ -120,20 +133,19 @@ def test_positions_of_another_kind_are_said(tmp_path: Path) -> None:
     assert found.left["encoder.positions.weight"] == "16x4x8 there, 16x1x128 here"
 
 
-@pytest.mark.parametrize(("norm", "here", "there"), [("layer", "after", "before"), ("group", "before", "after")])
-def test_the_place_of_norms_is_that_of_torchaudios_network(norm: str, here: str, there: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("norm", "here", "there"), [("layer", False, True), ("group", True, False)])
+def test_the_place_of_norms_is_that_of_torchaudios_network(norm: str, here: bool, there: bool, tmp_path: Path) -> None:
     source = written(theirs(f"{norm}_norm"), tmp_path / "x.safetensors")
-    line = refusal(ours(norm, norms=here), source)
-    assert line == f"model.encoder.norms: {here}, but {source} was trained with {there}"
+    line = refusal(ours(norm, pre_norm=here), source)
+    assert line == f"model.encoder.pre_norm: {here}, but {source} was trained with {there}"
 
 
 def test_norms_and_positions_of_our_experiment(tmp_path: Path) -> None:
-    path, mean = ROOT / "egs/synthetic/asr1/conf/wav2vec_pretrain.yaml", torch.zeros(160)
-    after, convolution = "model.encoder.norms=after", "model.encoder.positions=convolution"
-    configs = [shrunk(path, *changes) for changes in ([], [after], [after, convolution])]
-    networks = [build_pretraining_network(cast(PretrainConfig, config), mean, mean + 1) for config in configs]
-    source = pretrained(tmp_path / "source", cast(PretrainConfig, configs[1]))
-    assert refusal(networks[0], source) == f"model.encoder.norms: before, but {source} was trained with after"
+    after, convolution = "model.encoder.pre_norm=false", "model.encoder.positions=convolution"
+    systems = [pretraining(*changes) for changes in ([], [after], [after, convolution])]
+    networks = [network_of(system) for system in systems]
+    source = pretrained(tmp_path / "source", systems[1])
+    assert refusal(networks[0], source) == f"model.encoder.pre_norm: True, but {source} was trained with False"
     begin(networks[1], source, tmp_path, "encoder")
     found = inherit(networks[2], read_source(source))
     assert set(found.left) == {"encoder.positions.weight", "encoder.positions.bias"}
@@ -151,42 +163,37 @@ def test_the_vector_of_masks_may_be_drawn_only_where_no_frame_is_masked(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("recipe", "held"),
-    [("librispeech", ["encoder.extractor", "encoder"]), ("synthetic", ["encoder"]), ("fsdd", ["encoder"])],
+    ("size", "held"),
+    [("paper", ["encoder.extractor", "encoder"]), ("cpu-synthetic", ["encoder"]), ("cpu-fsdd", ["encoder"])],
 )
 def test_shipped_fine_tuning_may_hold_what_shipped_pre_training_left(
-    recipe: str, held: list[str], tmp_path: Path
+    size: str, held: list[str], tmp_path: Path
 ) -> None:
-    conf = ROOT / f"egs/{recipe}/asr1/conf"
-    before = shrunk(conf / "wav2vec_pretrain.yaml")
-    assert isinstance(before, PretrainConfig)
+    before = load_shipped("wav2vec_pretrain", size, *SMALL)
+    assert isinstance(before, PretrainingSystem)
     source = pretrained(tmp_path / "source", before)
-    masks = ["model.encoder.latent_masks.channel_width=4"] if recipe == "librispeech" else []
-    config = shrunk(conf / "wav2vec_finetune.yaml", f"init.exp={source}", *masks)
-    assert isinstance(config, Config)
-    assert config.init is not None
-    assert [part.module for part in config.init.freeze] == held
-    mean = torch.zeros(config.features.dim)
-    initialise(build_network(config, 9, mean, mean + 1), config.init, Experiment(tmp_path / "exp", writes=False))
+    masks = ["model.encoder.latent_masks.channel_width=4"] if size == "paper" else []
+    system = shipped_finetuning(size, f"init.exp={source}", *masks)
+    assert system.init is not None
+    assert [part.module for part in system.init.freeze] == held
+    initialise(network_of(system), system.init, Experiment(tmp_path / "exp", writes=False))
 
 
 @pytest.mark.parametrize("norm", ["layer", "group"])
 def test_shipped_fine_tuning_takes_torchaudios_network_as_its_comment_says(norm: str, tmp_path: Path) -> None:
-    path, source = ROOT / "egs/librispeech/asr1/conf/wav2vec_finetune.yaml", tmp_path / "x.pt"
+    path, source = ROOT / "egs/methods/wav2vec_finetune.yaml", tmp_path / "x.pt"
     torch.save({f"model.{name}": tensor for name, tensor in theirs(f"{norm}_norm").state_dict().items()}, source)
     said = path.read_text(encoding="utf-8")
     common = ["stacking=1", "positions=convolution"]
-    options = common if norm == "layer" else [*common, "extractor_norm=group", "norms=after"]
+    options = common if norm == "layer" else [*common, "extractor_norm=group", "pre_norm=false"]
     for option in options:
         assert option.replace("=", ": ") in said
     sizes = ["latent_masks.channel_width=4", "position_kernel=8", "position_groups=4"]
     changes = [f"model.encoder.{option}" for option in [*options, *sizes]]
-    config = shrunk(path, *changes, f"init.exp={source}", "init.freeze.1.module=encoder.stack")
-    assert isinstance(config, Config)
-    assert config.init is not None
-    mean = torch.zeros(config.features.dim)
-    network = build_network(config, 9, mean, mean + 1)
-    initialise(network, config.init, Experiment(tmp_path / "exp", writes=False))
+    system = shipped_finetuning("paper", *changes, f"init.exp={source}", "init.freeze.1.module=encoder.stack")
+    assert system.init is not None
+    network = network_of(system)
+    initialise(network, system.init, Experiment(tmp_path / "exp", writes=False))
     found = inherit(network, read_source(source))
     assert [key for key in found.left if key.startswith("encoder.")] == ["encoder.latent_masks.embedding"]
 
@@ -201,14 +208,11 @@ def test_the_extractors_norm_is_that_of_torchaudios_network(here: str, there: st
 
 @pytest.mark.parametrize(("here", "there"), [("layer", "group"), ("group", "layer")])
 def test_the_extractors_norm_is_that_of_our_experiment(here: str, there: str, tmp_path: Path) -> None:
-    path = ROOT / "egs/synthetic/asr1/conf/wav2vec_pretrain.yaml"
-    configs = [shrunk(path, f"model.encoder.extractor_norm={norm}") for norm in (here, there)]
-    assert isinstance(configs[0], PretrainConfig)
-    assert isinstance(configs[1], PretrainConfig)
-    source, mean = pretrained(tmp_path / "source", configs[1]), torch.zeros(configs[0].features.dim)
-    line = refusal(build_pretraining_network(configs[0], mean, mean + 1), source)
+    systems = [pretraining(f"model.encoder.extractor_norm={norm}") for norm in (here, there)]
+    source = pretrained(tmp_path / "source", systems[1])
+    line = refusal(network_of(systems[0]), source)
     assert line == f"model.encoder.extractor_norm: {here}, but {source} was trained with {there}"
-    begin(build_pretraining_network(configs[1], mean, mean + 1), source, tmp_path)
+    begin(network_of(systems[1]), source, tmp_path)
 
 
 @pytest.mark.parametrize(("name", "zipped"), [("x.pth", True), ("x.pt", False), ("pytorch_model.bin", True)])

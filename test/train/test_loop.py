@@ -14,10 +14,9 @@ from safetensors.torch import load_file
 from tiny import ROOT, train_arguments, write_set
 from two_processes import assert_two_equal_one
 
-from dualtk import config as configuration
 from dualtk.bin.train import main
-from dualtk.build import build_network
 from dualtk.errors import InputError
+from dualtk.system import TransducerSystem, load_experiment
 from dualtk.train import loop
 from dualtk.train.checkpoint import load_network, load_training
 from dualtk.train.evaluation import evaluate
@@ -32,7 +31,7 @@ def test_the_folder_tells_what_the_run_was_and_losses_fall(corpus: Path, tmp_pat
     exp = tmp_path / "exp"
     overrides = [
         "train.max_steps=40",
-        "schedule={name: cosine, peak: 0.01, warmup_steps: 2}",
+        "schedule={name: cosine, lr: 0.01, warmup_steps: 2}",
         "train.validate_every=20",
     ]
     assert main(train_arguments(corpus, exp, *overrides)) == 0
@@ -40,7 +39,7 @@ def test_the_folder_tells_what_the_run_was_and_losses_fall(corpus: Path, tmp_pat
         assert (exp / name).stat().st_size > 0, name
     facts = json.loads((exp / "versions.json").read_text())
     assert facts["backend"]
-    assert set(facts["inputs"]) == {"features", "text", "cmvn", "wordpieces"}
+    assert set(facts["inputs"]) == {"features", "text", "cmvn", "tokens"}
     valid = metrics(exp, "valid")
     assert valid[-1]["full/simple"] < 0.8 * valid[0]["full/simple"] or valid[-1]["loss"] < valid[0]["loss"]
     train = metrics(exp, "train")
@@ -93,10 +92,9 @@ def test_two_processes_equal_one(corpus: Path, tmp_path: Path) -> None:
         "model.encoder.dropout=0.0",
         "model.predictor={name: stateless, dim: 16}",
         "augment=null",
-        "sampling={full: 0.5, streaming: 0.5}",
-        "sampling_steps=3",
+        "sampled_steps=3",
         "train.max_steps=6",
-        "terms=[{name: three_way, student: streaming, teacher: full, weight: 0.0}]",
+        "terms.three_way={student: streaming, teacher: full, weight: 0.0}",
         "optimizer={name: adam, eps: 0.001, weight_decay: 0.0}",
     ]
     assert_two_equal_one(corpus, tmp_path, *shared)
@@ -121,9 +119,9 @@ def test_a_teacher_that_learns_is_chosen_and_averaged_like_the_student(
     exp, conf = tmp_path / "exp", tmp_path / "codert.yaml"
     conf.write_text(
         f"base: {ROOT / 'test/conf/dual_conformer.yaml'}\n"
-        "modes: {full: null, streaming: {chunk: 1}}\npasses: [{mode: streaming}]\n"
+        "modes: {full: null, streaming: {chunk: 1}}\npasses: {full: null, streaming: {weight: 1.0}}\n"
         f"teacher: {{name: shared_decoder, encoder: {LSTM}, mode: {{}}}}\n"
-        "terms: [{name: three_way, student: streaming, teacher: teacher, weight: 2.0}]\n"
+        "terms: {three_way: {student: streaming, teacher: teacher, weight: 2.0}}\n"
     )
     assert main(train_arguments(corpus, exp, "train.average_best=2", config=conf)) == 0
     valid = metrics(exp, "valid")
@@ -142,9 +140,10 @@ def test_a_teacher_that_learns_is_chosen_and_averaged_like_the_student(
         assert np.array_equal(last[f"network.{key}"], value), key  # not the average, which was only tried
     ours, theirs = load_file(exp / "model.safetensors"), load_file(exp / "teacher/model.safetensors")
     assert all(np.array_equal(ours[key], theirs[key]) for key in ours if key.startswith("predictor."))
-    alone = configuration.load(exp / "teacher/config.yaml")
+    alone = load_experiment(exp / "teacher")
+    assert isinstance(alone, TransducerSystem)
     assert list(alone.modes) == ["teacher"]
-    network = build_network(alone, 26, theirs["feature_mean"], theirs["feature_istd"])
+    network = alone.build_network(26, theirs["feature_mean"], theirs["feature_istd"])
     load_network(exp / "teacher/model.safetensors", network)
     assert (exp / "teacher/lang/bpe.model").exists()
 
@@ -155,9 +154,9 @@ def test_a_cached_teacher_trains_the_same_student(corpus: Path, tmp_path: Path) 
     conf = tmp_path / "student.yaml"
     conf.write_text(
         f"base: {ROOT / 'test/conf/dual_conformer.yaml'}\n"
-        "modes: {full: null}\npasses: [{mode: streaming}]\naugment: null\n"
+        "modes: {full: null}\npasses: {full: null, streaming: {weight: 1.0}}\naugment: null\n"
         f"teacher: {{name: frozen, exp: {tmp_path / 'tt'}, mode: full}}\n"
-        "terms: [{name: hidden, student: streaming, teacher: teacher, weight: 0.1}]\n"
+        "terms: {hidden: {student: streaming, teacher: teacher, weight: 0.1}}\n"
     )
     plain = ["batches.max_frames=300", "optimizer.eps=0.001"]
     for name, cache in (("computed", "false"), ("cached", "true")):

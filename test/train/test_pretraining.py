@@ -1,4 +1,4 @@
-"""`dualtk train --task pretrain`: no transcripts, chosen by the contrastive loss, resumed bit for bit, on processes."""
+"""`dualtk train` of a pre-training: no transcripts, chosen by the accuracy, resumed bit for bit, on processes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from torch import Tensor
 from two_processes import torchrun
 
 from dualtk.bin.train import main
-from dualtk.config.data import SAMPLES_PER_FRAME
-from dualtk.data.bpe import write_language
 from dualtk.data.kinds import write_options
 from dualtk.data.samples import SampleOptions
+from dualtk.data.tokens import TokenOptions, write_tokenizer
 from dualtk.errors import InputError
 
 PRETRAIN = ROOT / "test/conf/wav2vec_pretrain.yaml"
@@ -34,12 +33,12 @@ FINETUNE = [
     "batches={max_frames: 200, cache: true}",
     "train={max_steps: 2, save_every: 2, validate_every: 2, log_every: 1}",
 ]
-FIXED = "schedule={name: transformer, peak: 0.003, warmup_steps: 4}"
+FIXED = "schedule={name: transformer, lr: 0.003, warmup_steps: 4}"
 
 
 def write_samples(directory: Path, num_utterances: int, seed: int, spoken: bool = True) -> None:
     """A data directory of noise as raw samples."""
-    write_set(directory, num_utterances, seed, dim=SAMPLES_PER_FRAME, spoken=spoken)
+    write_set(directory, num_utterances, seed, dim=SampleOptions().dim, spoken=spoken)
     write_options(directory, SampleOptions())
 
 
@@ -52,8 +51,8 @@ def waves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def arguments(corpus: Path, exp: Path, *overrides: str, config: Path = PRETRAIN, task: str = "pretrain") -> list[str]:
-    options = ["--task", task, "--config", str(config), "--exp", str(exp), "--device", "cpu", "--threads", "1"]
+def arguments(corpus: Path, exp: Path, *overrides: str, config: Path = PRETRAIN) -> list[str]:
+    options = ["--config", str(config), "--exp", str(exp), "--device", "cpu", "--threads", "1"]
     options += ["--train-dir", str(corpus / "train"), "--dev-dir", str(corpus / "dev")]
     for override in overrides:
         options += ["--set", override]
@@ -78,7 +77,7 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("spoken")
     for name, seed in {"train": 3, "dev": 4}.items():
         write_samples(folder / name, 6, seed=seed)
-    write_language(folder / "lang", [" ".join(WORDS)] * 4, 22)
+    write_tokenizer(folder / "lang", [" ".join(WORDS)] * 4, TokenOptions(size=22))
     return folder
 
 
@@ -128,9 +127,9 @@ from dualtk.bin.train import main
 from dualtk.train.loop import Trainer
 
 def leave(self):
-    torch.save(self.stepper.objective.state_dict(), f"{sys.argv[1]}/{os.environ['RANK']}.pt")
+    torch.save(self.stepper.objective.module.state_dict(), f"{sys.argv[1]}/{os.environ['RANK']}.pt")
 
-Trainer.settle = leave
+Trainer.choose_final_weights = leave
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -161,9 +160,9 @@ def test_the_collapse_of_a_codebook_is_said(waves: Path, tmp_path: Path, caplog:
 
 def test_a_transducer_begins_with_it(spoken: Path, pretrained: Path, tmp_path: Path) -> None:
     exp = tmp_path / "exp"
-    still = ["schedule={name: transformer, peak: 0.0, warmup_steps: 4}", f"init={{exp: {pretrained}}}", *FINETUNE]
-    options = arguments(spoken, exp, *still, config=CONFIG, task="transducer")
-    assert main([*options, "--bpe", str(spoken / "lang")]) == 0
+    still = ["schedule={name: transformer, lr: 0.0, warmup_steps: 4}", f"init={{exp: {pretrained}}}", *FINETUNE]
+    options = arguments(spoken, exp, *still, config=CONFIG)
+    assert main([*options, "--tokens", str(spoken / "lang")]) == 0
     before, after = load_file(pretrained / "model.safetensors"), load_file(exp / "model.safetensors")
     taken = [key for key in after if key.startswith(("encoder.", "feature_"))]
     assert taken
@@ -180,7 +179,7 @@ def finetuned(spoken: Path, pretrained: Path, exp: Path, *overrides: str) -> dic
         "model.encoder.latent_masks={time_probability: 0.2, time_width: 3, channel_probability: 0.1, channel_width: 2}"
     )
     options = [*FINETUNE, f"init={{exp: {pretrained}}}", masks, *overrides]
-    line = [*arguments(spoken, exp, *options, config=CONFIG, task="transducer"), "--bpe", str(spoken / "lang")]
+    line = [*arguments(spoken, exp, *options, config=CONFIG), "--tokens", str(spoken / "lang")]
     assert main([*line, "--override"] if exp.exists() else line) == 0
     state: dict[str, Tensor] = torch.load(exp / "checkpoints/last.pt", weights_only=True)["objective"]
     return state
@@ -190,7 +189,7 @@ def test_masks_of_fine_tuning_begin_with_the_vector_of_pre_training(
     spoken: Path, pretrained: Path, tmp_path: Path
 ) -> None:
     theirs = load_file(pretrained / "model.safetensors")["mask_embedding"]
-    still = "schedule={name: transformer, peak: 0.0, warmup_steps: 4}"
+    still = "schedule={name: transformer, lr: 0.0, warmup_steps: 4}"
     state = finetuned(spoken, pretrained, tmp_path / "exp", still)
     assert torch.equal(state["network.encoder.latent_masks.embedding"], theirs)
     listed = (tmp_path / "exp/init.txt").read_text(encoding="utf-8")
@@ -211,21 +210,10 @@ def test_masks_of_fine_tuning_resume(spoken: Path, pretrained: Path, tmp_path: P
         assert torch.equal(value, parts[key]), key
 
 
-def test_the_tasks_do_not_take_each_others_files(
-    waves: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(
-        InputError, match=r"wav2vec_pretrain\.yaml: a configuration of --task pretrain, not of --task tr"
-    ):
-        main([*arguments(waves, tmp_path / "exp", task="transducer"), "--bpe", "lang"])
-    with pytest.raises(
-        InputError, match=r"dual_conformer\.yaml: a configuration of --task transducer, not of --task pre"
-    ):
+def test_a_transducer_needs_tokens(waves: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--tokens: a transducer needs the folder that `dualtk tokens` wrote"):
         main(arguments(waves, tmp_path / "exp", config=CONFIG))
-    with pytest.raises(SystemExit) as left:
-        main(arguments(waves, tmp_path / "exp", config=CONFIG, task="transducer"))
-    assert left.value.code == 2
-    assert "required: --bpe" in capsys.readouterr().err
+    assert not (tmp_path / "exp").exists()
 
 
 @pytest.mark.parametrize(
@@ -233,9 +221,9 @@ def test_the_tasks_do_not_take_each_others_files(
     [
         ("model.encoder.name=conformer", r"model\.encoder"),
         ("pretraining.masking.length=0", r"pretraining\.masking\.length: "),
-        ("pretraining.quantizer.groups=5", "5 groups of 8 entries"),
+        ("pretraining.quantizer.groups=5", r"pretraining\.quantizer\.codebook_dim: 12 does not divide by 5 groups"),
         ("pretraining.contrast.kappa=0", r"pretraining\.contrast\.kappa: "),
-        ("pretraining.temperature.end=3", "temperature falls from start to end"),
+        ("pretraining.temperature.end=3", r"pretraining\.temperature\.end: 3\.0 is above start, 2\.0"),
         ("pruning=null", r"modes\.streaming\.sparsity: there is no section `pruning`"),
         ("features={kind: fbank, num_mels: 80}", r"train: features are samples, features\.kind is fbank|wav2vec"),
     ],

@@ -18,12 +18,10 @@ from dualtk.errors import InputError
 from dualtk.pruning.packing import read_tensors
 from dualtk.pruning.schedule import SparsitySchedule
 
-SCHEDULE = SparsitySchedule("linear", start_step=2, end_step=8, interval=2)
+SCHEDULE = SparsitySchedule(shape="linear", start_step=2, end_step=8, interval=2)
 SUPERNET = [
     "modes.streaming.sparsity=0.7",
     "pruning={pattern: unstructured, scope: layer, schedule: {shape: linear, start_step: 2, end_step: 8, interval: 2}}",
-    "sampling=null",
-    "sampling_steps=null",
 ]
 
 WORKER = """
@@ -32,9 +30,7 @@ import torch
 from small_networks import conformer, INPUT_DIM, MODE_NAMES
 from torch import nn
 from dualtk.modes import FULL_CONTEXT, streaming
-from dualtk.pruning.masks import add_masks
-from dualtk.pruning.patterns import Blocks
-from dualtk.pruning.pruner import Pruner
+from dualtk.pruning.pruner import PruningOptions
 from dualtk.pruning.schedule import SparsitySchedule
 from dualtk.train.distributed import world
 
@@ -50,8 +46,10 @@ SPARSE = streaming(chunk=2, left_context=4, sparsity=0.7)
 with world("cpu") as here:
     torch.manual_seed(here.rank)  # other weights and other data on every process
     own = Both()
-    add_masks(own, [SPARSE])
-    pruner = Pruner(own, [SPARSE], Blocks(), "global", SparsitySchedule("linear", 1, 5))
+    schedule = SparsitySchedule(shape="linear", start_step=1, end_step=5)
+    options = PruningOptions(scope="global", schedule=schedule)
+    options.add_masks(own, [SPARSE])
+    pruner = options.build(own, [SPARSE])
     wrapped = here.wrap(own, find_unused=False)
     optimizer = torch.optim.Adam(own.parameters(), 0.01)
     for step in range(7):
@@ -104,7 +102,7 @@ def test_without_a_step_a_dense_network_is_pruned_in_one_shot(
     dense, exp = tmp_path / "dense", tmp_path / "exp"
     assert main(train_arguments(corpus, dense, "train.max_steps=2")) == 0
     once = ["modes.streaming.sparsity=0.7", "pruning={schedule: {shape: constant}}", f"init={{exp: {dense}}}"]
-    once += ["sampling=null", "sampling_steps=null", "train.max_steps=0"]
+    once += ["train.max_steps=0"]
     assert main(train_arguments(corpus, exp, *once)) == 0
     arguments = ["--exp", str(dense), "--mode", "streaming", "--sparsity", "0.7", str(tmp_path / "compact")]
     assert extract.main(arguments) == 0
@@ -141,8 +139,8 @@ def test_two_processes_have_equal_masks(tmp_path: Path) -> None:
 def test_a_supernet_of_many_sizes_trains_three_in_a_step(corpus: Path, tmp_path: Path) -> None:
     sizes = {"a": 0.0, "b": 0.5, "c": 0.7, "d": 0.9}
     modes = ", ".join(f"{name}: {{chunk: 2, left_context: 8, sparsity: {size}}}" for name, size in sizes.items())
-    passes = ", ".join(f"{{mode: {name}}}" for name in ("full", *sizes))
-    omni = [f"modes={{full: {{full_context: true}}, {modes}}}", f"passes=[{passes}]", *SUPERNET[1:]]
+    passes = ", ".join(f"{name}: {{}}" for name in ("full", *sizes))
+    omni = [f"modes={{full: {{full_context: true}}, {modes}}}", f"passes={{{passes}}}", *SUPERNET[1:]]
     omni += ["pruning.sandwich=true", "train.accumulate=1"]
     assert main(train_arguments(corpus, tmp_path / "exp", *omni)) == 0
     seen = set()

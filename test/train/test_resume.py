@@ -37,7 +37,7 @@ def test_killed_and_continued_equals_uninterrupted(corpus: Path, tmp_path: Path)
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             path = broken / "checkpoints/last.pt"
-            if path.exists() and torch.load(path, weights_only=True)["position"]["step"] >= wanted:
+            if path.exists() and torch.load(path, weights_only=True)["progress"]["step"] >= wanted:
                 break
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
@@ -45,7 +45,7 @@ def test_killed_and_continued_equals_uninterrupted(corpus: Path, tmp_path: Path)
     assert main(train_arguments(corpus, broken)) == 0
     assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     states = [torch.load(exp / "checkpoints/last.pt", weights_only=True) for exp in (whole, broken)]
-    assert states[0]["position"] == states[1]["position"]
+    assert states[0]["progress"] == states[1]["progress"]
     for key, value in states[0]["objective"].items():
         assert torch.equal(value, states[1]["objective"][key]), key
     assert steps(broken) == steps(whole) == list(range(1, 13))
@@ -58,7 +58,7 @@ def test_accumulation_and_epoch_ends_resume_too(corpus: Path, tmp_path: Path) ->
     first = ["train.accumulate=2", "train.max_steps=6"]
     assert main(train_arguments(corpus, tmp_path / "parts", *first)) == 0
     again = [*train_arguments(corpus, tmp_path / "parts", *overrides), "--override"]
-    with_same_schedule = ["--set", "schedule={name: transformer, peak: 0.003, warmup_steps: 4}"]
+    with_same_schedule = ["--set", "schedule={name: transformer, lr: 0.003, warmup_steps: 4}"]
     assert main([*train_arguments(corpus, tmp_path / "a", *overrides), *with_same_schedule]) == 0
     assert main([*train_arguments(corpus, tmp_path / "b", *first), *with_same_schedule]) == 0
     assert main([*train_arguments(corpus, tmp_path / "b", *overrides), *with_same_schedule, "--override"]) == 0

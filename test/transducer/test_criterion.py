@@ -6,13 +6,13 @@ from collections import Counter
 
 import pytest
 import torch
+from blocks import make_term
 from torch import nn
 
-from dualtk.distill.full_kl import FullKL
 from dualtk.distill.terms import Outcome
 from dualtk.encoders.base import EncoderOutput
 from dualtk.lattice import prune_ranges_shared, rnnt_loss_simple
-from dualtk.transducer.criterion import ExactLoss, PrunedLoss
+from dualtk.transducer.criterion import ExactLoss, ExactLossOptions, PrunedLoss, PrunedLossOptions
 from dualtk.transducer.joiner import TanhJoiner
 from dualtk.transducer.model import Pass
 from dualtk.transducer.predicted import Predicted
@@ -30,7 +30,7 @@ class Step:
         self.frames = [torch.randn(BATCH, FRAMES, DIM, requires_grad=True) for _ in range(2)]
         self.outputs = torch.randn(BATCH, LABELS + 1, DIM, requires_grad=True)
         self.joiner = TanhJoiner(DIM, DIM, 6, VOCABULARY)
-        self.pruned = PrunedLoss(DIM, DIM, VOCABULARY, prune_range=3)
+        self.pruned = PrunedLoss(DIM, DIM, VOCABULARY, **PrunedLossOptions(name="pruned", prune_range=3).arguments())
 
     def passes(self, shared: bool = True) -> list[Pass]:
         both = Predicted(self.outputs)
@@ -55,11 +55,11 @@ def test_every_projection_is_made_once_for_all_passes_and_terms(kind: str) -> No
     step = Step()
     joiner, pruned = step.joiner, step.pruned
     calls = count_calls(joiner.encoder, joiner.predictor, pruned.simple_encoder, pruned.simple_predictor)
-    criterion = ExactLoss() if kind == "exact" else pruned
+    criterion = ExactLoss(**ExactLossOptions(name="exact").arguments()) if kind == "exact" else pruned
     passes = step.passes()
     losses = criterion(passes, TARGETS, TARGET_LENGTHS, 0)
     student, teacher = (Outcome(run, lambda found=found: found.lattice) for run, found in zip(passes, losses))
-    FullKL()(student, teacher)
+    make_term("full_kl")(student, teacher)
     expected = {joiner.encoder: 2, joiner.predictor: 1}
     if kind == "pruned":
         expected |= {pruned.simple_encoder: 2, pruned.simple_predictor: 1}
@@ -69,7 +69,7 @@ def test_every_projection_is_made_once_for_all_passes_and_terms(kind: str) -> No
 @pytest.mark.parametrize("kind", ["exact", "pruned"])
 def test_sharing_changes_no_loss_and_no_gradient(kind: str) -> None:
     step = Step()
-    criterion = ExactLoss() if kind == "exact" else step.pruned
+    criterion = ExactLoss(**ExactLossOptions(name="exact").arguments()) if kind == "exact" else step.pruned
     totals = []
     for shared in (True, False):
         losses = criterion(step.passes(shared), TARGETS, TARGET_LENGTHS, 0)

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dualtk import config as configuration
-from dualtk.build import build_network
 from dualtk.modes import FULL_CONTEXT, Mode, streaming
+from dualtk.system import TransducerSystem, load
 from dualtk.transducer.model import Transducer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,8 +27,9 @@ TINY = [
 @pytest.fixture
 def network() -> Transducer:
     torch.manual_seed(0)
-    config = configuration.load(ROOT / "test/conf/dual_conformer.yaml")
-    return build_network(configuration.with_overrides(config, TINY), 10, torch.zeros(80), torch.ones(80)).eval()
+    system = load(ROOT / "test/conf/dual_conformer.yaml", overrides=TINY)
+    assert isinstance(system, TransducerSystem)
+    return system.build_network(10, torch.zeros(80), torch.ones(80)).eval()
 
 
 STREAMING = streaming(left_context=4, chunk=2)
@@ -78,7 +78,7 @@ def test_two_threads_in_two_modes_do_not_meet(network: Transducer) -> None:
 
 def test_look_ahead_is_a_shift_of_the_input(network: Transducer) -> None:
     feats, lengths, _ = inputs()
-    ahead = network.encode(feats, lengths, streaming(left_context=4, chunk=2, look_ahead=6)).frames
+    ahead = network.encode(feats, lengths, streaming(left_context=4, chunk=2, look_ahead_ms=60)).frames
     shifted = torch.cat([feats[:, 6:], torch.zeros(2, 6, 80)], dim=1)
     assert torch.equal(ahead, network.encode(shifted, lengths, STREAMING).frames)
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dualtk.transducer.predictor import LSTMPredictor, Predictor, StatelessPredictor
+from dualtk.transducer.predictor import LSTMPredictorOptions, Predictor, StatelessPredictorOptions
 
 PREDICTORS = {
-    "stateless": lambda: StatelessPredictor(20, dim=8, context_size=2),
-    "stateless-3": lambda: StatelessPredictor(20, dim=8, context_size=3),
-    "lstm": lambda: LSTMPredictor(20, embedding_dim=6, dim=8, num_layers=2),
-    "lstm-projected": lambda: LSTMPredictor(20, embedding_dim=6, dim=8, projection_dim=5),
+    "stateless": StatelessPredictorOptions(name="stateless", dim=8, context_size=2),
+    "stateless-3": StatelessPredictorOptions(name="stateless", dim=8, context_size=3),
+    "lstm": LSTMPredictorOptions(name="lstm", embedding_dim=6, dim=8, num_layers=2),
+    "lstm-projected": LSTMPredictorOptions(name="lstm", embedding_dim=6, dim=8, projection_dim=5),
 }
 
 
 @pytest.fixture(params=PREDICTORS)
 def predictor(request: pytest.FixtureRequest) -> Predictor:
     torch.manual_seed(0)
-    return PREDICTORS[request.param]().eval()
+    return PREDICTORS[request.param].build(20).eval()
 
 
 def test_steps_equal_the_whole(predictor: Predictor) -> None:

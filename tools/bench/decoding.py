@@ -3,8 +3,9 @@
     python tools/bench/decoding.py [--only streaming,hour,search,features] [--write]
 
 One core. Times are CPU seconds of the one thread that works, which on an idle core is what a clock shows and on a
-shared one is not moved by the neighbours; medians over chunks. The network is the paper-size Conformer of
-egs/librispeech/asr1/conf/dual_conformer.yaml with random weights, its blank set so that a sixth of the frames emit.
+shared one is not moved by the neighbours; medians over chunks. The network is
+egs/methods/dual_conformer.yaml at the paper's size with random weights, its blank set so that a sixth of the frames
+emit.
 `--write` puts the table into tools/bench/README.md.
 
 Axes: B streams or utterances, T frames, F features.
@@ -31,21 +32,22 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 
 from torchaudio_rnnt import torchaudio_search  # noqa: E402
 
-from dualtk import config as configuration  # noqa: E402
-from dualtk.build import build_network  # noqa: E402
 from dualtk.data.fbank import fbank  # noqa: E402
 from dualtk.data.stream import FbankStream  # noqa: E402
 from dualtk.modes import FULL_CONTEXT, streaming  # noqa: E402
 from dualtk.search.beam import BeamSearch  # noqa: E402
-from dualtk.search.greedy import GreedySearch, Search, greedy  # noqa: E402
+from dualtk.search.greedy import GreedySearch, Search  # noqa: E402
 from dualtk.search.hypothesis import Limits  # noqa: E402
+from dualtk.search.whole import search_frames  # noqa: E402
 from dualtk.streaming.compiled_step import compile_step  # noqa: E402
-from dualtk.streaming.session import Recognizer  # noqa: E402
+from dualtk.streaming.session import StreamingDecoder  # noqa: E402
+from dualtk.system import load, require_transducer  # noqa: E402
 from dualtk.transducer.model import Transducer  # noqa: E402
 
 RATE = 16000
 VOCABULARY = 1024
-CONFIG = ROOT / "egs/librispeech/asr1/conf/dual_conformer.yaml"
+CONFIG = ROOT / "egs/methods/dual_conformer.yaml"
+SIZE = ROOT / "egs/librispeech/asr1/conf/paper.yaml"
 LIMITS = Limits(symbols_per_frame=1)  # as sherpa-onnx: random weights would repeat a label up to any limit
 MARKERS = ("<!-- decoding:begin -->", "<!-- decoding:end -->")
 
@@ -94,8 +96,8 @@ def make_network() -> Transducer:
     """The paper's network; joiner and blank are set so that labels change and a sixth of the frames emit one."""
     torch.manual_seed(0)
     feats = fbank(audio(30, 1), RATE)
-    config = configuration.load(CONFIG)
-    network = build_network(config, VOCABULARY, feats.mean(0), 1 / feats.std(0)).eval()
+    system = require_transducer(load(CONFIG, SIZE), str(CONFIG))
+    network = system.build_network(VOCABULARY, feats.mean(0), 1 / feats.std(0)).eval()
     joiner, lengths = network.joiner, torch.tensor([len(feats)])
     batch = network.normalize(feats.unsqueeze(0), lengths)
     encoded = network.encode(batch, lengths, streaming(64, 4)).frames
@@ -108,22 +110,23 @@ def make_network() -> Transducer:
     low, high = -10.0, 40.0
     for _ in range(12):  # bisection on the bias of blank
         joiner.output.bias[0] = (low + high) / 2
-        found = greedy(network.predictor, joiner, encoded, torch.tensor([encoded.shape[1]]), 1)[0]
+        search = GreedySearch(network.predictor, joiner, LIMITS)
+        found = search_frames(search, encoded, torch.tensor([encoded.shape[1]]))[0][0]
         low, high = ((low + high) / 2, high) if len(found.tokens) > encoded.shape[1] / 6 else (low, (low + high) / 2)
     return network
 
 
-def stream_seconds(recognizer: Recognizer[Any], batch: int, chunks: int) -> float:
+def stream_seconds(decoder: StreamingDecoder[Any], batch: int, chunks: int) -> float:
     """Median seconds that a chunk of `batch` streams takes, from samples to tokens."""
-    size = recognizer.chunk_features * RATE // 100
-    sessions = [recognizer.open(FbankStream()) for _ in range(batch)]
+    size = decoder.chunk_features * RATE // 100
+    sessions = [decoder.open(FbankStream()) for _ in range(batch)]
     sound = [audio(size * (chunks + 4) / RATE, seed) for seed in range(batch)]
     taken = []
     for index in range(chunks + 4):
         began = time.thread_time()
         for session, samples in zip(sessions, sound):
             session.push(samples[index * size : (index + 1) * size], RATE)
-        recognizer.advance(sessions)
+        decoder.advance(sessions)
         taken.append(time.thread_time() - began)
     return statistics.median(taken[4:])  # the first chunks optimise the graph
 
@@ -134,10 +137,10 @@ def bench_streaming(network: Transducer) -> Iterator[Row]:
     for chunk, target in ((4, 0.10), (1, 0.30)):
         mode = streaming(64, chunk)
         milliseconds = chunk * 40
-        eager = stream_seconds(Recognizer(network, mode, search), 1, 40)
+        eager = stream_seconds(StreamingDecoder(network, mode, search), 1, 40)
         yield Row(f"one stream, {milliseconds} ms, eager PyTorch", "real-time factor", eager * 1000 / milliseconds)
         for precision in ("float32", "int8"):
-            shared = Recognizer(network, mode, search, compile_step(network.encoder, mode, precision))  # type: ignore[arg-type]
+            shared = StreamingDecoder(network, mode, search, compile_step(network.encoder, mode, precision))  # type: ignore[arg-type]
             one = stream_seconds(shared, 1, 80)
             name = f"{milliseconds} ms, compiled step, {precision}"
             goal = target if precision == "int8" else None
@@ -162,7 +165,7 @@ def compare_precisions(network: Transducer) -> Iterator[Row]:
             return output, state
 
         search = GreedySearch(network.predictor, network.joiner, LIMITS)
-        session = Recognizer(network, mode, search, keeping).open(FbankStream())
+        session = StreamingDecoder(network, mode, search, keeping).open(FbankStream())
         session.accept(audio(30, 5), RATE)
         found.append(session.finish())
         frames.append(torch.cat(kept))
@@ -178,7 +181,7 @@ def bench_hour(network: Transducer) -> Iterator[Row]:
     mode = streaming(64, 4)
     step = compile_step(network.encoder, mode, "int8")
     search = GreedySearch(network.predictor, network.joiner, LIMITS)
-    session = Recognizer(network, mode, search, step).open(FbankStream())
+    session = StreamingDecoder(network, mode, search, step).open(FbankStream())
     minute, taken = audio(60, 3), []
     for _ in range(60):
         for samples in minute.split(2560):

@@ -1,6 +1,6 @@
 """What a joint step costs beside two single-mode steps, and what each distillation term adds.
 
-    python tools/bench/training.py [--rounds 7] [--config egs/synthetic/asr1/conf/dual_conformer_kd.yaml] [--write]
+    python tools/bench/training.py [--rounds 7] [--size egs/synthetic/asr1/conf/cpu.yaml] [--write]
 
 A step is normalisation, SpecAugment, forward, backward, clipping and Adam on one batch of random features that is the
 same for all. Steps are timed in turns; numbers are medians over the rounds, ratios medians of each round's ratio.
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
-import json
 import platform
 import statistics
 import sys
@@ -26,29 +25,25 @@ from pathlib import Path
 
 import torch
 
-from dualtk import config as configuration
-from dualtk.build import build_network, build_objective
-from dualtk.build_pretraining import build_pretraining, build_pretraining_network
-from dualtk.config import Config, PretrainConfig
-from dualtk.objective import Objective
-from dualtk.ssl.objective import Pretraining
-from dualtk.train.optim import build_optimizer
+from dualtk.system import PretrainingSystem, System, load
+from dualtk.trainable import Trainable
 
 HERE = Path(__file__).resolve().parent
-CONF = HERE.parents[1] / "egs/synthetic/asr1/conf"
+EGS = HERE.parents[1] / "egs"
 BEGIN, END = "<!-- training:begin -->", "<!-- training:end -->"
-THREE_WAY = "name: three_way, student: streaming, teacher: full"
+BETWEEN_MODES = "student: streaming, teacher: full"
+THREE_WAY = f"three_way: {{{BETWEEN_MODES}}}"
 TERMS = {
     "in-place 3-way KL": THREE_WAY,
-    "symmetric 3-way KL": f"{THREE_WAY}, symmetric: true",
-    "full-vocabulary KL": "name: full_kl, student: streaming, teacher: full",
-    "hidden vectors": "name: hidden, student: streaming, teacher: full",
-    "heads": "name: heads, student: streaming, teacher: full",
+    "symmetric 3-way KL": f"three_way: {{{BETWEEN_MODES}, symmetric: true}}",
+    "full-vocabulary KL": f"full_kl: {{{BETWEEN_MODES}}}",
+    "hidden vectors": f"hidden: {{{BETWEEN_MODES}}}",
+    "heads": f"heads: {{{BETWEEN_MODES}}}",
 }
 SHARED = """A joint step computes once: features, augmentation, the predictor with its half of the joiner, clipping and
 the optimiser's update. Encoders, joiners and losses run twice."""
 PRETRAINING = "| pre-training, both modes | time of a step | for a second of speech | peak memory |"
-CODERT_TERM = "name: encoder_logits, student: streaming, teacher: teacher"
+CODERT_TERM = "encoder_logits: {student: streaming, teacher: teacher}"
 
 Step = Callable[[], None]
 
@@ -65,18 +60,23 @@ class Setting:
     device: torch.device
 
 
-def make_step(config: Config | PretrainConfig, setting: Setting) -> Step:
-    """One training step of `config`, on the batch of `setting`."""
+def method(name: str, size: Path, *overrides: str) -> System:
+    """A method of egs/methods, whose passes all run in each step."""
+    return load(EGS / f"methods/{name}.yaml", size, ["sampled_steps=0", *overrides])
+
+
+def make_step(system: System, setting: Setting) -> Step:
+    """One training step of `system`, on the batch of `setting`."""
     torch.manual_seed(0)
-    num_mels = config.features.dim
+    num_mels = system.features.dim
     mean, istd = torch.zeros(num_mels), torch.ones(num_mels)
-    objective: Objective | Pretraining
-    if isinstance(config, PretrainConfig):
-        objective = build_pretraining(config, build_pretraining_network(config, mean, istd))
+    objective: Trainable
+    if isinstance(system, PretrainingSystem):
+        objective = system.build_objective(system.build_network(mean, istd))
     else:
-        objective = build_objective(config, build_network(config, setting.vocabulary, mean, istd))
-    objective = objective.to(setting.device).train()
-    optimizer = build_optimizer(config.optimizer, objective.named_parameters())
+        objective = system.build_objective(system.build_network(setting.vocabulary, mean, istd))
+    module = objective.module.to(setting.device).train()
+    optimizer = system.optimizer.build(module.named_parameters())
     feats = torch.randn(setting.batch, setting.frames, num_mels, device=setting.device)
     lengths = torch.linspace(0.8 * setting.frames, setting.frames, setting.batch).long().to(setting.device)
     targets = torch.randint(1, setting.vocabulary, (setting.batch, setting.labels), device=setting.device)
@@ -86,7 +86,7 @@ def make_step(config: Config | PretrainConfig, setting: Setting) -> Step:
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         objective(feats, lengths, targets, target_lengths, after_warmups).total.backward()
-        torch.nn.utils.clip_grad_norm_(objective.parameters(), 5.0)
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 5.0)
         optimizer.step()
         if setting.device.type == "cuda":
             torch.cuda.synchronize()
@@ -141,20 +141,15 @@ def resident(key: str) -> float:
     return float(line.split()[1]) / 1024
 
 
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+def ratio(first: Sequence[float], second: Sequence[float]) -> float:
     """Median of the rounds' ratios."""
-    return statistics.median(a / b for a, b in zip(ours, theirs))
+    return statistics.median(a / b for a, b in zip(first, second))
 
 
-def joint_rows(joint: Config, setting: Setting) -> list[str]:
+def joint_rows(size: Path, setting: Setting) -> list[str]:
     """One joint step with 3-way KL against two single-mode steps of the same network."""
-    distilled = configuration.with_overrides(joint, [f"terms=[{{{THREE_WAY}}}]"])
-    modes = joint.model_dump(mode="json")["modes"]
-    alone = []
-    for name, shape in modes.items():
-        overrides = ["terms=[]", f"passes=[{{mode: {name}}}]", f"modes={{{name}: {json.dumps(shape)}}}"]
-        alone.append(configuration.with_overrides(joint, overrides))
-    singles = [make_step(config, setting) for config in alone]
+    distilled = method("dual_conformer", size, f"terms={{{THREE_WAY}}}")
+    singles = [make_step(method(name, size), setting) for name in ("full_only", "streaming_only")]
     steps = {"joint": make_step(distilled, setting), "single": both(*singles)}
     seconds = in_turns(steps, setting)
     memory = peak(steps["joint"], setting.device)
@@ -171,11 +166,10 @@ def joint_rows(joint: Config, setting: Setting) -> list[str]:
     ]
 
 
-def term_rows(base: Config, terms: dict[str, str], setting: Setting) -> list[str]:
+def term_rows(base: str, size: Path, terms: dict[str, str], setting: Setting) -> list[str]:
     """Extra percent of each term over the same step without any."""
-    configs = {"none": configuration.with_overrides(base, ["terms=[]"])}
-    configs |= {name: configuration.with_overrides(base, [f"terms=[{{{term}}}]"]) for name, term in terms.items()}
-    steps = {name: make_step(config, setting) for name, config in configs.items()}
+    asked = {"none": "", **terms}
+    steps = {name: make_step(method(base, size, f"terms={{{term}}}"), setting) for name, term in asked.items()}
     seconds = in_turns(steps, setting)
     memory = {name: peak(step, setting.device) for name, step in steps.items()}
     return [
@@ -185,13 +179,13 @@ def term_rows(base: Config, terms: dict[str, str], setting: Setting) -> list[str
     ]
 
 
-def pretraining_rows(path: Path, setting: Setting) -> list[str]:
+def pretraining_rows(size: Path, setting: Setting) -> list[str]:
     """A step of wav2vec 2.0 pre-training in both modes, and what it takes for each second of speech."""
-    step = make_step(configuration.load_any(path), setting)
+    step = make_step(method("wav2vec_pretrain", size), setting)
     (seconds,) = in_turns({"step": step}, setting).values()
     speech = setting.batch * 0.9 * setting.frames * 0.01  # lengths are spread over 0.8 to 1 of the longest
     median, memory = 1e3 * statistics.median(seconds), peak(step, setting.device)
-    return [f"| `{path.name}` | {median:.0f} ms | {median / speech:.1f} ms | {memory:.0f} MiB |"]
+    return [f"| `wav2vec_pretrain` | {median:.0f} ms | {median / speech:.1f} ms | {memory:.0f} MiB |"]
 
 
 def write(text: str) -> None:
@@ -204,23 +198,23 @@ def write(text: str) -> None:
     readme.write_text(f"{before}{BEGIN}\n{text}{END}{rest.split(END, 1)[1]}", encoding="utf-8")
 
 
-def describe(config: Path, setting: Setting) -> str:
+def describe(size: Path, setting: Setting) -> str:
     """What was measured on what."""
     threads = f"a CPU (CPU time of {torch.get_num_threads()} thread(s))"
     place = torch.cuda.get_device_name() if setting.device.type == "cuda" else threads
     return (
-        f"## Training\n\n`{config.name}` on {place}, {platform.machine()}, torch {torch.__version__}: batches of "
-        f"{setting.batch} utterances, {setting.frames} feature frames, {setting.labels} labels, vocabulary "
-        f"{setting.vocabulary}; float32; {setting.rounds} rounds. `encoder_logits`: over `codert.yaml` without it.\n\n"
+        f"## Training\n\n`dual_conformer` at the size {size.stem} on {place}, {platform.machine()}, torch "
+        f"{torch.__version__}: batches of {setting.batch} utterances, {setting.frames} feature frames, "
+        f"{setting.labels} labels, vocabulary {setting.vocabulary}; float32; {setting.rounds} rounds. "
+        "`encoder_logits`: over `codert` "
+        "without it.\n\n"
     )
 
 
 def main() -> int:
     """Measure, print, and write if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=CONF / "dual_conformer_kd.yaml")
-    parser.add_argument("--codert", type=Path, default=CONF / "codert.yaml")
-    parser.add_argument("--pretrain", type=Path, default=CONF / "wav2vec_pretrain.yaml")
+    parser.add_argument("--size", type=Path, default=EGS / "synthetic/asr1/conf/cpu.yaml")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--frames", type=int, default=800)
     parser.add_argument("--labels", type=int, default=40)
@@ -237,14 +231,14 @@ def main() -> int:
         options.rounds,
         torch.device(options.device),
     )
-    joint = configuration.with_overrides(configuration.load(options.config), ["sampling=null", "sampling_steps=null"])
-    lines = ["| | joint | single | ratio | target |", "| --- | --- | --- | --- | --- |", *joint_rows(joint, setting)]
+    size = options.size
+    lines = ["| | joint | single | ratio | target |", "| --- | --- | --- | --- | --- |", *joint_rows(size, setting)]
     lines += ["", "| term | extra time of the joint step | extra peak memory |", "| --- | --- | --- |"]
-    lines += term_rows(joint, TERMS, setting)
-    lines += term_rows(configuration.load(options.codert), {"encoder logits (CoDERT)": CODERT_TERM}, setting)
+    lines += term_rows("dual_conformer", size, TERMS, setting)
+    lines += term_rows("codert", size, {"encoder logits (CoDERT)": CODERT_TERM}, setting)
     lines += ["", SHARED, "", PRETRAINING, "| --- | --- | --- | --- |"]
-    lines += pretraining_rows(options.pretrain, setting)
-    text = describe(options.config, setting) + "\n".join(lines) + "\n"
+    lines += pretraining_rows(size, setting)
+    text = describe(size, setting) + "\n".join(lines) + "\n"
     print(text)
     if options.write:
         write(text)

@@ -50,7 +50,7 @@ def exact_rows(rounds: int, device: str = "cpu", target: float = 10.0) -> Iterat
         logits = batch.logits()
         args = [x.int() for x in (batch.targets, *batch.lengths)]
 
-        def ours(logits: torch.Tensor = logits, batch: Batch = batch) -> None:
+        def work(logits: torch.Tensor = logits, batch: Batch = batch) -> None:
             torch.autograd.grad(rnnt_loss(logits, batch.targets, *batch.lengths), logits)
 
         def peer(logits: torch.Tensor = logits, args: list[torch.Tensor] = args) -> None:
@@ -61,13 +61,13 @@ def exact_rows(rounds: int, device: str = "cpu", target: float = 10.0) -> Iterat
             empty(tuple(logits.shape)).fill_(1.0)
 
         name = f"exact loss {size} on {device}"
-        yield compare(name, ours, "torchaudio", peer, rounds, target)
+        yield compare(name, work, "torchaudio", peer, rounds, target)
         if device == "cpu":
-            yield compare(name, ours, "floor: one logsumexp pass + one write", floor, rounds, 2.0, False)
+            yield compare(name, work, "floor: one logsumexp pass + one write", floor, rounds, 2.0, False)
         else:
-            copy = in_turns({"ours": ours, "copy": logits.detach().clone}, rounds)
-            ratio = statistics.median(1.5 * b / a for a, b in zip(copy["ours"], copy["copy"]))  # 3 passes, a copy is 2
-            mine, other = (1e3 * statistics.median(copy[name]) for name in ("ours", "copy"))
+            copy = in_turns({"loss": work, "copy": logits.detach().clone}, rounds)
+            ratio = statistics.median(1.5 * b / a for a, b in zip(copy["loss"], copy["copy"]))  # 3 passes, a copy is 2
+            mine, other = (1e3 * statistics.median(copy[name]) for name in ("loss", "copy"))
             yield Row(name, "bandwidth of a copy", mine, other, "ms", ratio, 0.6, True)
 
 
@@ -75,12 +75,12 @@ PRUNED = "simple + ranges + joiner (J = 512) + pruned loss (16, 400, 60, 500), S
 
 
 def k2_rows(rounds: int) -> Iterator[Row]:
-    """Run in k2's environment: k2 and our numba backend on the same tensors."""
+    """Run in k2's environment: k2 and dualtk's numba backend on the same tensors."""
     import k2
 
     batch = Batch((16, 400, 60, 500))
     step = Pruned.random(batch)
-    yield compare(PRUNED, step.ours("numba"), "k2", step.k2, rounds, 2.0)
+    yield compare(PRUNED, step.dualtk("numba"), "k2", step.k2, rounds, 2.0)
 
     lattice = random_lattice(batch)
     px = torch.full((16, 60, 401), float("-inf"))
@@ -91,8 +91,8 @@ def k2_rows(rounds: int) -> Iterator[Row]:
     def information() -> None:
         torch.autograd.grad(k2.mutual_information_recursion(px, py, batch.boundary()).sum(), (px, py))
 
-    ours = recursion(lattice, "numba")
-    yield compare("the recursion alone (16, 400, 60)", ours, "k2's mutual information", information, rounds, 3.0)
+    work = recursion(lattice, "numba")
+    yield compare("the recursion alone (16, 400, 60)", work, "k2's mutual information", information, rounds, 3.0)
 
 
 def device_rows(rounds: int, device: str, backend: str) -> Iterator[Row]:
@@ -102,7 +102,7 @@ def device_rows(rounds: int, device: str, backend: str) -> Iterator[Row]:
     name, peer = "pruned logits held, torch reference", step.materialised
     if k2_runs_on(device):
         name, peer = "k2", step.k2
-    yield compare(f"{PRUNED}, on {device}", step.ours(backend), name, peer, rounds, 2.0)
+    yield compare(f"{PRUNED}, on {device}", step.dualtk(backend), name, peer, rounds, 2.0)
     lattice = random_lattice(batch)
     works = recursion(lattice, backend), recursion(lattice, "torch")
     yield compare(f"the recursion alone (16, 400, 60) on {device}", works[0], "torch backend", works[1], rounds, 3.0)
@@ -123,7 +123,7 @@ class Pair:
 
     name: str
     peer_name: str
-    ours: Work
+    work: Work
     peer: Work
 
 
@@ -133,7 +133,7 @@ def joint_pair(device: str = "cpu") -> Pair:
     encoder, predictor = batch.joint()
     tensors = (encoder, predictor, batch.weight, batch.bias)
 
-    def ours() -> None:
+    def work() -> None:
         torch.autograd.grad(joint_lattice(*tensors, batch.targets, *batch.lengths).loss(), tensors)
 
     def peer() -> None:
@@ -142,13 +142,13 @@ def joint_pair(device: str = "cpu") -> Pair:
         torch.autograd.grad(rnnt_loss(logits, batch.targets, *batch.lengths), tensors)
 
     name = f"joint_lattice (8, 400, 60, 4097), J = 640 on {device}"
-    return Pair(name, "materialised logits, our exact loss", ours, peer)
+    return Pair(name, "materialised logits, exact loss", work, peer)
 
 
 def joint_rows(rounds: int, device: str = "cpu") -> Iterator[Row]:
     """Time of the largest joint."""
     pair = joint_pair(device)
-    yield compare(pair.name, pair.ours, pair.peer_name, pair.peer, max(1, rounds // 3), 1.3, False)
+    yield compare(pair.name, pair.work, pair.peer_name, pair.peer, max(1, rounds // 3), 1.3, False)
 
 
 CELL_TENSORS = (
@@ -161,9 +161,9 @@ def memory_rows() -> Iterator[Row]:
     """Peak memory, in a process whose allocator gives memory back."""
     for pair, target, rounds, note in ((joint_pair(), 0.1, 1, ""), (kl_pair(), 1.05, 9, CELL_TENSORS)):
         # How much of a peak one thread adds to the other's depends on when each gets there: hence the median of many.
-        peaks = [(peak_mebibytes(pair.ours), peak_mebibytes(pair.peer)) for _ in range(rounds)]
-        mine, theirs = (statistics.median(side) for side in zip(*peaks))
-        yield Row(pair.name, pair.peer_name, mine, theirs, "MiB", mine / theirs, target, False, note)
+        peaks = [(peak_mebibytes(pair.work), peak_mebibytes(pair.peer)) for _ in range(rounds)]
+        mine, other = (statistics.median(side) for side in zip(*peaks))
+        yield Row(pair.name, pair.peer_name, mine, other, "MiB", mine / other, target, False, note)
 
 
 def kl_pair(every_cell: bool = False) -> Pair:
@@ -199,9 +199,9 @@ EVERY_CELL = (
 def dual_rows(rounds: int) -> Iterator[Row]:
     """What a dual system adds to its two losses."""
     pair = kl_pair()
-    yield compare(pair.name, pair.ours, pair.peer_name, pair.peer, rounds, 1.05, False, EVERY_CELL)
+    yield compare(pair.name, pair.work, pair.peer_name, pair.peer, rounds, 1.05, False, EVERY_CELL)
     pair = kl_pair(every_cell=True)
-    yield compare(pair.name, pair.ours, pair.peer_name, pair.peer, rounds, 1.05, False)
+    yield compare(pair.name, pair.work, pair.peer_name, pair.peer, rounds, 1.05, False)
     dual = Dual()
     leaves = (*dual.am, dual.lm[0], *dual.joint)
 
@@ -215,7 +215,7 @@ def dual_rows(rounds: int) -> Iterator[Row]:
 
     def separate() -> None:
         for tensors in zip(dual.am, dual.lm, dual.encoder, dual.predictor):
-            Pruned(dual.batch, *tensors).ours("auto")()
+            Pruned(dual.batch, *tensors).dualtk("auto")()
 
     name = "dual pass: both losses and KL on shared ranges"
     yield compare(name, together, "two models' losses", separate, rounds, 1.0, False, EVERY_CELL)
@@ -227,8 +227,8 @@ def cuda_rows(rounds: int) -> Iterator[Row]:
     yield from device_rows(rounds, "cuda", "triton")
     yield from joint_rows(rounds, "cuda")
     pair = joint_pair("cuda")
-    mine, theirs = cuda_mebibytes(pair.ours), cuda_mebibytes(pair.peer)
-    yield Row(pair.name, pair.peer_name, mine, theirs, "MiB", mine / theirs, 0.1, False)
+    mine, other = cuda_mebibytes(pair.work), cuda_mebibytes(pair.peer)
+    yield Row(pair.name, pair.peer_name, mine, other, "MiB", mine / other, 0.1, False)
 
 
 def elsewhere(python: Path, group: str, rounds: int, environment: dict[str, str]) -> list[Row]:

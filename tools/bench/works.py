@@ -76,8 +76,8 @@ class Pruned:
         )
         return found.loss, prune_ranges(found.occupation, *batch.lengths, 5)
 
-    def ours(self, backend: str) -> Work:
-        """On one of our backends."""
+    def dualtk(self, backend: str) -> Work:
+        """By dualtk, on one of its backends."""
 
         def work() -> None:
             simple, ranges = self._ranges(backend)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dualtk.bin.ablation.against import Against, Lines, against
-from dualtk.config import TEACHER
+from dualtk.distill.teacher import TEACHER
 from dualtk.score.bootstrap import Interval
 from dualtk.score.summary import SetScore, read_score
 from dualtk.score.table import markdown, parameters

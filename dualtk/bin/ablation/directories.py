@@ -10,12 +10,12 @@ from dualtk.errors import InputError
 TIMES = ("words.ctm", "wav.scp")  # either tells the end of speech
 
 
-def check_directories(train: Path, dev: Path, tests: Sequence[Path], bpe: Path, times: bool) -> None:
+def check_directories(train: Path, dev: Path, tests: Sequence[Path], tokens: Path, times: bool) -> None:
     """Whether the directories have the files that training, decoding and scoring read.
 
     Args:
         train, dev, tests: data directories.
-        bpe: wordpiece directory.
+        tokens: folder of tokens.
         times: whether latency is measured, which needs the end of speech.
 
     Raises:
@@ -25,7 +25,7 @@ def check_directories(train: Path, dev: Path, tests: Sequence[Path], bpe: Path, 
     features = ("feats.scp", "utt2num_frames", "text")
     _require("--train-dir", train, *features, "cmvn.ark")
     _require("--dev-dir", dev, *features)
-    _require("--bpe", bpe, "bpe.model")
+    _require("--tokens", tokens, "bpe.model")
     named: dict[str, Path] = {}
     for data in tests:
         _require("--test-dirs", data, *features, "utt2spk")

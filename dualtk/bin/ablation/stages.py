@@ -11,11 +11,12 @@ from pathlib import Path
 from dualtk.bin import decode, score, train
 from dualtk.bin.ablation.comparison import Failure, Group
 from dualtk.bin.ablation.runs import Run, owner, sources
+from dualtk.bin.ablation.size import SIZE_FILE
 from dualtk.bin.ablation.suite import Suite
 from dualtk.bin.dualtk import Main
-from dualtk.config import TEACHER
+from dualtk.distill.teacher import TEACHER
 from dualtk.errors import InputError
-from dualtk.train.run import Experiment
+from dualtk.train.experiment import Experiment
 
 logger = logging.getLogger("dualtk")
 
@@ -31,8 +32,10 @@ def stage(name: str, main: Main, arguments: list[str]) -> None:
 
 def train_system(options: argparse.Namespace, run: Run) -> None:
     """Train one system with one seed, or go on where it stopped."""
-    arguments = ["--config", str(run.conf), "--exp", str(run.folder)]
-    arguments += ["--train-dir", str(options.train_dir), "--dev-dir", str(options.dev_dir), "--bpe", str(options.bpe)]
+    arguments = ["--config", str(run.conf), "--exp", str(run.folder), "--tokens", str(options.tokens)]
+    if options.size is not None:
+        arguments += ["--size", str(options.runs / SIZE_FILE)]
+    arguments += ["--train-dir", str(options.train_dir), "--dev-dir", str(options.dev_dir)]
     arguments += ["--device", options.device, "--threads", str(options.threads)]
     for override in run.overrides:
         arguments += ["--set", override]
@@ -44,19 +47,19 @@ def score_system(options: argparse.Namespace, folder: Path, modes: Sequence[str]
     for data in options.test_dirs:
         for mode in modes:
             out = folder / "decode" / f"{data.name}-{mode}"
-            place = ["--exp", str(folder), "--data", str(data), "--bpe", str(options.bpe), "--device", options.device]
+            place = ["--exp", str(folder), "--data", str(data), "--device", options.device]
             stage("decode", decode.main, [*place, "--mode", mode, "--beam", str(beam)])
             stage("score", score.main, ["--data", str(data), "--decode", str(out)])
 
 
 def places(suite: Suite, run: Run) -> list[Group]:
     """Where a run leaves networks, and the modes that they are decoded in: its own, and the teacher's beside it."""
-    modes = [mode for mode in suite.modes if mode in run.config.modes]
-    found = [Group(run.system.name, modes, {run.seed: run.folder})]
-    if run.system.teacher:
-        beside = Experiment(run.folder).teacher.folder
-        found.append(Group(f"{run.system.name}, its teacher", [TEACHER], {run.seed: beside}))
-    return found
+    modes = [mode for mode in suite.modes if mode in run.system.modes]
+    groups = [Group(run.entry.name, modes, {run.seed: run.folder})]
+    if run.entry.teacher:
+        beside = Experiment(run.folder).inside(TEACHER).folder
+        groups.append(Group(f"{run.entry.name}, its teacher", [TEACHER], {run.seed: beside}))
+    return groups
 
 
 def finish(options: argparse.Namespace, suite: Suite, run: Run, untrained: list[Run]) -> None:
@@ -65,7 +68,7 @@ def finish(options: argparse.Namespace, suite: Suite, run: Run, untrained: list[
     Raises:
         InputError: it failed, or that which it learns from or begins with did.
     """
-    for key, place in sources(run.config).items():
+    for key, place in sources(run.system).items():
         if owner(place, untrained) is not None:
             raise InputError(f"{key}: {place}: its own training failed")
     train_system(options, run)
@@ -80,13 +83,13 @@ def run_suite(options: argparse.Namespace, suite: Suite, runs: Sequence[Run]) ->
     failures: list[Failure] = []
     untrained = list(runs)
     for run in runs:
-        logger.info("== %s, seed %d", run.system.name, run.seed)
+        logger.info("== %s, seed %d", run.entry.name, run.seed)
         try:
             finish(options, suite, run, untrained)
         except InputError as error:
             Experiment(run.folder).close()  # the log of a run that failed is still open, and is not for the next ones
-            logger.error("%s, seed %d failed: %s", run.system.name, run.seed, error)
-            failures.append(Failure(run.system.name, run.seed, str(error)))
+            logger.error("%s, seed %d failed: %s", run.entry.name, run.seed, error)
+            failures.append(Failure(run.entry.name, run.seed, str(error)))
             continue
         for one in places(suite, run):
             groups[one.system].folders.update(one.folders)

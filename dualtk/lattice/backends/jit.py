@@ -11,6 +11,7 @@ import numba
 FUSED = {"nsz", "contract", "arcp"}
 # Sums may be reordered as well, without which a reduction does not vectorise.
 REORDERED = FUSED | {"reassoc"}
+LOG2_E = 1.4426950408889634  # of the exponentials that kernels write out
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:

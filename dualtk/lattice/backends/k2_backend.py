@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dualtk.lattice.backends.base import Cells, Occupation, Recursion
+from dualtk.lattice.backends.base import LOG_ZERO, Cells, Occupation, Recursion
 from dualtk.lattice.backends.optional import import_problem
-from dualtk.lattice.backends.torch_reference import NEVER, gather_range, spread
+from dualtk.lattice.backends.torch_backend import gather_range, make_arcs
 
 
 class K2Backend:
@@ -18,11 +18,11 @@ class K2Backend:
 
     name = "k2"
 
-    def unusable(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """K2 is optional; tools/install_k2.sh makes an environment that has it."""
         return import_problem("k2", "mutual_information_recursion")
 
-    def unsuitable(self, device_type: str, dtype: torch.dtype) -> str | None:
+    def unsupported_reason(self, device_type: str, dtype: torch.dtype) -> str | None:
         """K2 runs on the CPU and, when built for it, on CUDA."""
         if device_type == "cuda":
             import k2
@@ -34,20 +34,15 @@ class K2Backend:
         """K2 walks (label, time) matrices and wants the label arcs of a time after the last one, which never happen."""
         import k2
 
-        blank, label = spread(cells, cells.blank.double(), NEVER), spread(cells, cells.label.double(), NEVER)
-        batch, num_frames, num_positions = blank.shape
-        frame = torch.arange(num_frames, device=blank.device).view(1, -1, 1)
-        beyond = frame >= cells.logit_lengths.view(-1, 1, 1)
-        position = torch.arange(num_positions, device=blank.device)
-        no_label = beyond | (position >= cells.target_lengths.view(-1, 1, 1))
-        blank = blank.masked_fill(beyond, NEVER)
-        label = torch.cat([label.masked_fill(no_label, NEVER), label.new_full((batch, 1, num_positions), NEVER)], dim=1)
+        arcs = make_arcs(cells, LOG_ZERO)
+        batch, num_frames, num_positions = arcs.blank.shape
+        label = torch.cat([arcs.label, arcs.label.new_full((batch, 1, num_positions), LOG_ZERO)], dim=1)
         labels = max(num_positions - 1, 1)  # k2 wants at least one; it is never taken
         px = label[:, :, :labels].transpose(1, 2).contiguous()  # (B, T + 1, L) -> (B, L - 1, T + 1)
-        py = blank.transpose(1, 2).contiguous()  # (B, T, L) -> (B, L, T)
+        py = arcs.blank.transpose(1, 2).contiguous()  # (B, T, L) -> (B, L, T)
         if num_positions == 1:
-            py = torch.cat([py, torch.full_like(py, NEVER)], dim=1)
-        boundary = torch.zeros(batch, 4, dtype=torch.int64, device=blank.device)
+            py = torch.cat([py, torch.full_like(py, LOG_ZERO)], dim=1)
+        boundary = torch.zeros(batch, 4, dtype=torch.int64, device=label.device)
         boundary[:, 2], boundary[:, 3] = cells.target_lengths, cells.logit_lengths
         score, (by_label, by_blank) = k2.mutual_information_recursion(px, py, boundary, return_grad=True)
         impossible = torch.isinf(score).view(-1, 1, 1)

@@ -12,14 +12,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dualtk.lattice.backends.jit import kernel, summing_kernel
+from dualtk.lattice.backends.jit import LOG2_E, kernel, summing_kernel
+from dualtk.lattice.cell_list import NO_CELL
 
 Array = NDArray[np.float32]
 Index = NDArray[np.int64]
 
-LOG2_E = 1.4426950408889634
 LN2_HIGH = 0.693359375  # its product with a small integer is exact, also in float32
 LN2_LOW = -2.121944400546905827679e-4
+IDENTITY, TANH, RELU = 0, 1, 2
+ACTIVATIONS = {"identity": IDENTITY, "tanh": TANH, "relu": RELU}
 
 
 @kernel
@@ -78,10 +80,10 @@ def score_rows(
     start: int,
     stop: int,
 ) -> None:
-    """Log-probabilities of rows start..stop - 1 of logits (R, V); label -1: none left, -2: no cell."""
+    """Log-probabilities of rows start..stop - 1 of logits (R, V); a label may be NO_LABEL or NO_CELL."""
     for r in range(start, stop):
         normaliser[r], blank_score[r], label_score[r] = 0.0, -np.inf, -np.inf
-        if label[r] == -2:
+        if label[r] == NO_CELL:
             continue
         total = row_log_sum_exp(logits[r])
         normaliser[r] = total
@@ -125,7 +127,7 @@ def gradient_rows(
 ) -> None:
     """Write the gradient of rows start..stop - 1 of logits (R, V) to `out`, zero where there is no cell."""
     for r in range(start, stop):
-        if label[r] == -2:
+        if label[r] == NO_CELL:
             out[r, :] = 0.0
         else:
             softmax_gradient(logits[r], label[r], blank, normaliser[r], for_blank[r], for_label[r], out[r])
@@ -133,18 +135,18 @@ def gradient_rows(
 
 @kernel
 def hidden_rows(encoder: Array, predictor: Array, frame: Index, position: Index, activation: int, out: Array) -> None:
-    """out (R, J) = activation(encoder[frame] + predictor[position]); 0 identity, 1 tanh, 2 relu."""
+    """out (R, J) = activation(encoder[frame] + predictor[position]), by a number of ACTIVATIONS."""
     for r in range(frame.shape[0]):
         left, right, row = encoder[frame[r]], predictor[position[r]], out[r]
         for j in range(row.shape[0]):
             row[j] = left[j] + right[j]
-        if activation == 1:
+        if activation == TANH:
             for j in range(row.shape[0]):
                 x = row[j]
                 e = exp32(np.float32(-2.0) * abs(x))
                 size = (np.float32(1.0) - e) / (np.float32(1.0) + e)
                 row[j] = size if x >= 0 else -size
-        elif activation == 2:
+        elif activation == RELU:
             for j in range(row.shape[0]):
                 row[j] = np.float32(0.0) if row[j] < 0 else row[j]
 
@@ -156,10 +158,10 @@ def scatter_hidden(
     """Carry grad (R, J) of hidden (R, J) back through the activation and add it to encoder and predictor rows."""
     for r in range(frame.shape[0]):
         row, value, left, right = grad[r], hidden[r], encoder[frame[r]], predictor[position[r]]
-        if activation == 1:
+        if activation == TANH:
             for j in range(row.shape[0]):
                 row[j] *= np.float32(1.0) - value[j] * value[j]
-        elif activation == 2:
+        elif activation == RELU:
             for j in range(row.shape[0]):
                 row[j] = row[j] if value[j] > 0 else np.float32(0.0)
         for j in range(row.shape[0]):
@@ -181,30 +183,30 @@ def normalise_row(row: Array, scale: np.float32) -> None:
 
 
 @summing_kernel
-def divergence(ours: Array, theirs: Array) -> np.float32:
-    """Sum of exp(theirs) * (theirs - ours); what theirs rules out (-inf) adds nothing, whatever ours says of it."""
+def divergence(student: Array, teacher: Array) -> np.float32:
+    """Sum of exp(teacher) * (teacher - student); what the teacher rules out (-inf) adds nothing."""
     total = np.float32(0.0)
-    for j in range(ours.shape[0]):
-        term = exp32(theirs[j]) * (theirs[j] - ours[j])
-        total += np.float32(0.0) if theirs[j] < np.float32(-87.0) else term
+    for j in range(student.shape[0]):
+        term = exp32(teacher[j]) * (teacher[j] - student[j])
+        total += np.float32(0.0) if teacher[j] < np.float32(-87.0) else term
     return total
 
 
 @kernel
-def divergence_rows(ours: Array, theirs: Array, scale: float, out: Array) -> None:
-    """KL(theirs || ours) of each row of logits (R, V), both multiplied by `scale`; overwrites the logits."""
+def divergence_rows(student: Array, teacher: Array, scale: float, out: Array) -> None:
+    """KL(teacher || student) of each row of logits (R, V), both multiplied by `scale`; overwrites the logits."""
     for r in range(out.shape[0]):
-        normalise_row(ours[r], np.float32(scale))
-        normalise_row(theirs[r], np.float32(scale))
-        out[r] = divergence(ours[r], theirs[r])
+        normalise_row(student[r], np.float32(scale))
+        normalise_row(teacher[r], np.float32(scale))
+        out[r] = divergence(student[r], teacher[r])
 
 
 @kernel
-def divergence_gradient_rows(ours: Array, theirs: Array, scale: float, weight: Array) -> None:
-    """Replace our logits (R, V) by weight times the gradient of KL(theirs || ours) with respect to scaled logits."""
+def divergence_gradient_rows(student: Array, teacher: Array, scale: float, weight: Array) -> None:
+    """Replace the student's logits (R, V) by weight times the gradient of the KL with respect to scaled logits."""
     for r in range(weight.shape[0]):
-        normalise_row(ours[r], np.float32(scale))
-        normalise_row(theirs[r], np.float32(scale))
-        left, right = ours[r], theirs[r]
+        normalise_row(student[r], np.float32(scale))
+        normalise_row(teacher[r], np.float32(scale))
+        left, right = student[r], teacher[r]
         for j in range(left.shape[0]):
             left[j] = weight[r] * (exp32(left[j]) - exp32(right[j]))

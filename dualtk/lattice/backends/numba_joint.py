@@ -9,22 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dualtk.lattice.backends import kernels
+from dualtk.lattice.backends.base import JointGradients, Scores
 from dualtk.lattice.backends.threads import empty, map_ranges
 from dualtk.lattice.cell_list import CellList
-from dualtk.lattice.joint_engine import JointGradients, JointScores, finish_gradients, start_gradients
+from dualtk.lattice.inputs import JointInputs
 from dualtk.lattice.negligible import negligible
-
-if TYPE_CHECKING:
-    from dualtk.lattice.joint import JointInputs
-
-_ACTIVATION = {"identity": 0, "tanh": 1, "relu": 2}
 
 
 class Workspace:
@@ -38,7 +33,7 @@ class Workspace:
         self.predictor = inputs.predictor.detach().flatten(0, 1).contiguous()
         self.weight = None if inputs.weight is None else inputs.weight.detach()
         self.bias = None if inputs.bias is None else inputs.bias.detach()
-        self.activation = _ACTIVATION[inputs.activation]
+        self.activation = kernels.ACTIVATIONS[inputs.activation]
         self.cells = cells
         width = self.encoder.shape[1]
         self._hidden = empty((chunk, width))
@@ -96,15 +91,15 @@ class Workspace:
 
 
 @dataclass(frozen=True)
-class NumbaEngine:
-    """The compiled form of `joint_engine.TorchEngine`, for float32."""
+class NumbaJoint:
+    """The compiled form of `TorchJoint`, for float32."""
 
     chunk: int
 
-    def forward(self, inputs: JointInputs, cells: CellList, blank: int) -> JointScores:
+    def forward(self, inputs: JointInputs, cells: CellList, blank: int) -> Scores:
         """Scores of all cells."""
         count = cells.index.numel()
-        scores = JointScores(torch.empty(count), torch.empty(count), torch.empty(count, dtype=torch.float64))
+        scores = Scores(torch.empty(count), torch.empty(count), torch.empty(count, dtype=torch.float64))
         normaliser, blank_score, label_score = (x.numpy() for x in (scores.normaliser, scores.blank, scores.label))
         label = cells.label.numpy()
 
@@ -122,21 +117,15 @@ class NumbaEngine:
         return scores
 
     def backward(
-        self,
-        inputs: JointInputs,
-        cells: CellList,
-        blank: int,
-        normaliser: Tensor,
-        grad_blank: Tensor,
-        grad_label: Tensor,
+        self, inputs: JointInputs, cells: CellList, blank: int, normaliser: Tensor, for_blank: Tensor, for_label: Tensor
     ) -> JointGradients:
         """Recompute each chunk that matters and add up its gradients.
 
         Each thread sums its own; the sums are added in order, so that equal inputs give equal gradients.
         """
-        kept = (~negligible(grad_blank, grad_label)).nonzero().flatten()
+        kept = (~negligible(for_blank, for_label)).nonzero().flatten()
         cells = cells.select(kept)
-        scores = [x[kept].numpy() for x in (normaliser, grad_blank, grad_label)]
+        scores = [x[kept].numpy() for x in (normaliser, for_blank, for_label)]
 
         def run(first: int, last: int, sums: JointGradients) -> None:
             work = Workspace(inputs, cells, min(self.chunk, last - first))
@@ -149,6 +138,14 @@ class NumbaEngine:
         return sum_over_threads(inputs, cells, run)
 
 
+def default_chunk(inputs: JointInputs) -> int:
+    """Cells whose logits, or activations, fill a megabyte, a share of one core's cache.
+
+    Fewer than 256 starve matrix products: each lays out the weight anew.
+    """
+    return max(256, (1 << 18) // max(inputs.vocabulary, inputs.encoder.shape[2]))
+
+
 def sum_over_threads(
     inputs: JointInputs, cells: CellList, run: Callable[[int, int, JointGradients], None]
 ) -> JointGradients:
@@ -157,11 +154,11 @@ def sum_over_threads(
     A share begins and ends between frames, so that the gradient of the encoder side needs no second copy.
     """
     frames = cells.frame.numpy()
-    total = start_gradients(inputs, torch.float32)
+    total = JointGradients.zeros(inputs, torch.float32)
 
     def share(first: int, last: int) -> JointGradients:
         first, last = (int(np.searchsorted(frames, frames[x])) if x < len(frames) else x for x in (first, last))
-        sums = start_gradients(inputs, torch.float32, total.encoder)
+        sums = JointGradients.zeros(inputs, torch.float32, total.encoder)
         if first < last:
             with torch.no_grad():
                 run(first, last, sums)
@@ -174,4 +171,4 @@ def sum_over_threads(
                 total.weight.add_(sums.weight)
             if total.bias is not None and sums.bias is not None:
                 total.bias.add_(sums.bias)
-    return finish_gradients(total, inputs)
+    return total.like(inputs)

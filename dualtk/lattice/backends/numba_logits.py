@@ -9,29 +9,29 @@ import torch
 from torch import Tensor
 
 from dualtk.lattice.backends import kernels
+from dualtk.lattice.backends.base import Scores
 from dualtk.lattice.backends.threads import empty, map_ranges
+from dualtk.lattice.cell_list import NO_CELL
 from dualtk.lattice.negligible import negligible
-
-NO_CELL = -2  # as in `logits`: a label that stands for "write zeros"
 
 
 class NumbaReduction:
-    """The compiled form of `logits.TorchReduction`; padded cells are neither read nor summed."""
+    """The compiled form of `TorchReduction`; padded cells are neither read nor summed."""
 
-    def scores(self, logits: Tensor, label: Tensor, blank: int) -> tuple[Tensor, Tensor, Tensor]:
-        """See `logits.Reduction`."""
+    def scores(self, logits: Tensor, label: Tensor, blank: int) -> Scores:
+        """See `Reduction`."""
         rows = logits.contiguous().view(-1, logits.shape[3]).numpy()
         labels = label.contiguous().view(-1).numpy()
         blank_scores, label_scores = torch.empty(label.shape), torch.empty(label.shape)
         normaliser = torch.empty(label.shape, dtype=torch.float64)
         out = [x.view(-1).numpy() for x in (normaliser, blank_scores, label_scores)]
         map_ranges(lambda start, stop: kernels.score_rows(rows, labels, blank, *out, start, stop), labels.shape[0])
-        return blank_scores, label_scores, normaliser
+        return Scores(blank_scores, label_scores, normaliser)
 
     def gradient(
         self, logits: Tensor, label: Tensor, blank: int, normaliser: Tensor, for_blank: Tensor, for_label: Tensor
     ) -> Tensor:
-        """See `logits.Reduction`."""
+        """See `Reduction`."""
         rows = logits.detach().contiguous().view(-1, logits.shape[3]).numpy()
         labels = label.masked_fill(negligible(for_blank, for_label), NO_CELL).view(-1).numpy()
         values = [x.contiguous().view(-1).numpy() for x in (normaliser, for_blank, for_label)]

@@ -15,15 +15,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dualtk.lattice.backends.jit import kernel
+from dualtk.lattice.backends.jit import LOG2_E, kernel
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-LOWEST = -(2**40)  # exponent of zero; sums of millions of such exponents still fit
-IMPOSSIBLE = -(2**39)  # below this exponent there was no path
+ZERO_EXPONENT = -(2**40)  # exponent of zero; sums of millions of such exponents still fit
+IMPOSSIBLE_EXPONENT = -(2**39)  # below this there was no path
 LANES = 16  # rows of a multiple of this many float64 leave the vector loop no rest to do one by one
-LOG2_E = 1.4426950408889634
 LN2 = 0.6931471805599453
 ROUNDER = 6755399441055744.0  # 1.5 * 2 ** 52: a sum with it is rounded to an integer, held in its last bits
 ROUNDER_BITS = 0x4338000000000000
@@ -43,7 +42,7 @@ def split(value: float) -> tuple[float, int]:
     The polynomial of degree 11 is the nearest to 2 ** r on [-1/2, 1/2], to 3e-18.
     """
     y = value * LOG2_E
-    y = np.float64(LOWEST) if y < np.float64(LOWEST) else y
+    y = np.float64(ZERO_EXPONENT) if y < np.float64(ZERO_EXPONENT) else y
     n = y + ROUNDER
     r = y - (n - ROUNDER)
     p = 4.455817908336064493e-10
@@ -73,7 +72,7 @@ def add(m: float, e: int, other_m: float, other_e: int) -> tuple[float, int]:
 @kernel
 def log(m: float, e: int) -> float:
     """Natural logarithm of m * 2 ** e; minus infinity where there was no path."""
-    if e < IMPOSSIBLE and not np.isnan(m):
+    if e < IMPOSSIBLE_EXPONENT and not np.isnan(m):
         return -np.inf
     return np.log(m) + e * LN2
 
@@ -153,7 +152,7 @@ def forward_rows(
     """Forward variables of arcs, in the layout of `full_recursion`."""
     size = by_blank.shape[0]
     alpha, exponent = np.empty(size), np.empty(size, np.int64)
-    alpha[: width + 1], exponent[: width + 1] = 1.0, LOWEST
+    alpha[: width + 1], exponent[: width + 1] = 1.0, ZERO_EXPONENT
     exponent[1] = 0
     for row in range(1, size - 1 - width, width):
         same, lower, out = slice(row, row + width), slice(row - 1, row - 1 + width), slice(row + width, row + 2 * width)
@@ -172,7 +171,7 @@ def backward_rows(
     """Backward variables of arcs, in the layout of `full_recursion`; `end` is the last cell."""
     size = by_blank.shape[0]
     beta, exponent = np.empty(size), np.empty(size, np.int64)
-    beta[size - 1 - width :], exponent[size - 1 - width :] = 1.0, LOWEST
+    beta[size - 1 - width :], exponent[size - 1 - width :] = 1.0, ZERO_EXPONENT
     beta[end], exponent[end] = by_blank[end], blank_exponent[end]
     for row in range(size - 1 - 2 * width, 0, -width):
         out, same = slice(row, row + width), slice(row + width, row + 2 * width)
@@ -247,14 +246,14 @@ def pruned_recursion(
         log_likelihood[b] = log(total, exponent)
         if log_likelihood[b] == -np.inf:
             continue
-        after, after_exponent = np.ones(width), np.full(width, np.int64(LOWEST))
+        after, after_exponent = np.ones(width), np.full(width, np.int64(ZERO_EXPONENT))
         for t in range(num_t - 1, -1, -1):
             shift = first[t + 1] - first[t] if t < num_t - 1 else width
-            higher, higher_e = 1.0, np.int64(LOWEST)
-            here, here_exponent = np.ones(width), np.full(width, np.int64(LOWEST))
+            higher, higher_e = 1.0, np.int64(ZERO_EXPONENT)
+            here, here_exponent = np.ones(width), np.full(width, np.int64(ZERO_EXPONENT))
             for s in range(min(width, num_u - first[t]) - 1, -1, -1):
-                through_blank, blank_e = 1.0, np.int64(LOWEST)
-                through_label, label_e = 1.0, np.int64(LOWEST)
+                through_blank, blank_e = 1.0, np.int64(ZERO_EXPONENT)
+                through_label, label_e = 1.0, np.int64(ZERO_EXPONENT)
                 if t == num_t - 1 and s == end:
                     through_blank, blank_e = last, last_exponent
                 elif 0 <= s - shift < width:
@@ -277,14 +276,14 @@ def pruned_recursion(
 def pruned_forward(blank: Array, label: Array, first: Index, num_t: int, num_u: int) -> tuple[Array, Index]:
     """Forward variables (T, S) of one utterance's arcs (T, S), whose frames start at `first` (T,)."""
     width = blank.shape[1]
-    alpha, exponent = np.ones((num_t, width)), np.full((num_t, width), np.int64(LOWEST))
+    alpha, exponent = np.ones((num_t, width)), np.full((num_t, width), np.int64(ZERO_EXPONENT))
     if first[0] == 0:
         exponent[0, 0] = 0
     for t in range(num_t):
         shift = first[t] - first[t - 1] if t > 0 else width
         for s in range(min(width, num_u - first[t])):
             by_blank, blank_e = alpha[t, s], exponent[t, s]
-            by_label, label_e = 1.0, np.int64(LOWEST)
+            by_label, label_e = 1.0, np.int64(ZERO_EXPONENT)
             if 0 <= s + shift < width:
                 by_blank, blank_e = split(np.float64(blank[t - 1, s + shift]))
                 by_blank *= alpha[t - 1, s + shift]

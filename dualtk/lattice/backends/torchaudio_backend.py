@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import torch
 
-from dualtk.lattice.backends.base import Cells, Occupation, Recursion
+from dualtk.lattice.backends.base import FLOAT32_LOG_ZERO, Cells, Occupation, Recursion
 from dualtk.lattice.backends.optional import import_problem
-from dualtk.lattice.backends.torch_reference import gather_range, spread
-
-# Log of zero: torchaudio's float32 recursion makes NaN of infinities.
-NEVER = -1e30
+from dualtk.lattice.backends.torch_backend import gather_range, spread
 
 
 class TorchaudioBackend:
@@ -23,11 +20,11 @@ class TorchaudioBackend:
 
     name = "torchaudio"
 
-    def unusable(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Torchaudio is optional here."""
         return import_problem("torchaudio", "functional")
 
-    def unsuitable(self, device_type: str, dtype: torch.dtype) -> str | None:
+    def unsupported_reason(self, device_type: str, dtype: torch.dtype) -> str | None:
         """It computes in float32 and would silently drop the digits of float64."""
         if dtype == torch.float64:
             return "computes in float32 only, and float64 was given"
@@ -38,11 +35,11 @@ class TorchaudioBackend:
         from torchaudio.functional import rnnt_loss
 
         num_frames, num_labels = int(cells.logit_lengths.max()), int(cells.target_lengths.max())
-        blank, label = spread(cells, cells.blank.float(), NEVER), spread(cells, cells.label.float(), NEVER)
+        blank, label = (spread(cells, x.float(), FLOAT32_LOG_ZERO) for x in (cells.blank, cells.label))
         padded = blank.shape
         # The gradient is what is wanted, so tensors are made here that have one in whatever mode the caller is.
         with torch.inference_mode(False), torch.enable_grad():
-            scores = torch.stack([blank, label], dim=3)[:, :num_frames, : num_labels + 1].clamp(min=NEVER)
+            scores = torch.stack([blank, label], dim=3)[:, :num_frames, : num_labels + 1].clamp(min=FLOAT32_LOG_ZERO)
             frame = torch.arange(num_frames, device=blank.device).view(1, -1, 1, 1)
             beyond = frame >= cells.logit_lengths.view(-1, 1, 1, 1)
             scores = scores.masked_fill(beyond, 0.0).detach().requires_grad_()
@@ -52,7 +49,7 @@ class TorchaudioBackend:
                 scores, targets.contiguous(), *lengths, blank=0, reduction="none", fused_log_softmax=False
             )
             (grad,) = torch.autograd.grad(costs.sum(), scores)
-        impossible = costs.detach() > -NEVER / 1e6
+        impossible = costs.detach() > -FLOAT32_LOG_ZERO / 1e6
         occupation = grad.neg().masked_fill(impossible.view(-1, 1, 1, 1), 0.0)
         pad = (0, padded[2] - num_labels - 1, 0, padded[1] - num_frames)
         by_blank, by_label = (

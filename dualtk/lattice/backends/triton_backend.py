@@ -14,11 +14,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dualtk.lattice.backends.base import Cells, Occupation, Recursion
+from dualtk.lattice.backends.base import FLOAT64_LOG_ZERO, Cells, Occupation, Recursion
 from dualtk.lattice.backends.optional import import_problem
-from dualtk.lattice.backends.torch_reference import gather_range, spread
+from dualtk.lattice.backends.torch_backend import gather_range, make_arcs
 
-NEVER = -1e300  # log of zero; finite, so that differences of two of them are no NaN
 IMPOSSIBLE = -1e200  # below this there was no path
 
 
@@ -27,13 +26,13 @@ class TritonBackend:
 
     name = "triton"
 
-    def unusable(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Needs Triton and a GPU."""
         if not torch.cuda.is_available():
             return "there is no CUDA device"
         return import_problem("triton", "jit")
 
-    def unsuitable(self, device_type: str, dtype: torch.dtype) -> str | None:
+    def unsupported_reason(self, device_type: str, dtype: torch.dtype) -> str | None:
         """Tensors must be on the GPU."""
         return None if device_type == "cuda" else f"works on CUDA only, not on {device_type}"
 
@@ -41,14 +40,15 @@ class TritonBackend:
         """Posteriors follow from the two variables of a cell and its neighbours by plain arithmetic."""
         from dualtk.lattice.backends import triton_kernels
 
-        blank, label, final = masked_arcs(cells)
+        arcs = make_arcs(cells, FLOAT64_LOG_ZERO)
+        blank, label = (x.clamp(min=FLOAT64_LOG_ZERO) for x in (arcs.blank, arcs.label))
         alpha, beta = triton_kernels.variables(blank, label, cells.logit_lengths, cells.target_lengths)
         log_likelihood = beta[:, 0, 0]
         impossible = log_likelihood < IMPOSSIBLE
         offset = alpha - log_likelihood.view(-1, 1, 1)
-        next_frame = torch.cat([beta[:, 1:], torch.full_like(beta[:, :1], NEVER)], dim=1)
-        next_label = torch.cat([beta[:, :, 1:], torch.full_like(beta[:, :, :1], NEVER)], dim=2)
-        after_blank = torch.where(final, torch.zeros_like(beta), next_frame)
+        next_frame = torch.cat([beta[:, 1:], torch.full_like(beta[:, :1], FLOAT64_LOG_ZERO)], dim=1)
+        next_label = torch.cat([beta[:, :, 1:], torch.full_like(beta[:, :, :1], FLOAT64_LOG_ZERO)], dim=2)
+        after_blank = torch.where(arcs.final, torch.zeros_like(beta), next_frame)
 
         def posterior(arc: Tensor, after: Tensor) -> Tensor:
             value = torch.exp(offset + arc + after).masked_fill(impossible.view(-1, 1, 1), 0.0)
@@ -57,16 +57,3 @@ class TritonBackend:
         occupation = Occupation(posterior(blank, after_blank), posterior(label, next_label))
         log_likelihood = log_likelihood.masked_fill(impossible, float("-inf"))
         return Recursion(log_likelihood.to(cells.blank.dtype), occupation)
-
-
-def masked_arcs(cells: Cells) -> tuple[Tensor, Tensor, Tensor]:
-    """Blank and label arcs (B, T, L) in float64, NEVER where there is none, and the mask of the final cell."""
-    blank, label = spread(cells, cells.blank.double(), NEVER), spread(cells, cells.label.double(), NEVER)
-    frame = torch.arange(blank.shape[1], device=blank.device).view(1, -1, 1)
-    position = torch.arange(blank.shape[2], device=blank.device)
-    num_frames, num_labels = cells.logit_lengths.view(-1, 1, 1), cells.target_lengths.view(-1, 1, 1)
-    outside = (frame >= num_frames) | (position > num_labels)
-    final = (frame == num_frames - 1) & (position == num_labels)
-    blank = blank.masked_fill(outside | ((frame == num_frames - 1) & ~final), NEVER)
-    label = label.masked_fill(outside | (position >= num_labels), NEVER)
-    return blank.clamp(min=NEVER), label.clamp(min=NEVER), final

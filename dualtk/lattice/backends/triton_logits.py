@@ -13,7 +13,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from dualtk.lattice import cell_list
+from dualtk.lattice.backends import base
+
 BLOCK = 1024  # logits that a program holds at a time
+NO_CELL = tl.constexpr(cell_list.NO_CELL)
+LOG_ZERO = tl.constexpr(base.LOG_ZERO)
 
 
 @triton.jit
@@ -21,27 +26,26 @@ def score_row(logits, label, normaliser, blank_score, label_score, blank, V: tl.
     """Program r reduces row r: a running maximum and a sum of exponentials relative to it."""
     r = tl.program_id(0).to(tl.int64)
     target = tl.load(label + r)
-    never = float("-inf")
-    if target == -2:  # no cell
+    if target == NO_CELL:
         tl.store(normaliser + r, tl.zeros([], tl.float64))
-        tl.store(blank_score + r, never)
-        tl.store(label_score + r, never)
+        tl.store(blank_score + r, LOG_ZERO)
+        tl.store(label_score + r, LOG_ZERO)
     else:
-        high = tl.full([BLOCK], never, tl.float32)
+        high = tl.full([BLOCK], LOG_ZERO, tl.float32)
         total = tl.zeros([BLOCK], tl.float32)
         for first in range(0, V, BLOCK):
             v = first + tl.arange(0, BLOCK)
-            x = tl.load(logits + r * V + v, mask=v < V, other=never).to(tl.float32)
+            x = tl.load(logits + r * V + v, mask=v < V, other=LOG_ZERO).to(tl.float32)
             higher = tl.maximum(high, x, propagate_nan=tl.PropagateNan.ALL)
-            safe = tl.where(higher == never, 0.0, higher)  # lanes that have seen no logit yet
+            safe = tl.where(higher == LOG_ZERO, 0.0, higher)  # lanes that have seen no logit yet
             total = total * tl.exp(high - safe) + tl.exp(x - safe)
             high = higher
         top = tl.max(high, 0)
         low = tl.log(tl.sum(total * tl.exp(high - top), 0))
         tl.store(normaliser + r, top.to(tl.float64) + low.to(tl.float64))
         tl.store(blank_score + r, tl.load(logits + r * V + blank).to(tl.float32) - top - low)
-        value = tl.load(logits + r * V + target, mask=target >= 0, other=never).to(tl.float32)
-        tl.store(label_score + r, tl.where(target >= 0, value - top - low, never))
+        value = tl.load(logits + r * V + target, mask=target >= 0, other=LOG_ZERO).to(tl.float32)
+        tl.store(label_score + r, tl.where(target >= 0, value - top - low, LOG_ZERO))
 
 
 @triton.jit
@@ -49,7 +53,7 @@ def gradient_row(logits, label, normaliser, for_blank, for_label, out, blank, V:
     """Program r writes the gradient of row r."""
     r = tl.program_id(0).to(tl.int64)
     target = tl.load(label + r)
-    if target == -2:  # no cell
+    if target == NO_CELL:
         for first in range(0, V, BLOCK):
             v = first + tl.arange(0, BLOCK)
             tl.store(out + r * V + v, tl.zeros([BLOCK], out.dtype.element_ty), mask=v < V)
@@ -61,17 +65,17 @@ def gradient_row(logits, label, normaliser, for_blank, for_label, out, blank, V:
         by_label = tl.load(for_label + r, mask=target >= 0, other=0.0)
         for first in range(0, V, BLOCK):
             v = first + tl.arange(0, BLOCK)
-            x = tl.load(logits + r * V + v, mask=v < V, other=float("-inf")).to(tl.float32)
+            x = tl.load(logits + r * V + v, mask=v < V, other=LOG_ZERO).to(tl.float32)
             grad = -(by_blank + by_label) * tl.exp(x - top - low)
             grad += tl.where(v == blank, by_blank, 0.0) + tl.where(v == target, by_label, 0.0)
             tl.store(out + r * V + v, grad.to(out.dtype.element_ty), mask=v < V)
 
 
 class TritonReduction:
-    """The GPU form of `logits.TorchReduction`, for float32 and half precision."""
+    """The GPU form of `TorchReduction`, for float32 and half precision."""
 
-    def scores(self, logits: Tensor, label: Tensor, blank: int) -> tuple[Tensor, Tensor, Tensor]:
-        """See `logits.Reduction`."""
+    def scores(self, logits: Tensor, label: Tensor, blank: int) -> base.Scores:
+        """See `Reduction`."""
         logits, label = logits.contiguous(), label.contiguous()
         normaliser = torch.empty(label.shape, dtype=torch.float64, device=logits.device)
         blank_score, label_score = (torch.empty_like(normaliser, dtype=torch.float32) for _ in range(2))
@@ -79,12 +83,12 @@ class TritonReduction:
             out = (normaliser, blank_score, label_score)
             with torch.cuda.device_of(logits):
                 score_row[(label.numel(),)](logits, label, *out, blank, V=logits.shape[3], BLOCK=BLOCK)
-        return blank_score, label_score, normaliser
+        return base.Scores(blank_score, label_score, normaliser)
 
     def gradient(
         self, logits: Tensor, label: Tensor, blank: int, normaliser: Tensor, for_blank: Tensor, for_label: Tensor
     ) -> Tensor:
-        """See `logits.Reduction`."""
+        """See `Reduction`."""
         logits, label = logits.contiguous(), label.contiguous()
         out = torch.empty_like(logits)
         if label.numel():

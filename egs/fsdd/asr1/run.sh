@@ -14,6 +14,7 @@ nj=2            # processes, of training too
 utterances=2400 # utterances of the training set
 test_rounds=4   # times that every recording of the test set occurs
 noise_snr=      # add white noise this many dB below the speech; none if empty
+size=cpu        # what the method is based on: cpu, or paper as in the LibriSpeech recipe
 seed=0          # of the order of digits, the pauses between them and the noise
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -38,6 +39,7 @@ if [[ " ${other_options[*]} " != *" --help "* ]]; then
   if [ "$stage" -lt 0 ]; then stage=0; fi
 fi
 
+if [ "$size" = cpu ]; then size=$here/conf/cpu.yaml; fi
 exec "$here/../../librispeech/asr1/run.sh" --stage "$stage" --stop-stage "$stop_stage" --work-dir "$work_dir" --nj "$nj" \
   --ncpu "$nj" --train-dir "$work_dir/data/train" --dev-dir "$work_dir/data/dev" --test-dirs "$work_dir/data/test" \
-  --conf "$here/conf/dual_conformer.yaml" --nbpe 28 "${other_options[@]}"
+  --conf dual_no_distillation --size "$size" --default-size cpu "${other_options[@]}"

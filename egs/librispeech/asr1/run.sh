@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # LibriSpeech, or any corpus in its layout or in Kaldi data directories: from audio to a table of both modes.
 #
-# Stages: -1 download, 0 data directories, 1 features, 2 wordpieces, 3 training, 4 decoding, 5 scoring. A stage whose
-# inputs did not change is skipped; a killed one is continued by the same command. A corpus of Kaldi data directories
-# needs --train-dir, --dev-dir and --test-dirs only. Items of a list are separated by spaces.
+# Stages: -1 download, 0 data directories, 1 features, 2 tokens, 3 training, 4 decoding, 5 scoring. A stage whose inputs
+# did not change is skipped; a killed one is continued by the same command. Kaldi data directories need --train-dir,
+# --dev-dir and --test-dirs only; nothing is written into them. The method (--conf) says what features and tokens it wants;
+# several methods live beside each other in one --work-dir. Items of a list are separated by spaces.
 set -euo pipefail
 
 # Options
@@ -17,19 +18,20 @@ ctm=                  # files of word times besides the corpus's own <set>.ctm
 train_dir=            # Kaldi data directory to train on, instead of --train-sets
 dev_dir=              # Kaldi data directory instead of --dev-sets
 test_dirs=            # Kaldi data directories instead of --test-sets
-work_dir=             # where data/ and exp/ go; the recipe's folder if empty
-task=transducer       # or pretrain: wav2vec 2.0 without transcripts, stages 0, 1 and 3
-conf=conf/dual_conformer.yaml # the system and its training
-train_args=           # more options of dualtk train, such as "--set train.max_steps=10"
+work_dir=             # where data/, features/, tokens/ and exp/ go; the recipe's folder if empty
+conf=dual_conformer   # the method: a name of egs/methods, or the path of a YAML
+size=paper            # what the method is based on: paper, cpu, or the path of a YAML
+default_size=paper    # the size that the name of an experiment leaves out
+set=                  # changes of the configuration, such as "train.max_steps=10 tokens.size=100"
+train_args=           # more options of dualtk train
 decode_conf=          # file with options of dualtk decode, one a line
-modes="streaming full" # modes to decode in
+modes=                # modes to decode in; all of the configuration if empty
 tag=                  # added to the name of the experiment
-exp=                  # experiment folder; work-dir/exp/<conf>[_<tag>] if empty
-nbpe=500              # number of wordpieces
-bpe_type=unigram      # unigram or bpe
-speed_perturb=        # speeds such as 0.9,1.0,1.1; none if empty
-features=fbank        # or samples, as in the configuration; each kind needs its own --work-dir
-num_mels=80           # mel bins, as in the configuration
+exp=                  # experiment folder; work-dir/exp/<conf>[_<size>][_<tag>] if empty
+nbpe=                 # number of tokens, instead of the configuration's
+bpe_type=             # unigram or bpe, instead of the configuration's
+speed_perturb=        # speeds such as 0.9,1.0,1.1, instead of the configuration's
+num_mels=             # mel bins, instead of the configuration's
 nj=2                  # processes of feature extraction
 ngpu=1                # GPUs to train on: 1 is the GPU or else the CPU, 0 the CPU, more are run by torchrun
 ncpu=0                # processes to train on the CPU with, one thread each; 0 follows --ngpu
@@ -39,82 +41,80 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/path.sh"
 . "$here/cmd.sh"
 
-# The path $1 as written, from the current folder, or else from the work folder, or else from the recipe's.
-locate() {
-  for folder in . "$work_dir" "$here"; do
-    if [[ $1 != /* ]] && [ -e "$folder/$1" ]; then echo "$folder/$1" && return; fi
-  done
-  echo "$1"
+runs() { ((stage <= $1 && $1 <= stop_stage)) && echo "== stage $1: $2"; } # does stage $1 run?
+locate() { # the file $1, as written, in the work folder or in the recipe's, or else the file $2
+  for path in "$1" "$work_dir/$1" "$here/$1" "${@:2}"; do [ ! -f "$path" ] || break; done
+  if [ -f "$path" ]; then echo "$path"; else echo "$1"; fi
 }
-runs() { # does stage $1 run? Pre-training has neither wordpieces nor anything to decode.
-  ((stage <= $1 && $1 <= stop_stage)) && echo "== stage $1: $2" && { [[ $task$1 != pre*[245] ]] || ! echo skipped; }; }
-
 work_dir=${work_dir:-$here}
-conf=$(locate "$conf")
+size_name=$(basename "$size" .yaml)
+conf=$(locate "$conf" "$here/../../methods/$(basename "$conf" .yaml).yaml")
+size=$(locate "$size" "$here/conf/$size.yaml")
+if [ "$size_name" != "$default_size" ]; then tag=$size_name${tag:+_$tag}; fi
 exp=${exp:-$work_dir/exp/$(basename "$conf" .yaml)${tag:+_$tag}}
-bpe=$work_dir/data/lang_$bpe_type$nbpe no_text=$([ "$task" != pretrain ] || echo --no-text)
 read -ra train_sets <<<"$train_sets" && read -ra dev_sets <<<"$dev_sets" && read -ra test_sets <<<"$test_sets"
-read -ra modes <<<"$modes" && read -ra train_args <<<"$train_args" && read -ra ctm <<<"$ctm"
+read -ra train_args <<<"$train_args" && read -ra ctm <<<"$ctm" && read -ra set <<<"$set"
+set+=(${nbpe:+"tokens.size=$nbpe"} ${bpe_type:+"tokens.type=$bpe_type"} ${num_mels:+"features.num_mels=$num_mels"}
+  ${speed_perturb:+"features.speeds=[$speed_perturb]"})
+config=(--config "$conf" --size "$size")
+for change in "${set[@]}"; do config+=(--set "$change"); done
+names=$(dualtk config name "${config[@]:1}") # ends here, with its line, if the configuration is at fault
+read -r task features tokens suffix all_modes <<<"$names" && read -ra modes <<<"${modes:-$all_modes}"
 if [ -n "$train_dir$dev_dir$test_dirs" ]; then
-  train=$train_dir dev=$dev_dir corpus=kaldi
   if [ -d "$test_dirs" ]; then tests=("$test_dirs"); else read -ra tests <<<"$test_dirs"; fi
-  if [ -z "$train" ] || [ -z "$dev" ] || [ ${#tests[@]} -eq 0 ]; then
+  if [ -z "$train_dir" ] || [ -z "$dev_dir" ] || [ ${#tests[@]} -eq 0 ]; then
     echo "run.sh: error: --train-dir, --dev-dir and --test-dirs go together" >&2 && exit 2
   fi
+  corpus=kaldi train=$train_dir dev=$dev_dir
 else
   corpus=librispeech train=$work_dir/data/train dev=$work_dir/data/dev tests=()
-  for set in "${test_sets[@]}"; do tests+=("$work_dir/data/${set//-/_}"); done
+  for one in "${test_sets[@]}"; do tests+=("$work_dir/data/${one//-/_}"); done
 fi
+features=$work_dir/features/$features tokens=$work_dir/tokens/$tokens
 if [ "$ngpu" -eq 0 ] || [ "$ncpu" -gt 0 ]; then device=cpu ngpu=$ncpu; else device=auto; fi
 
 if runs -1 "download to $librispeech"; then
   dualtk prepare-librispeech --librispeech "$librispeech" --download \
     --sets "${train_sets[@]}" "${dev_sets[@]}" "${test_sets[@]}"
 fi
-
 if runs 0 "data directories"; then
   if [ "$corpus" = librispeech ]; then
     dualtk prepare-librispeech --librispeech "$librispeech" --output "$work_dir/data" --ctm "${ctm[@]}" \
       --combine train "${train_sets[@]}" --combine dev "${dev_sets[@]}" --sets "${test_sets[@]}"
   fi
+  if [ "$task" = pretrain ]; then no_text=--no-text; fi
   dualtk validate ${no_text:+"$no_text"} "$train" "$dev" "${tests[@]}"
 fi
-
-if runs 1 "features"; then
-  extract=(dualtk features --nj "$nj" --kind "$features" --num-mels "$num_mels")
-  "${extract[@]}" --cmvn ${speed_perturb:+--speed-perturb "$speed_perturb"} "$train"
-  "${extract[@]}" "$dev" "${tests[@]}"
+if runs 1 "features in $features"; then
+  dualtk features "${config[@]}" --out "$features" --nj "$nj" --train "$train" "$dev" "${tests[@]}"
 fi
-
-if runs 2 "$nbpe wordpieces"; then
-  dualtk bpe --text "$train/text" --nbpe "$nbpe" --type "$bpe_type" --output "$bpe"
+train=$features/$(basename "$train")${suffix#-} dev=$features/$(basename "$dev")
+for i in "${!tests[@]}"; do tests[i]=$features/$(basename "${tests[i]}"); done
+if [ "$task" != pretrain ] && runs 2 "tokens in $tokens"; then
+  dualtk tokens "${config[@]}" --text "$train/text" --out "$tokens"
 fi
-
 if runs 3 "training of $exp"; then
   launch=(dualtk train)
   if [ "$ngpu" -gt 1 ]; then launch=(torchrun --standalone --nproc-per-node "$ngpu" --module dualtk.bin.train); fi
-  "${train_cmd[@]}" "${launch[@]}" --task "$task" --config "$conf" --exp "$exp" --bpe "$bpe" --device "$device" \
-    --train-dir "$train${speed_perturb:+_sp}" --dev-dir "$dev" "${train_args[@]}"
+  "${train_cmd[@]}" "${launch[@]}" "${config[@]}" --exp "$exp" --work-dir "$work_dir" --tokens "$tokens" \
+    --device "$device" --train-dir "$train" --dev-dir "$dev" "${train_args[@]}"
 fi
-
-if runs 4 "decoding"; then
+if [ "$task" != pretrain ] && runs 4 "decoding"; then
   decode_args=()
   if [ -n "$decode_conf" ]; then mapfile -t decode_args < <(grep -v '^ *\(#\|$\)' "$(locate "$decode_conf")"); fi
   for data in "${tests[@]}"; do
     for mode in "${modes[@]}"; do
-      "${decode_cmd[@]}" dualtk decode --exp "$exp" --mode "$mode" --data "$data" --bpe "$bpe" --device "$device" \
-        "${decode_args[@]}"
+      "${decode_cmd[@]}" dualtk decode --exp "$exp" --mode "$mode" --data "$data" --device "$device" "${decode_args[@]}"
     done
   done
 fi
-
-if runs 5 "scoring"; then
+if [ "$task" != pretrain ] && runs 5 "scoring"; then
   for data in "${tests[@]}"; do
     for mode in "${modes[@]}"; do
       dualtk score --data "$data" --decode "$exp/decode/$(basename "$data")-$mode"
     done
   done
-  dualtk analyse "$exp" --data "${tests[0]}" --bpe "$bpe"
+  dualtk analyse "$exp" --data "${tests[0]}"
   dualtk report "$exp"
   dualtk results "$exp"
 fi

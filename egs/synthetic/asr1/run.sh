@@ -14,6 +14,7 @@ hours=3.0      # hours of training speech
 fragments=0.35 # share of it in utterances of one to three words
 dev=120        # utterances to choose checkpoints by
 test=300       # utterances to decode
+size=cpu       # what the method is based on: cpu, or paper as in the LibriSpeech recipe
 seed=0         # of sentences, voices and noise
 noise_snr=     # add noise this many dB below the speech; none if empty
 rate_scale=1.0 # multiplies the words per minute of all speakers
@@ -32,6 +33,7 @@ if [ "$stage" -le 0 ] && [ "$stop_stage" -ge 0 ] && [[ " ${other_options[*]} " !
 fi
 if [ "$stage" -lt 0 ]; then stage=0; fi
 
+if [ "$size" = cpu ]; then size=$here/conf/cpu.yaml; fi
 exec "$here/../../librispeech/asr1/run.sh" --stage "$stage" --stop-stage "$stop_stage" --work-dir "$work_dir" --nj "$nj" \
   --ncpu "$nj" --librispeech "$corpus" --train-sets train-synthetic --dev-sets dev-synthetic --test-sets test-synthetic \
-  --conf "$here/conf/dual_conformer.yaml" --decode-conf "$here/conf/decode.conf" --nbpe 240 "${other_options[@]}"
+  --conf dual_no_distillation --size "$size" --default-size cpu --decode-conf "$here/conf/decode.conf" "${other_options[@]}"

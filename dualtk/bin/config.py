@@ -1,0 +1,82 @@
+"""Configurations: what a YAML comes to and where each value comes from, every key there is, and names for scripts."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dualtk.bin.dualtk import run
+from dualtk.bin.options import add_size_options
+from dualtk.config import DEFAULT, origins, read_configuration
+from dualtk.data.features import set_folder
+from dualtk.reference import markdown
+from dualtk.system import PretrainingSystem, System, load, parse
+from dualtk.trial_build import require_buildable
+from dualtk.yaml_text import on_one_line
+from dualtk.yaml_tree import Keys, Layered
+
+WIDEST_VALUE = 30  # beyond it a value pushes what comes after it
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of `dualtk config`."""
+    options = argparse.ArgumentParser(prog="dualtk config", description=__doc__)
+    commands = options.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    show = commands.add_parser("show", help="every value of a YAML, and the file, block or option that says it")
+    name = commands.add_parser("name", help="`TASK FEATURES TOKENS ENDING MODE ...` for scripts; - stands for none")
+    for command in (show, name):
+        command.add_argument("config", type=Path, metavar="YAML", help="the system (egs/methods/*.yaml)")
+        add_size_options(command)
+    commands.add_parser("reference", help="every key: type, default, range, unit and meaning, as Markdown")
+    return options
+
+
+def table(system: System, layered: Layered) -> str:
+    """A line for each value, in three columns: its key, the value, and what says it."""
+    rows = [
+        (".".join(keys), on_one_line(value), _place(keys, place)) for keys, value, place in origins(system, layered)
+    ]
+    key_width = max(len(key) for key, _, _ in rows)
+    value_width = min(WIDEST_VALUE, max(len(value) for _, value, _ in rows))
+    lines: list[str] = []
+    before = rows[0][0]
+    for key, value, place in rows:
+        if key.partition(".")[0] != before.partition(".")[0] and "." in key + before:
+            lines.append("")
+        lines.append(f"{key:<{key_width}}  {value:<{value_width}}  {place}")
+        before = key
+    return "\n".join(lines)
+
+
+def _place(keys: Keys, place: str) -> str:
+    """What says a value; a separate teacher whose model no file says has the student's."""
+    return "as model" if place == DEFAULT and keys[:2] == ("teacher", "model") else place
+
+
+def names(system: System) -> str:
+    """Task, labels of features and tokens, ending of the training set's folder, and modes; `-` stands for none."""
+    tokens = "-" if isinstance(system, PretrainingSystem) else system.tokens.label
+    ending = set_folder(Path("-"), Path(), system.features.speeds).name
+    task = "pretrain" if isinstance(system, PretrainingSystem) else "transducer"
+    return " ".join([task, system.features.label, tokens, ending, *system.modes])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print what is asked for; see `parser` for the options."""
+    options = parser().parse_args(argv)
+    if options.command == "reference":
+        print(markdown(), end="")
+    elif options.command == "name":
+        print(names(load(options.config, options.size, options.set)))
+    else:
+        layered = read_configuration(options.config, options.size, options.set)
+        system = parse(layered)
+        require_buildable(system)
+        print(table(system, layered))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,80 @@
+"""What a data directory with features holds besides them, and from whose data it was made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dualtk.ctm import select_ctm
+from dualtk.data.kaldi import audio_files, group_speakers, list_utterances
+from dualtk.data.speeds import perturbed
+from dualtk.errors import InputError
+from dualtk.files import write_text
+from dualtk.tables import Table, compare_keys, load_table, table_text
+
+SOURCE = ".source"  # holds the path of the data directory that a folder was made from
+
+
+def claim(output: Path, directory: Path) -> None:
+    """Take `output` for the features of `directory`.
+
+    Raises:
+        InputError: it is the data directory itself or inside it, or it was made from another, or by someone else.
+    """
+    source, record = directory.resolve(), output / SOURCE
+    if source in (output.resolve(), *output.resolve().parents):
+        raise InputError(f"{output}: lies in the data directory {directory} itself: choose another output folder")
+    if record.exists():
+        made_from = record.read_text(encoding="utf-8").rstrip("\n")
+        if made_from != str(source):
+            raise InputError(
+                f"{output}: was made from {made_from}, not from {source}: remove it or choose another output folder"
+            )
+    elif output.exists() and not (output.is_dir() and all(path.name.startswith(".") for path in output.iterdir())):
+        raise InputError(f"{output}: exists and was not made from {source}: choose another output folder")
+    else:
+        write_text(record, f"{source}\n")
+
+
+def read_companions(directory: Path, speeds: Sequence[float]) -> dict[str, str]:
+    """The files that go with the features of a data directory: their names and contents, for all speeds.
+
+    These are utt2spk, spk2utt and, where there are transcripts, text; at the speed 1.0 alone also wav.scp with absolute
+    paths and, where they exist, segments and words.ctm: what scoring and reports need.
+
+    Raises:
+        InputError: a faulty table, or an utterance that one of them lacks or has beyond the others.
+    """
+    listing = list_utterances(directory)
+    texts = [directory / "text"] if (directory / "text").exists() else []
+    tables = {path.name: _complete(load_table(path), listing) for path in [*texts, directory / "utt2spk"]}
+    named = {perturbed(name, speed): (name, speed) for name in listing.entries for speed in speeds}
+    speakers = {new: perturbed(tables["utt2spk"][name], speed) for new, (name, speed) in named.items()}
+    files = {"utt2spk": table_text(speakers), "spk2utt": table_text(group_speakers(speakers))}
+    if texts:
+        files["text"] = table_text({new: tables["text"][name] for new, (name, _) in named.items()})
+    if tuple(speeds) == (1.0,):
+        files["wav.scp"] = table_text({name: os.path.abspath(path) for name, path in audio_files(directory)[1].items()})
+        if listing.path.name == "segments":
+            files["segments"] = table_text(listing.entries)
+        if (directory / "words.ctm").exists():
+            files["words.ctm"] = select_ctm([directory / "words.ctm"], listing.entries)
+    return files
+
+
+def _complete(table: Table, listing: Table) -> dict[str, str]:
+    """The entries of a table that has exactly the utterances of `listing`."""
+    faults = compare_keys(listing, table)
+    if faults:
+        raise InputError(faults[0])
+    return table.entries
+
+
+def write_companions(output: Path, files: Mapping[str, str]) -> None:
+    """Write the files, and remove those that the data directory no longer has."""
+    for name in ("text", "utt2spk", "spk2utt", "wav.scp", "segments", "words.ctm"):
+        if name in files:
+            write_text(output / name, files[name])
+        else:
+            (output / name).unlink(missing_ok=True)

@@ -1,0 +1,152 @@
+"""Tokens by sentencepiece (Kudo and Richardson, 2018): the only file that imports it."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import sentencepiece
+from pydantic import PositiveInt
+
+from dualtk.errors import InputError
+from dualtk.files import Done, atomic_path, digest
+from dualtk.options import Section, Unit
+
+TokenType = Literal["unigram", "bpe"]
+BLANK = "<blk>"
+UNKNOWN = "<unk>"
+DONE = ".bpe.done"
+FILES = frozenset({"bpe.model", "bpe.vocab", "tokens.txt", DONE})  # names that icefall and sherpa-onnx know
+
+
+class TokenOptions(Section):
+    """Into what tokens transcripts are cut."""
+
+    type: TokenType = "unigram"
+    """Algorithm of sentencepiece: a unigram language model, or byte-pair encoding."""
+    size: Annotated[PositiveInt, Unit("tokens")] = 500
+    """Number of tokens, `<blk>` and `<unk>` included; fewer where the text does not allow so many."""
+
+    @property
+    def label(self) -> str:
+        """A name for a folder of such tokens, such as `unigram500`."""
+        return f"{self.type}{self.size}"
+
+
+class Tokenizer:
+    """Text to token ids and back; `<blk>` is 0, `<unk>` is 1, and no text encodes to 0.
+
+    Args:
+        path: a bpe.model, or the directory that holds one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path / "bpe.model" if path.is_dir() else path
+        self._processor = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(self.path.read_bytes())
+            self.pieces: list[str] = [self._processor.IdToPiece(i) for i in range(self._processor.GetPieceSize())]
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read: {error.strerror}") from error
+        except RuntimeError as error:
+            raise InputError(f"{self.path}: is no sentencepiece model") from error
+        if self.pieces[:2] != [BLANK, UNKNOWN]:
+            raise InputError(f"{self.path}: its first tokens are {self.pieces[:2]}, expected {[BLANK, UNKNOWN]}")
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, blank included."""
+        return len(self.pieces)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids 1..V-1 of a line of text."""
+        ids: list[int] = self._processor.EncodeAsIds(text)
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Words of a sequence of ids; an unknown token reads `<unk>`."""
+        text: str = self._processor.DecodeIds(list(ids))
+        return text
+
+
+def train_tokenizer(sentences: Sequence[str], options: TokenOptions) -> bytes:
+    """Train a sentencepiece model and return it serialised; the same text gives the same bytes.
+
+    Where the text does not allow so many tokens, the model has as many as it allows.
+
+    Raises:
+        InputError: no text, or more characters than tokens.
+    """
+    if not any(sentence.strip() for sentence in sentences):
+        raise InputError("no text to train tokens on")
+    size = options.size
+    while True:
+        try:
+            return _train(sentences, options.type, size)
+        except RuntimeError as error:
+            limit = re.search(r"value <= (\d+)", str(error))
+            if limit is None or int(limit[1]) >= size:
+                raise InputError(_explain(str(error), options)) from error
+            size = int(limit[1])
+
+
+def _train(sentences: Sequence[str], model_type: TokenType, size: int) -> bytes:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.Train(
+        sentence_iterator=iter(sentences),
+        model_writer=model,
+        model_type=model_type,
+        vocab_size=size,
+        pad_id=0,
+        pad_piece=BLANK,
+        unk_id=1,
+        unk_piece=UNKNOWN,
+        unk_surface=UNKNOWN,
+        bos_id=-1,
+        eos_id=-1,
+        character_coverage=1.0,
+        normalization_rule_name="identity",
+        max_sentence_length=1 << 20,  # bytes; the default would silently skip long lines
+        num_threads=1,  # sums of several threads would depend on their timing
+        minloglevel=2,
+    )
+    return model.getvalue()
+
+
+def _explain(message: str, options: TokenOptions) -> str:
+    """Sentencepiece's message, with the limit that it computed from the text."""
+    if limit := re.search(r"required_chars\. \d+ vs (\d+)", message):
+        return f"tokens.size: {options.size} is too small for this text: its characters alone need {limit[1]}"
+    return f"sentencepiece cannot train on this text: {' '.join(message.split())}"
+
+
+def write_tokenizer(directory: Path, sentences: Sequence[str], options: TokenOptions) -> bool:
+    """Train and write bpe.model, bpe.vocab and tokens.txt (`token id`, `<blk> 0` first), all or nothing.
+
+    Returns:
+        False if the directory was there already, made from the same text and options.
+
+    Raises:
+        InputError: what `train_tokenizer` refuses, or a directory that holds anything else.
+    """
+    key = digest([], [list(sentences), options.model_dump()])
+    if Done(directory / DONE).matches(key):
+        return False
+    if directory.exists() and not (directory.is_dir() and {path.name for path in directory.iterdir()} <= FILES):
+        raise InputError(f"{directory}: exists and is no folder of tokens")
+    model = train_tokenizer(sentences, options)
+    processor = sentencepiece.SentencePieceProcessor()
+    processor.LoadFromSerializedProto(model)
+    pieces = [(processor.IdToPiece(index), processor.GetScore(index)) for index in range(processor.GetPieceSize())]
+    with atomic_path(directory) as temporary:
+        temporary.mkdir()
+        (temporary / "bpe.model").write_bytes(model)
+        vocabulary = "".join(f"{piece}\t{score:g}\n" for piece, score in pieces)
+        (temporary / "bpe.vocab").write_text(vocabulary, encoding="utf-8")
+        tokens = "".join(f"{piece} {index}\n" for index, (piece, _) in enumerate(pieces))
+        (temporary / "tokens.txt").write_text(tokens, encoding="utf-8")
+        (temporary / DONE).write_text(key + "\n", encoding="utf-8")
+    return True

@@ -1,0 +1,145 @@
+"""Text files as every stage reads them: lines, tables of `key value`, and lines of JSON.
+
+All are UTF-8; a byte order mark is passed over, lines end in LF or CRLF, and a key ends at a space or a tab.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dualtk.errors import InputError
+from dualtk.files import write_text
+
+Line = TypeVar("Line")
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, without their ends.
+
+    Raises:
+        InputError: the file cannot be read, or is not UTF-8 (the line says where).
+    """
+    try:
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        lines = content.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}:{number}: is not UTF-8") from error
+    if lines[-1] == "":
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
+@dataclass
+class Table:
+    """One parsed table: its entries, the line of each, and what is wrong with it (each fault names file and line)."""
+
+    path: Path
+    entries: dict[str, str] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    def where(self, key: str) -> str:
+        """`file:line` of an entry, as editors understand it."""
+        return f"{self.path}:{self.lines[key]}" if key in self.lines else str(self.path)
+
+
+def parse_table(path: Path, *, ordered: bool = True, empty_values: bool = False) -> Table:
+    """Parse a table and collect every fault: empty lines, duplicates, encoding.
+
+    Args:
+        path: the file.
+        ordered: whether lines out of the order of `LC_ALL=C sort` are faults.
+        empty_values: whether a key may stand alone, as that of an utterance in which no word was recognised.
+    """
+    table = Table(path)
+    try:
+        lines = read_lines(path)
+    except InputError as error:
+        table.faults.append(str(error))
+        return table
+    if not lines:
+        table.faults.append(f"{path}: is empty")
+    previous = ""
+    for number, line in enumerate(lines, start=1):
+        key, _, value = line.strip().replace("\t", " ").partition(" ")
+        if not key:
+            table.faults.append(f"{path}:{number}: is an empty line")
+            continue
+        if key in table.entries:
+            table.faults.append(f"{path}:{number}: {key} occurs twice (first in line {table.lines[key]})")
+            continue
+        if not value and not empty_values:
+            table.faults.append(f"{path}:{number}: {key} has no value{_hint(path)}")
+        if ordered and key < previous:  # code points sort as their UTF-8 bytes do, which is LC_ALL=C
+            table.faults.append(f"{path}:{number}: {key} is out of order after {previous} (use LC_ALL=C sort)")
+        previous = key
+        table.entries[key] = value.strip()
+        table.lines[key] = number
+    return table
+
+
+def _hint(path: Path) -> str:
+    return " (an empty transcript)" if path.name.endswith(("text", ".trans.txt")) else ""
+
+
+def load_table(path: Path, *, ordered: bool = True, empty_values: bool = False) -> Table:
+    """Parse a table and refuse it at its first fault."""
+    table = parse_table(path, ordered=ordered, empty_values=empty_values)
+    if table.faults:
+        more = f" (and {len(table.faults) - 1} more faults: dualtk validate)" if len(table.faults) > 1 else ""
+        raise InputError(table.faults[0] + more)
+    return table
+
+
+def read_table(path: Path, *, ordered: bool = True, empty_values: bool = False) -> dict[str, str]:
+    """The entries of a table in file order; InputError names the first faulty line."""
+    return load_table(path, ordered=ordered, empty_values=empty_values).entries
+
+
+def table_text(entries: Mapping[str, object]) -> str:
+    """Lines `key value` in the order of `LC_ALL=C sort`."""
+    return "".join(f"{key} {entries[key]}\n" for key in sorted(entries))
+
+
+def write_table(path: Path, entries: Mapping[str, object]) -> None:
+    """Write `key value` lines in the order of `LC_ALL=C sort`, whole or not at all."""
+    write_text(path, table_text(entries))
+
+
+def compare_keys(listing: Table, table: Table) -> list[str]:
+    """Utterances of `listing` that `table` lacks, and those that only `table` has, a line each."""
+    word = "transcript" if table.path.name == "text" else f"line in {table.path.name}"
+    missing = [f"{listing.where(key)}: utterance {key} has no {word}" for key in listing.entries.keys() - table.entries]
+    extra = [
+        f"{table.where(key)}: utterance {key} is not in {listing.path.name}"
+        for key in table.entries.keys() - listing.entries
+    ]
+    return sorted(missing) + sorted(extra)
+
+
+def read_jsonl(path: Path, parse: Callable[[Any], Line], content: str) -> Iterator[Line]:
+    """What `parse` makes of every line of JSON that is not empty.
+
+    Raises:
+        InputError: the file cannot be read, or a line is no JSON or nothing that `parse` takes; `content` names what
+            was expected.
+    """
+    for number, line in enumerate(read_lines(path), start=1):
+        if line.strip():
+            try:
+                yield parse(json.loads(line, parse_constant=_no_number))
+            except (ValueError, TypeError, KeyError) as error:
+                raise InputError(f"{path}:{number}: not a line of {content} ({error})") from None
+
+
+def _no_number(constant: str) -> float:
+    raise ValueError(f"{constant} is not a number")

@@ -1,0 +1,154 @@
+"""A trained network and all that belongs to it: the one way to load an experiment folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import torch
+
+from dualtk.data.tokens import Tokenizer
+from dualtk.distill.output_cache import OutputCache
+from dualtk.distill.teacher import FrozenTeacher, FrozenTeacherOptions
+from dualtk.errors import InputError
+from dualtk.files import digest
+from dualtk.modes import Mode
+from dualtk.pruning.packing import read_tensors
+from dualtk.system import TransducerSystem, load_experiment, require_transducer
+from dualtk.train.checkpoint import fill_network
+from dualtk.train.experiment import Experiment
+from dualtk.transducer.model import Transducer
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained transducer, in evaluation mode.
+
+    Attributes:
+        folder: its experiment folder.
+        system: what it was trained as.
+        network: with its weights.
+        tokenizer: between text and its classes.
+    """
+
+    folder: Path
+    system: TransducerSystem
+    network: Transducer
+    tokenizer: Tokenizer
+
+    def mode(self, name: str) -> Mode:
+        """The mode called `name`.
+
+        Raises:
+            InputError: it has no such mode; says which it has.
+        """
+        if name not in self.system.modes:
+            raise InputError(f"{self.folder}: has no mode {name}; its modes are {', '.join(self.system.modes)}")
+        return self.system.modes[name].mode(name)
+
+
+def load(folder: Path, tokens: Path | None = None) -> Trained:
+    """The network that an experiment folder keeps for decoding.
+
+    Args:
+        folder: of the experiment.
+        tokens: folder of its tokens; None: `lang` in the experiment folder.
+
+    Raises:
+        InputError: no experiment that finished a validation, or its parts do not fit together.
+    """
+    system = require_transducer(load_experiment(folder), str(folder))
+    tokenizer = Tokenizer(tokens or folder / "lang")
+    dim = system.features.dim
+    with torch.random.fork_rng(devices=[]):  # weights are drawn here only to be replaced
+        network = system.build_network(tokenizer.vocab_size, torch.zeros(dim), torch.ones(dim))
+    file = Experiment(folder, writes=False).network_file
+    fill_network(network, read_tensors(file), file)  # of `dualtk extract` too
+    network.eval()
+    return Trained(folder, system, network, tokenizer)
+
+
+def find_experiment(
+    exp: Path, key: str, beside: Path, ending: str, work_dir: Path | None, *, may_be_gone: bool = False
+) -> Path:
+    """The experiment that the option `key` names.
+
+    Args:
+        exp: as the configuration says it. `exp/NAME` is looked for beside the experiment that needs it, first with its
+            ending: a student at another size finds the teacher of that size.
+        key: for the error.
+        beside: folder of the experiment that needs it.
+        ending: what the name of that folder has behind that of its method, such as `_cpu`.
+        work_dir: where else a relative path is looked for.
+        may_be_gone: nothing will be read from it.
+
+    Raises:
+        InputError: it is not there; says what trains it.
+    """
+    places = [exp] if work_dir is None else [exp, work_dir / exp]
+    if exp.parts[:1] == ("exp",):
+        places = [beside.parent / f"{exp.name}{ending}", beside.parent / exp.name, *places]
+    for place in places:
+        if place.exists():
+            return place.absolute()
+    if may_be_gone:
+        return places[0].absolute()
+    if exp.suffix:
+        raise InputError(f"{key}: no such file: {' and '.join(str(place) for place in places)}")
+    raise InputError(f"{key}: no {places[0]}: train it first, by run.sh with --conf {exp.name}, or --set {key}=DIR")
+
+
+def frozen_teacher(
+    system: TransducerSystem, network: Transducer, outputs: Path, tokenizer: Tokenizer
+) -> FrozenTeacher | None:
+    """The trained teacher of `system`, where it asks for one.
+
+    Args:
+        system: of the student.
+        network: the student.
+        outputs: folder in which the teacher's outputs may be kept.
+        tokenizer: of the targets; the teacher must have the same tokens.
+
+    Raises:
+        InputError: it is not an experiment that finished a validation, or it does not fit the student.
+    """
+    options = system.teacher
+    if not isinstance(options, FrozenTeacherOptions):
+        return None
+    teacher = load(options.exp)
+    mode = teacher.mode(options.mode)
+    if teacher.system.features.label != system.features.label:
+        raise InputError(
+            f"teacher.exp: {options.exp} reads features {teacher.system.features.label}, the student "
+            f"{system.features.label}"
+        )
+    _require_tokens(teacher, tokenizer)
+    system.check_alike(teacher.system.model.encoder, f"that of teacher.exp {options.exp}")
+    return FrozenTeacher(
+        teacher.network,
+        mode,
+        network.feature_mean,
+        network.feature_istd,
+        return_heads=system.reads("heads"),
+        cache=_output_cache(options, system, teacher.network, outputs) if options.cache else None,
+    )
+
+
+def _require_tokens(teacher: Trained, tokenizer: Tokenizer) -> None:
+    """Refuse a teacher whose classes are not the student's."""
+    for index, (own, other) in enumerate(zip_longest(tokenizer.pieces, teacher.tokenizer.pieces)):
+        if own != other:
+            raise InputError(
+                f"teacher.exp: token {index} is {other} in {teacher.tokenizer.path}, {own} in {tokenizer.path}"
+            )
+
+
+def _output_cache(
+    options: FrozenTeacherOptions, student: TransducerSystem, teacher: Transducer, outputs: Path
+) -> OutputCache:
+    """A folder below `outputs` for this teacher and what is kept of it; another checkpoint gets another folder."""
+    kept = {what: student.reads(what) for what in ("hidden", "heads")}
+    facts = {"mode": options.mode, "precision": student.train.precision, **kept}
+    key = digest([options.exp / "config.yaml", options.exp / "model.safetensors"], facts)
+    return OutputCache(outputs / key[:16], teacher.encoder.subsampling, keep_hidden=kept["hidden"])

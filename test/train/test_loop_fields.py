@@ -1,0 +1,119 @@
+"""Every field of the loop and of its batches changes what a run does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kaldiio
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+from tiny import train_arguments, write_set
+
+from dualtk.bin.train import main
+from dualtk.data import batches as batches_module
+from dualtk.errors import InputError
+from dualtk.system import RunOptions
+from dualtk.train.loop import Trainer
+from dualtk.train.stepping import Stepper
+
+# Of each field another value than that of the tiny run, and what both runs need to differ by it.
+CHANGES: dict[str, tuple[str, ...]] = {
+    "train.max_steps": ("6",),
+    "train.accumulate": ("2",),
+    "train.clip_norm": ("0.01",),
+    "train.precision": ("bfloat16",),
+    "train.validate_every": ("3",),
+    "train.save_every": ("5",),
+    "train.average_best": ("1",),
+    "train.max_bad_steps": ("3", "broken"),
+    "train.log_every": ("5",),
+    "train.seed": ("2",),
+    "batches.max_frames": ("100",),
+    "batches.max_utterance_frames": ("40",),
+    "batches.num_buckets": ("1", "batches.max_frames=60"),  # a bucket holds at least four batches
+    "batches.shortest_epochs": ("0",),
+    "batches.num_workers": ("1", "batches.cache=false"),
+    "batches.cache": ("false",),
+}
+
+
+@dataclass
+class Trace:
+    """What a run did, in order, and what it left."""
+
+    events: list[tuple[Any, ...]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    weights: float = 0.0
+
+
+def run(corpus: Path, exp: Path, *overrides: str) -> Trace:
+    """Train, and watch from outside: steps with their utterances, validations, log lines, saves, reads of features."""
+    trace = Trace()
+    with pytest.MonkeyPatch.context() as patch:
+
+        def watch(owner: Any, name: str, note: Any) -> None:
+            original = getattr(owner, name)
+
+            def watched(*arguments: Any, **named: Any) -> Any:
+                trace.events.append((name, note(*arguments)))
+                return original(*arguments, **named)
+
+            patch.setattr(owner, name, watched)
+
+        for name in ("evaluate", "log", "save"):
+            watch(Trainer, name, lambda trainer, *_: trainer.progress.step)
+        watch(Trainer, "train", lambda trainer: trainer.train_loader.num_workers)
+        watch(Stepper, "take", lambda _, batches, progress: [batch.utterances for batch in batches])
+        watch(batches_module, "read_matrix", lambda location, *_: location.rpartition(":")[2])
+        try:
+            main(train_arguments(corpus, exp, "train.max_steps=8", *overrides))
+        except InputError as error:
+            trace.events.append(("refused", str(error).replace(str(exp), "")))
+            return trace
+    trace.left = sorted(path.name for path in (exp / "checkpoints").iterdir())
+    trace.weights = float(sum(value.double().sum() for value in load_file(exp / "model.safetensors").values()))
+    return trace
+
+
+Run = Callable[..., Trace]
+
+
+@pytest.fixture(scope="module")
+def train(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with these overrides; "broken": on features that are no numbers."""
+    broken = tmp_path_factory.mktemp("broken")
+    write_set(broken / "train", 6, seed=1)
+    for name in ("dev", "lang"):
+        (broken / name).symlink_to(corpus / name)
+    scp = broken / "train/feats.scp"
+    feats = {name: np.full_like(matrix, np.nan) for name, matrix in kaldiio.load_scp(str(scp)).items()}
+    kaldiio.save_ark(str(broken / "train/feats.ark"), feats, scp=str(scp))
+
+    @cache
+    def once(*overrides: str) -> Trace:
+        own = [one for one in overrides if one != "broken"]
+        return run(corpus if len(own) == len(overrides) else broken, tmp_path_factory.mktemp("run") / "exp", *own)
+
+    return once
+
+
+def test_all_fields_are_here() -> None:
+    fields = RunOptions.model_fields
+    expected = [f"{name}.{key}" for name in ("train", "batches") for key in fields[name].annotation.model_fields]
+    assert sorted(CHANGES) == sorted(expected)
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_another_value_is_another_run(key: str, train: Run) -> None:
+    value, *context = CHANGES[key]
+    assert train(*context, f"{key}={value}") != train(*context)
+
+
+def test_the_same_values_are_the_same_run(train: Run) -> None:
+    """So what differs above differs by the field."""
+    assert train("train.max_steps=8") == train()
