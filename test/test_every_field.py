@@ -23,6 +23,8 @@ from dualtk.train.freezing import Freezing
 from dualtk.yaml_tree import leaves as values_of
 from dualtk.yaml_tree import read_layers
 
+pytestmark = pytest.mark.slow
+
 VOCABULARY = 20
 Shipped = tuple[str, ...]  # method, size, overrides
 # Options that no shipped method has.

@@ -47,6 +47,8 @@ from dualtk.train import experiment as experiment_module
 from dualtk.train import loop
 from dualtk.train.stepping import Stepper
 
+pytestmark = pytest.mark.slow
+
 NOT_COMPARED = {"config.yaml", "command", "versions.json", "train.log", "metrics.jsonl", "last.pt", "init.txt"}
 LETTERS = list("ABCDEF")  # a word each, which is a token
 VOCABULARY = 10

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = ["tools/losses.py", "tools/bench/decoding.py", "tools/bench/training.py", "tools/bench/transducer.py"]
 

@@ -89,7 +89,7 @@ def transformer_stack(
     activation: Activation,
     pre_norm: bool,
 ) -> BlockStack:
-    """Transformer blocks of one width, and a last norm where theirs stand before the branches.
+    """Transformer blocks of one width; with `pre_norm`, one more norm after the last.
 
     Args:
         dim: width.

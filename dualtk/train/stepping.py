@@ -34,7 +34,7 @@ class TrainOptions(Section):
     accumulate: Annotated[PositiveInt, Unit("batches")] = 1
     """Batches of one step."""
     clip_norm: PositiveFloat = 5.0
-    """Gradients are scaled down to this norm where theirs is larger."""
+    """Gradients are scaled down to this norm where their own is larger."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the forward pass; losses are always in float32."""
     validate_every: Annotated[PositiveInt, Unit("steps")] = 2000

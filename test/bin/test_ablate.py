@@ -22,6 +22,8 @@ from dualtk.errors import InputError
 from dualtk.train.checkpoint import load_training
 from dualtk.train.experiment import Experiment
 
+pytestmark = pytest.mark.slow
+
 CONF = METHODS["codert"].parent
 LSTM = "{name: lstm, dim: 8, num_layers: 1, dropout: 0.0, stacking: 4, time_reduction: 1}"
 SUITE = f"""

@@ -58,6 +58,7 @@ def test_show_refuses_what_cannot_be_built() -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_name_is_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
     named = printed(capsys, "name", CONFIG, "--set", "features.num_mels=64", "--set", "tokens={type: bpe, size: 300}")
     assert named == ["transducer fbank64 bpe300 - full streaming"]

@@ -144,6 +144,7 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beam", [1, 3], ids=["greedy", "beam"])
 def test_eight_bits_find_the_tokens_that_transcribe_finds(streamed, spoken, tmp_path, beam) -> None:
     out, options = tmp_path / "out", ("--mode", "streaming", "--precision", "int8", "--beam", beam)

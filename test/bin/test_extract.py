@@ -23,6 +23,8 @@ from dualtk.train.checkpoint import save_network
 from dualtk.train.experiment import Experiment
 from dualtk.trained import load
 
+pytestmark = pytest.mark.slow
+
 PRUNING = "pruning={{pattern: '{pattern}', scope: layer, schedule: {{shape: constant, start_step: 0}}}}"
 
 

@@ -281,6 +281,7 @@ def test_bad_audio(make_directory, extract_features, write_audio, tmp_path, dama
     assert not list(tmp_path.rglob(".*.part"))
 
 
+@pytest.mark.slow
 def test_bad_audio_in_another_process(make_directory, extract_features, tmp_path):
     directory = make_directory(tmp_path / "train")
     break_header(directory / "audio" / "s1-003.wav", None)
@@ -311,6 +312,7 @@ def command(directory, num_jobs=2):
     return [sys.executable, "-m", "dualtk.bin.features", *arguments]
 
 
+@pytest.mark.slow
 def test_killed_and_continued(make_directory, write_audio, tmp_path):
     """Kill -9 in the middle: the finished shards stay, and the same command ends with the same bytes."""
     directory = make_directory(tmp_path / "train", count=32)
@@ -333,6 +335,7 @@ def test_killed_and_continued(make_directory, write_audio, tmp_path):
     assert not list(killed.glob(".*.part"))
 
 
+@pytest.mark.slow
 def test_full_disk(make_directory, extract_features, tmp_path):
     """No file may grow beyond 20 kB: the write fails as it does on a full disk, nothing half-made is left behind."""
     directory, folder = make_directory(tmp_path / "train", count=8), tmp_path / "features" / "train"

@@ -22,6 +22,7 @@ def sentences(test_data):
     return [line.split(" ", 1)[1] for line in lines[:2000]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", ["unigram", "bpe"])
 def test_language_directory(tmp_path, sentences, model_type):
     directory = tmp_path / "data" / "lang"
@@ -80,6 +81,7 @@ def test_the_smallest_size_is_true():
         train_tokenizer(PROVERBS, TokenOptions(size=smallest - 1))
 
 
+@pytest.mark.slow
 def test_same_text_same_bytes(sentences):
     assert train_tokenizer(sentences, TokenOptions(size=200)) == train_tokenizer(sentences, TokenOptions(size=200))
 

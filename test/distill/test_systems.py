@@ -23,6 +23,8 @@ from dualtk.system import TransducerSystem
 from dualtk.train.checkpoint import save_network
 from dualtk.trained import frozen_teacher
 
+pytestmark = pytest.mark.slow
+
 TRAINED = [pair for pair in SHIPPED if not is_pretraining(*pair)]  # test/train/test_pretraining.py has the others
 VOCABULARY = 11
 SMALL = {

@@ -14,6 +14,8 @@ import soundfile
 
 from .conftest import ROOT, Run, contents
 
+pytestmark = pytest.mark.slow
+
 PREPARE = "egs/fsdd/asr1/local/prepare.py"
 WORDS = {"ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE"}
 

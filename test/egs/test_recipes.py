@@ -8,6 +8,8 @@ import pytest
 
 from .conftest import ROOT, Run
 
+pytestmark = pytest.mark.slow
+
 RECIPES = ("librispeech", "synthetic", "fsdd")
 LIBRISPEECH = "egs/librispeech/asr1/run.sh"
 SYNTHETIC = "egs/synthetic/asr1/run.sh"

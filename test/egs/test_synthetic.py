@@ -17,6 +17,8 @@ import soundfile
 
 from .conftest import Run, contents
 
+pytestmark = pytest.mark.slow
+
 LOCAL = Path(__file__).resolve().parents[2] / "egs/synthetic/asr1/local"
 MAKE = "egs/synthetic/asr1/local/make_corpus.py"
 SMALL = ("--hours", "0.02", "--dev", "5", "--test", "6")

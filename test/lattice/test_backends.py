@@ -205,6 +205,7 @@ print(recursion_kernels.__file__, loss.item(), logits.grad.norm().item())
 """
 
 
+@pytest.mark.slow
 def test_where_no_folder_can_be_written_a_loss_is_still_computed(tmp_path):
     package = tmp_path / "dualtk"
     shutil.copytree(Path(dualtk.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -263,6 +264,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_triton_kernels_in_its_interpreter():
     pytest.importorskip("triton")
     assert run(TRITON, TRITON_INTERPRET="1").strip() == "equal"

@@ -99,6 +99,7 @@ def with_gradients(function, leaves):
     return loss.detach(), torch.autograd.grad(loss, leaves)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's remarks on what it leaves alone
 @pytest.mark.skipif(not hasattr(torch, "compile"), reason="this torch does not compile")
 @pytest.mark.parametrize(
@@ -119,6 +120,7 @@ def test_compiled_gradients_are_the_eager_ones(make_batch, name, backend, dtype)
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.skipif(not hasattr(torch, "compile"), reason="this torch does not compile")
 def test_a_compiled_step_with_its_backward(make_batch):

@@ -197,6 +197,7 @@ def test_rows_are_summed_as_they_are_on_a_gpu(size):
     torch.testing.assert_close(out, 1 + expected)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize("strict", [False, True])
 def test_equal_inputs_give_equal_gradients_on_a_gpu(make_batch, strict, monkeypatch):

@@ -35,6 +35,7 @@ def compile_kernel(kernel, types, constants, num_warps=4):
     assert set(products) == {"i64"}  # B * T * (U + 1) * V exceeds 2^31 for a batch of normal size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "lengths", "warps"), [(1, "*i64", 1), (2, "*i32", 1), (128, "*i64", 4), (1024, "*i32", 8)]
 )

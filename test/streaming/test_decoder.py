@@ -29,6 +29,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return pad_sequence(feats, batch_first=True), torch.tensor([len(one) for one in feats])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beam", [1, 3])
 @pytest.mark.parametrize("mode", MODES, ids=str)
 @pytest.mark.parametrize("encoder", ENCODERS)

@@ -14,6 +14,8 @@ from dualtk.bin.train import main
 from dualtk.search.ctc import CTCGreedySearch
 from dualtk.trained import load
 
+pytestmark = pytest.mark.slow
+
 TERM = "terms={ctc_consistency: {student: streaming, teacher: full, weight: 0.1, symmetric: true}}"
 FADING = "ctc={weight: 2.0, final_weight: 0.2, decay_steps: 8}"
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from two_processes import torchrun
 
+pytestmark = pytest.mark.slow
+
 WORKER = """
 import sys
 from pathlib import Path

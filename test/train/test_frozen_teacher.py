@@ -17,6 +17,8 @@ from dualtk.data.tokens import TokenOptions, write_tokenizer
 from dualtk.errors import InputError
 from dualtk.train.checkpoint import save_network
 
+pytestmark = pytest.mark.slow
+
 CONF = ROOT / "test/conf/dual_conformer.yaml"
 
 

@@ -21,6 +21,8 @@ from dualtk.nn.dual import DualNorm
 from dualtk.train.freezing import FreezeOptions, Freezing
 from dualtk.train.initial import Source, inherit, read_source, record, summary
 
+pytestmark = pytest.mark.slow
+
 FIXED = ["schedule={name: transformer, lr: 0.003, warmup_steps: 4}", "model.encoder.convolution_norm=layer"]
 STILL = ["schedule={name: transformer, lr: 0.0, warmup_steps: 4}", "model.encoder.convolution_norm=layer"]
 

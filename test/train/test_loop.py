@@ -21,6 +21,8 @@ from dualtk.train import loop
 from dualtk.train.checkpoint import load_network, load_training
 from dualtk.train.evaluation import evaluate
 
+pytestmark = pytest.mark.slow
+
 
 def metrics(exp: Path, kind: str) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (exp / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]

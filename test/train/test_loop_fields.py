@@ -21,6 +21,8 @@ from dualtk.system import RunOptions
 from dualtk.train.loop import Trainer
 from dualtk.train.stepping import Stepper
 
+pytestmark = pytest.mark.slow
+
 # Of each field another value than that of the tiny run, and what both runs need to differ by it.
 CHANGES: dict[str, tuple[str, ...]] = {
     "train.max_steps": ("6",),

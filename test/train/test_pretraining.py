@@ -22,6 +22,8 @@ from dualtk.data.samples import SampleOptions
 from dualtk.data.tokens import TokenOptions, write_tokenizer
 from dualtk.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 PRETRAIN = ROOT / "test/conf/wav2vec_pretrain.yaml"
 ENCODER = "{name: wav2vec, dim: 16, num_layers: 2, num_heads: 2, feedforward_dim: 24, dropout: 0.1, channels: 8}"
 FINETUNE = [

@@ -18,6 +18,8 @@ from dualtk.errors import InputError
 from dualtk.pruning.packing import read_tensors
 from dualtk.pruning.schedule import SparsitySchedule
 
+pytestmark = pytest.mark.slow
+
 SCHEDULE = SparsitySchedule(shape="linear", start_step=2, end_step=8, interval=2)
 SUPERNET = [
     "modes.streaming.sparsity=0.7",

@@ -17,6 +17,8 @@ from tiny import train_arguments
 from dualtk.bin.train import main
 from dualtk.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 
 def start(arguments: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
