@@ -25,14 +25,18 @@ def _columns(pair: Pair) -> tuple[str, str, str]:
 
 
 def _passes(pairs: Sequence[Pair]) -> Iterable[Sequence[Pair]]:
-    """Cut an alignment into printed lines; sclite counts before it prints, and leaves the word that overflows."""
+    """Cut an alignment into printed lines; sclite counts before it prints, and leaves the word that overflows.
+
+    A word that is longer than a line has one to itself.
+    """
     used = 0
     while used < len(pairs):
         length, end = (9 if used else 6), used
         while length < LINE_WIDTH and end < len(pairs):
             length += 1 + max(len(pairs[end].ref or "*"), len(pairs[end].hyp or "*"))
             end += 1
-        end -= end < len(pairs)
+        if end < len(pairs):
+            end = max(end - 1, used + 1)
         yield pairs[used:end]
         used = end
 

@@ -110,3 +110,14 @@ def test_title_of_any_length(tmp_path: Path, title: str) -> None:
     command = ["sctk", "sclite", "-r", "ref.trn", "trn", "-h", title, "trn", "-i", "rm", "-o", "all", "stdout"]
     printed = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     assert result_text(title, scored(*corpus)) == printed
+
+
+@pytest.mark.parametrize("words", ["{} a b", "a {} b", "a b {}"])
+@pytest.mark.parametrize("length", [990, 1000, 5000])
+def test_a_word_longer_than_a_line(words: str, length: int) -> None:
+    """An untrained network writes such words."""
+    word = "st" * (length // 2)
+    text = result_text("hyp.trn", scored({"f1-1": "a b"}, {"f1-1": words.format(word)}, {"f1-1": "f1"}))
+    lines = [line.removeprefix(">> ").split() for line in text.splitlines()]
+    printed = [word for line in lines if line[:1] == ["HYP:"] for word in line[1:] if set(word) != {"*"}]
+    assert printed == [word.upper() if word.startswith("st") else word for word in words.format(word).split()]
