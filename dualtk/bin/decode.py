@@ -45,7 +45,8 @@ def parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         metavar="DIR",
-        help="output; default: EXP/decode/<data>-<mode>, or <data>-int8-<mode> with --precision int8",
+        help="output; default: EXP/decode/<data>-<mode>; with --head ctc <data>-ctc-<mode>, with --precision int8 "
+        "<data>-int8-<mode>",
     )
     options.add_argument(
         "--max-frames", type=at_least(1), default=20000, metavar="N", help="feature frames in a batch; default: 20000"
@@ -80,9 +81,10 @@ def choose_device(options: argparse.Namespace) -> torch.device:
 
 
 def default_output(options: argparse.Namespace) -> Path:
-    """Of the same data, each mode and each precision has a folder of its own."""
+    """Of the same data, each mode, head and precision has a folder of its own."""
+    head = "" if options.head == "transducer" else f"-{options.head}"
     precision = "" if options.precision == "float32" else f"-{options.precision}"
-    folder: Path = options.exp / "decode" / f"{options.data.name}{precision}-{options.mode}"
+    folder: Path = options.exp / "decode" / f"{options.data.name}{head}{precision}-{options.mode}"
     return folder
 
 

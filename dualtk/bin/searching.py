@@ -12,6 +12,7 @@ from dualtk.config import validate
 from dualtk.search.options import SearchOptions
 
 KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "head": (str, "NAME"),
     "beam": (at_least(1), "K"),
     "max_symbols": (at_least(1), "N"),
     "max_length": (at_least(0), "N"),

@@ -15,6 +15,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dualtk.errors import InputError
 from dualtk.options import Section, Unit
 
 BLANK = 0  # as in the transducer
@@ -36,6 +37,17 @@ class CTCHead(nn.Module):
         """Frames (..., T, D) -> log-probabilities (..., T, V), in at least float32."""
         logits: Tensor = self.output(frames)
         return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+
+
+def required_head(head: CTCHead | None) -> CTCHead:
+    """A network's CTC head.
+
+    Raises:
+        InputError: it has none.
+    """
+    if head is None:
+        raise InputError("the network has no CTC head: it was made without a section `ctc`")
+    return head
 
 
 class CTCLoss:

@@ -14,14 +14,13 @@ from torch import Tensor, nn
 
 from dualtk.encoders import EncoderOptions
 from dualtk.encoders.base import Encoder, EncoderOutput
-from dualtk.errors import InputError
 from dualtk.lattice.inputs import JointInputs
 from dualtk.lattice.joint import joint_lattice
 from dualtk.lattice.lattice import Lattice
 from dualtk.modes import Mode
 from dualtk.nn.features import normalize, run_ahead
 from dualtk.options import Section
-from dualtk.transducer.ctc import CTCHead
+from dualtk.transducer.ctc import CTCHead, required_head
 from dualtk.transducer.joiner import Joiner, JoinerOptions
 from dualtk.transducer.predicted import Predicted
 from dualtk.transducer.predictor import Predictor, PredictorOptions
@@ -56,9 +55,7 @@ class Pass:
         Raises:
             InputError: the network has none.
         """
-        if self.ctc is None:
-            raise InputError("the network has no CTC head: it was made without a section `ctc`")
-        log_probs: Tensor = self.ctc(self.encoded.frames)
+        log_probs: Tensor = required_head(self.ctc)(self.encoded.frames)
         return log_probs
 
     def joint(self) -> JointInputs:

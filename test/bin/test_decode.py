@@ -68,6 +68,7 @@ def test_a_decoding_is_consistent(exp, data, tmp_path) -> None:
     assert facts["streamed"] is False
     assert facts["search"] == {
         "name": "beam",
+        "head": "transducer",
         "beam": 4,
         "max_symbols": 5,
         "max_length": None,
@@ -190,6 +191,40 @@ def test_streams_equal_the_masked_whole_utterance(spoken, tmp_path, beam: int, l
         assert line["score"] == pytest.approx(expected.score, abs=1e-3)
         said += len(expected.tokens)
     assert said > 40, "a network that says nothing proves nothing"
+
+
+def test_the_ctc_head_is_decoded_in_both_modes(data, tmp_path) -> None:
+    """Beside the transducer's folders, and what the best path of its log-probabilities spells."""
+    exp = write_experiment(tmp_path / "exp", "ctc={}")
+    arguments = ["--exp", str(exp), "--data", str(data), "--head", "ctc", "--device", "cpu", "--mode"]
+    for mode in ("full", "streaming"):
+        assert run(decode.main, [*arguments, mode]) == 0
+        folder = exp / f"decode/test-ctc-{mode}"
+        facts = json.loads((folder / "decode.json").read_text(encoding="utf-8"))
+        assert facts["search"]["name"] == "ctc greedy"
+        trained, said = load(exp), 0
+        assert trained.network.ctc is not None
+        locations = read_table(data / "feats.scp")
+        for line in map(json.loads, (folder / "tokens.jsonl").read_text(encoding="utf-8").splitlines()):
+            feats = torch.tensor(kaldiio.load_mat(locations[line["utt"]])).unsqueeze(0)
+            lengths = torch.tensor([feats.shape[1]])
+            with torch.no_grad():
+                normal = trained.network.normalize(feats, lengths)
+                frames = trained.network.encode(normal, lengths, trained.mode(mode)).frames
+                classes = trained.network.ctc(frames)[0].argmax(1).unique_consecutive()
+            assert line["tokens"] == [trained.tokenizer.pieces[token] for token in classes.tolist() if token]
+            said += len(line["tokens"])
+        assert said > 10
+
+
+@pytest.mark.parametrize(
+    ("ctc", "beam", "message"), [("null", 1, "has no CTC head"), ("{}", 2, "--head ctc: is searched greedily")]
+)
+def test_a_ctc_head_that_cannot_be_searched(data, tmp_path, capsys, ctc: str, beam: int, message: str) -> None:
+    exp = write_experiment(tmp_path / "exp", f"ctc={ctc}")
+    assert call(exp, data, tmp_path / "out", "--mode", "full", "--head", "ctc", "--beam", beam) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_eight_bits_say_what_transcribe_says(streamed, spoken, tmp_path, capsys) -> None:
