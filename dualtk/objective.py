@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dualtk.distill.teacher import TEACHER, FrozenTeacher, Teacher
 from dualtk.distill.terms import Outcome, WeightedTerm
-from dualtk.plan import PassPlan
+from dualtk.plan import PassPlan, PlannedPasses
 from dualtk.pruning.pruner import Pruner
 from dualtk.trainable import StepLoss
 from dualtk.transducer.criterion import Criterion, PassLoss, losses_together, with_ctc
@@ -25,7 +25,7 @@ def _outcome(run: Pass, loss: PassLoss) -> Outcome:
     return Outcome(run, lambda: loss.lattice)
 
 
-class Objective(nn.Module):
+class Objective(PlannedPasses):
     """The network, its passes and terms; a single forward runs them all, so that DDP can wrap it.
 
     Args:
@@ -40,6 +40,8 @@ class Objective(nn.Module):
         augment: on normalised feats (B, T, F), lengths (B,) and the step, in training; one draw serves all passes.
     """
 
+    network: Transducer
+
     def __init__(
         self,
         network: Transducer,
@@ -53,14 +55,11 @@ class Objective(nn.Module):
         return_heads: bool = False,
         augment: Callable[[Tensor, Tensor, int], Tensor] | None = None,
     ) -> None:
-        super().__init__()
-        self.network = network
+        super().__init__(network, network.encoder.subsampling, plan, pruner)
         self.criterion = criterion
-        self.plan = plan
         self.terms = list(terms)
         self.ctc = ctc
         self.teacher = teacher
-        self.pruner = pruner
         self.return_heads = return_heads
         self.augment = augment
 
@@ -73,7 +72,7 @@ class Objective(nn.Module):
             feats = self.augment(feats, feat_lengths, step)
         predicted = self.network.predict(targets)
 
-        planned = self.plan.at(step) if self.training else self.plan.passes
+        planned = self.planned(step)
         runs = []
         for plan in planned:
             with self.network.mode(plan.mode):
@@ -103,9 +102,7 @@ class Objective(nn.Module):
             parts[f"{weighted.student}/{weighted.term.name}"] = value.detach()
         if self.ctc is not None:
             parts["ctc_unalignable"] = unalignable(runs[0].encoded.lengths, targets, target_lengths).float().mean()
-        if self.pruner is not None:
-            parts |= self.pruner.parts()
-        return StepLoss(total, utterance_losses.detach(), parts)
+        return StepLoss(total, utterance_losses.detach(), parts | self.sparsities())
 
     def _losses(
         self, runs: Sequence[Pass], teacher_pass: Pass | None, targets: Tensor, target_lengths: Tensor, step: int
@@ -120,40 +117,16 @@ class Objective(nn.Module):
             )
         return self.criterion(runs, targets, target_lengths, step) + own([teacher_pass], targets, target_lengths, step)
 
-    @property
-    def module(self) -> nn.Module:
-        """See `Trainable`."""
-        return self
-
-    @property
-    def settled_step(self) -> int:
-        """See `Trainable`: the step with whose masks the sparsity is reached."""
-        return -1 if self.pruner is None else self.pruner.settled_step
-
-    @property
-    def subsampling(self) -> int:
-        """See `Trainable`."""
-        return self.network.encoder.subsampling
-
-    def prepare(self, step: int) -> None:
-        """See `Trainable`: masks are drawn."""
-        if self.pruner is not None:
-            self.pruner.update(step)
-
-    def leaves_out(self, step: int) -> bool:
-        """See `Trainable`: a pass that does not run gives the norms of its mode no gradient."""
-        return self.plan.draws(step)
-
     def networks(self) -> dict[str, nn.Module]:
         """See `Trainable`: the student, and a teacher that learns beside it."""
-        found: dict[str, nn.Module] = {"": self.network}
+        found = super().networks()
         if self.teacher is not None and self.teacher.criterion is not None:
             found[TEACHER] = self.teacher.network
         return found
 
     def training_state(self) -> dict[str, Tensor]:
         """See `Trainable`: all but a frozen teacher, which is read from its own folder each time."""
-        state: dict[str, Tensor] = self.state_dict()
+        state = super().training_state()
         if not isinstance(self.teacher, FrozenTeacher):
             return state
         return {key: value for key, value in state.items() if not key.startswith(f"{TEACHER}.")}
@@ -161,7 +134,7 @@ class Objective(nn.Module):
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
         """See `Trainable`."""
         trained = self.training_state().keys()
-        self.load_state_dict(
+        super().load_training_state(
             {**state, **{key: value for key, value in self.state_dict().items() if key not in trained}}
         )
 
@@ -174,7 +147,3 @@ class Objective(nn.Module):
         """
         own = [value for key, value in values.items() if key.endswith("/rnnt") and key != f"{TEACHER}/rnnt"]
         return statistics.fmean(own)
-
-    def warnings(self, values: Mapping[str, float], step: int) -> list[str]:
-        """See `Trainable`."""
-        return []

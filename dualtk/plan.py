@@ -1,16 +1,18 @@
-"""Which passes a step runs: all of them, one that is drawn, or those of the sandwich."""
+"""Which passes a step runs: all of them, one that is drawn, or those of the sandwich; and what they are passes of."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
+from torch import Tensor, nn
 
 from dualtk.modes import Mode
 from dualtk.options import Section, Unit
+from dualtk.pruning.pruner import Pruner
 from dualtk.pruning.sandwich import sandwich
 
 SampledSteps = Annotated[NonNegativeInt | Literal["all"], Unit("steps")]
@@ -68,3 +70,61 @@ class PassPlan:
 
     def _samples(self, step: int) -> bool:
         return len(self.passes) > 1 and (self.sampled_steps == "all" or step < self.sampled_steps)
+
+
+class PlannedPasses(nn.Module):
+    """What is trained by passes over one network: the half of `Trainable` that does not depend on what they compute.
+
+    Args:
+        network: what runs.
+        subsampling: of its encoder.
+        plan: which passes run in a step.
+        pruner: draws the masks of sparse modes.
+    """
+
+    def __init__(self, network: nn.Module, subsampling: int, plan: PassPlan, pruner: Pruner | None) -> None:
+        super().__init__()
+        self.network = network
+        self.subsampling = subsampling
+        self.plan = plan
+        self.pruner = pruner
+        self.settled_step = -1 if pruner is None else pruner.settled_step
+
+    def planned(self, step: int) -> Sequence[PlannedPass]:
+        """The passes of step `step`; in evaluation all of them."""
+        return self.plan.at(step) if self.training else self.plan.passes
+
+    def sparsities(self) -> dict[str, Tensor]:
+        """The fraction of the prunable weights that is masked, as named scalars for the log."""
+        return {} if self.pruner is None else self.pruner.parts()
+
+    @property
+    def module(self) -> nn.Module:
+        """See `Trainable`."""
+        return self
+
+    def prepare(self, step: int) -> None:
+        """See `Trainable`: masks are drawn."""
+        if self.pruner is not None:
+            self.pruner.update(step)
+
+    def leaves_out(self, step: int) -> bool:
+        """See `Trainable`: a pass that does not run gives the norms of its mode no gradient."""
+        return self.plan.draws(step)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """See `Trainable`."""
+        return {"": self.network}
+
+    def training_state(self) -> dict[str, Tensor]:
+        """See `Trainable`."""
+        state: dict[str, Tensor] = self.state_dict()
+        return state
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """See `Trainable`."""
+        self.load_state_dict(dict(state))
+
+    def warnings(self, values: Mapping[str, float], step: int) -> list[str]:
+        """See `Trainable`."""
+        return []

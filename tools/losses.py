@@ -23,6 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "test")]
 from tiny import WORDS, write_set  # noqa: E402
 
 from dualtk.bin.train import main as train  # noqa: E402
+from dualtk.data.kinds import write_options  # noqa: E402
 from dualtk.data.tokens import TokenOptions, write_tokenizer  # noqa: E402
 from dualtk.system import PretrainingSystem, System, load  # noqa: E402
 
@@ -50,24 +51,25 @@ def changes(system: System, steps: int) -> list[str]:
 def record(output: Path, only: list[str]) -> None:
     """Train every system, and write its lines of metrics.jsonl."""
     losses: dict[str, Any] = {}
+    methods = sorted((ROOT / "egs/methods").glob("*.yaml"), key=lambda path: (path.stem not in FIRST, path.stem))
+    keys = [f"{method.stem} {size}" for method in methods for size in SIZES]
+    wanted = {key for key in keys if any(fnmatch.fnmatch(key, pattern) for pattern in only or ["*"])}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_tokenizer(folder / "lang", [" ".join(WORDS)], TokenOptions(size=24))
         for dim in (40, 64, 80, 160):
             write_set(folder / f"{dim}/train", 24, seed=1, dim=dim)
             write_set(folder / f"{dim}/dev", 6, seed=2, dim=dim)
-        methods = sorted((ROOT / "egs/methods").glob("*.yaml"), key=lambda path: (path.stem not in FIRST, path.stem))
         for size, path in SIZES.items():
             for method in methods:
+                key = f"{method.stem} {size}"
+                if key not in wanted and (method.stem not in FIRST or not any(one.endswith(size) for one in wanted)):
+                    continue
                 system = load(method, path)
                 data = folder / str(system.features.dim)
-                kind = {"kind": system.features.kind}
-                (data / "train/fbank.json").write_text(json.dumps(kind))
-                (data / "dev/fbank.json").write_text(json.dumps(kind))
+                for part in ("train", "dev"):
+                    write_options(data / part, system.features)
                 exp = folder / size / "exp" / method.stem
-                key = f"{method.stem} {size}"
-                if method.stem not in FIRST and not any(fnmatch.fnmatch(key, pattern) for pattern in only or ["*"]):
-                    continue
                 arguments = ["--config", str(method), "--size", str(path), "--exp", str(exp), "--device", "cpu"]
                 arguments += ["--train-dir", str(data / "train"), "--dev-dir", str(data / "dev"), "--threads", "1"]
                 arguments += [] if isinstance(system, PretrainingSystem) else ["--tokens", str(folder / "lang")]

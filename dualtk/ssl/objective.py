@@ -15,12 +15,12 @@ from typing import Annotated
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from dualtk.encoders.wav2vec import Wav2VecEncoder
 from dualtk.nn.spans import SpanMask
 from dualtk.options import Probability, Section, Unit
-from dualtk.plan import PassPlan
+from dualtk.plan import PassPlan, PlannedPasses
 from dualtk.pruning.pruner import Pruner
 from dualtk.ssl.collapse import CollapseWatch
 from dualtk.ssl.contrastive import contrast, contrastive_logits
@@ -94,7 +94,7 @@ class _Outcome:
     perplexities: Tensor
 
 
-class Pretraining(nn.Module):
+class Pretraining(PlannedPasses):
     """The network and its passes; a single forward runs them all, so that DDP can wrap it.
 
     Losses are in nats for each masked frame. In training masks, distractors and codes follow torch's global state;
@@ -109,6 +109,8 @@ class Pretraining(nn.Module):
         pruner: draws the masks of sparse modes.
     """
 
+    network: PretrainingNetwork
+
     def __init__(
         self,
         network: PretrainingNetwork,
@@ -119,13 +121,10 @@ class Pretraining(nn.Module):
         *,
         pruner: Pruner | None = None,
     ) -> None:
-        super().__init__()
-        self.network = network
-        self.plan = plan
+        super().__init__(network, network.encoder.subsampling, plan, pruner)
         self.task = task
         self.masking = masking
         self.temperature = temperature
-        self.pruner = pruner
         self.collapse = CollapseWatch(network.quantizer.entries)
 
     def forward(
@@ -138,7 +137,7 @@ class Pretraining(nn.Module):
         draw = self.draw(lengths, -(-feats.size(1) // subsampling))
         temperature = self.temperature.at(step)
 
-        planned = self.plan.at(step) if self.training else self.plan.passes
+        planned = self.planned(step)
         outcomes = []
         for plan in planned:
             run = self.network(feats, feat_lengths, plan.mode, draw.mask, draw.frames, temperature)
@@ -153,9 +152,7 @@ class Pretraining(nn.Module):
         # A group can collapse, or the codes of one mode, while the sum of all seems healthy.
         parts["least_perplexity"] = torch.stack([one.perplexities for one in outcomes]).min()
         parts |= {"mask_rate": mask_rate(draw.mask, lengths), "temperature": torch.tensor(temperature)}
-        if self.pruner is not None:
-            parts |= self.pruner.parts()
-        return StepLoss(total, utterance_losses.sum(0).detach(), parts)
+        return StepLoss(total, utterance_losses.sum(0).detach(), parts | self.sparsities())
 
     def draw(self, lengths: Tensor, num_frames: int) -> Draw:
         """The mask and the distractors of a batch with (B,) encoder frames."""
@@ -185,43 +182,6 @@ class Pretraining(nn.Module):
             },
             quantized.perplexities,
         )
-
-    @property
-    def module(self) -> nn.Module:
-        """See `Trainable`."""
-        return self
-
-    @property
-    def settled_step(self) -> int:
-        """See `Trainable`: the step with whose masks the sparsity is reached."""
-        return -1 if self.pruner is None else self.pruner.settled_step
-
-    @property
-    def subsampling(self) -> int:
-        """See `Trainable`."""
-        return self.network.encoder.subsampling
-
-    def prepare(self, step: int) -> None:
-        """See `Trainable`: masks are drawn."""
-        if self.pruner is not None:
-            self.pruner.update(step)
-
-    def leaves_out(self, step: int) -> bool:
-        """See `Trainable`."""
-        return self.plan.draws(step)
-
-    def networks(self) -> dict[str, nn.Module]:
-        """See `Trainable`."""
-        return {"": self.network}
-
-    def training_state(self) -> dict[str, Tensor]:
-        """See `Trainable`."""
-        state: dict[str, Tensor] = self.state_dict()
-        return state
-
-    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
-        """See `Trainable`."""
-        self.load_state_dict(dict(state))
 
     def choice_loss(self, values: Mapping[str, float]) -> float:
         """See `Trainable`: the share of masked frames whose target was not told from the distractors.
