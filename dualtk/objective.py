@@ -17,7 +17,8 @@ from dualtk.plan import PassPlan, PlannedPasses
 from dualtk.pruning.pruner import Pruner
 from dualtk.trainable import StepLoss
 from dualtk.transducer.criterion import Criterion, PassLoss, losses_together, with_ctc
-from dualtk.transducer.ctc import CTCLoss, unalignable
+from dualtk.transducer.ctc import CTCLoss, greedy_error_rates, unalignable
+from dualtk.transducer.labels_alone import LabelsAlone
 from dualtk.transducer.model import Pass, Transducer
 
 
@@ -62,6 +63,7 @@ class Objective(PlannedPasses):
         self.teacher = teacher
         self.return_heads = return_heads
         self.augment = augment
+        self.labels_alone: LabelsAlone | None = None
 
     def forward(
         self, feats: Tensor, feat_lengths: Tensor, targets: Tensor, target_lengths: Tensor, step: int
@@ -102,6 +104,10 @@ class Objective(PlannedPasses):
             parts[f"{weighted.student}/{weighted.term.name}"] = value.detach()
         if self.ctc is not None:
             parts["ctc_unalignable"] = unalignable(runs[0].encoded.lengths, targets, target_lengths).float().mean()
+            if not self.training:
+                for plan, run in zip(planned, runs):
+                    wrong = greedy_error_rates(run.ctc_log_probs, run.encoded.lengths, targets, target_lengths)
+                    parts[f"{plan.mode.name}/ctc_errors"] = wrong.mean()
         return StepLoss(total, utterance_losses.detach(), parts | self.sparsities())
 
     def _losses(
@@ -147,3 +153,17 @@ class Objective(PlannedPasses):
         """
         own = [value for key, value in values.items() if key.endswith("/rnnt") and key != f"{TEACHER}/rnnt"]
         return statistics.fmean(own)
+
+    def warnings(self, values: Mapping[str, float], step: int) -> list[str]:
+        """See `Trainable`: a line for each mode that does not know yet which frames belong to which labels.
+
+        That is told by `labels_alone`, where it was set: what the validation would give without any audio.
+        """
+        if self.labels_alone is None:
+            return []
+        lines = self.labels_alone.warnings(values, [plan.mode.name for plan in self.plan.passes], step)
+        if lines and self.ctc is None:
+            lines.append("a section `ctc` finds alignments sooner; so do fewer tokens, and more and smaller batches")
+        elif lines:
+            lines.append("fewer tokens, more and smaller batches, and one mode at a time find alignments sooner")
+        return lines

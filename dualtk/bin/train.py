@@ -20,6 +20,7 @@ from dualtk.data.tokens import Tokenizer
 from dualtk.distill.teacher import TEACHER, FrozenTeacherOptions
 from dualtk.errors import InputError
 from dualtk.lattice import chosen_backend
+from dualtk.objective import Objective
 from dualtk.system import PretrainingSystem, System, TransducerSystem, load
 from dualtk.train.distributed import world
 from dualtk.train.experiment import Experiment, Origin
@@ -27,6 +28,7 @@ from dualtk.train.initial import initialise
 from dualtk.train.loop import Trainer
 from dualtk.trainable import Trainable
 from dualtk.trained import find_experiment, frozen_teacher
+from dualtk.transducer.labels_alone import LabelsAlone, labels_alone
 from dualtk.trial_build import require_buildable
 
 logger = logging.getLogger("dualtk")
@@ -145,6 +147,17 @@ def read_set(
     return dataset
 
 
+def without_audio(valid_set: FeatureDataset, subsampling: int, vocab_size: int) -> LabelsAlone:
+    """What the validation gives as long as the network has not aligned."""
+    found = labels_alone(
+        [entry.targets for entry in valid_set.entries],
+        [-(-entry.num_frames // subsampling) for entry in valid_set.entries],
+        vocab_size,
+    )
+    logger.info("labels without audio give a transducer loss of %.4g, a CTC loss of %.4g", found.transducer, found.ctc)
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; see `parser` for the options."""
     options = parser().parse_args(argv)
@@ -166,6 +179,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         encode, shortest = None if tokenizer is None else tokenizer.encode, objective.subsampling
         train_set = read_set(options.train_dir, system, encode, shortest, system.batches.max_utterance_frames)
         valid_set = read_set(options.dev_dir, system, encode, shortest, None)
+        if isinstance(objective, Objective) and tokenizer is not None:
+            objective.labels_alone = without_audio(valid_set, shortest, tokenizer.vocab_size)
         Trainer(objective, system, train_set, valid_set, experiment, here).train()
         experiment.close()
         if here.is_main:

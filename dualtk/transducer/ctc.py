@@ -8,8 +8,10 @@ Shapes: B batch, T frames, U labels, D width, V vocabulary.
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Annotated
 
+import kaldialign
 import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, model_validator
 from torch import Tensor, nn
@@ -76,6 +78,21 @@ class CTCLoss:
         return functional.ctc_loss(
             frames_first, targets, lengths, target_lengths, BLANK, reduction="none", zero_infinity=True
         )
+
+
+def greedy_error_rates(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
+    """(B,) edit distance of the labels of each best path and the targets, relative to their number, or to 1.
+
+    Args:
+        log_probs: (B, T, V) with `lengths` (B,).
+        targets, target_lengths: (B, U) and (B,).
+    """
+    rates = []
+    rows = zip(log_probs.argmax(2).tolist(), lengths.tolist(), targets.tolist(), target_lengths.tolist())
+    for classes, length, labels, count in rows:
+        said = [token for token, _ in groupby(classes[:length]) if token != BLANK]
+        rates.append(kaldialign.edit_distance(labels[:count], said)["total"] / max(1, count))
+    return torch.tensor(rates)
 
 
 def unalignable(lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:

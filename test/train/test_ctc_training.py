@@ -32,11 +32,24 @@ def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exp
 
 
+def test_noise_that_cannot_be_aligned_is_said_to_be_so(
+    corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="dualtk"):
+        assert main(train_arguments(corpus, tmp_path / "exp", "ctc={}", "train.max_steps=4")) == 0
+    lines = caplog.messages
+    assert sum(line.startswith("labels without audio give a transducer loss of ") for line in lines) == 1
+    for mode in ("full", "streaming"):
+        assert sum(line.startswith(f"step 4: {mode}: not aligned yet: CTC loss ") for line in lines) == 1
+    assert any("fewer tokens" in line for line in lines)
+
+
 def test_it_learns_and_is_logged_in_every_mode(trained: Path) -> None:
     valid = metrics(trained, "valid")
     for mode in ("full", "streaming"):
         losses = [line[f"{mode}/ctc"] for line in valid]
         assert losses == sorted(losses, reverse=True)
+        assert all(line[f"{mode}/ctc_errors"] > 0 for line in valid)
     assert all(0 <= line["ctc_unalignable"] <= 1 for line in valid)
     assert all(line["streaming/ctc_consistency"] >= 0 for line in valid)
     for line in valid:

@@ -16,7 +16,7 @@ from dualtk.errors import InputError
 from dualtk.objective import Objective
 from dualtk.system import TransducerSystem, load
 from dualtk.trainable import StepLoss
-from dualtk.transducer.ctc import CTCHead, CTCLoss, CTCOptions, unalignable
+from dualtk.transducer.ctc import CTCHead, CTCLoss, CTCOptions, greedy_error_rates, unalignable
 
 VOCABULARY = 10
 ENCODERS = {
@@ -38,6 +38,16 @@ def plain_loss() -> CTCLoss:
 
 def collapse(path: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(token for token, _ in itertools.groupby(path) if token != 0)
+
+
+def test_error_rates_are_those_of_the_best_paths() -> None:
+    """1 1 0 1 2 says 1 1 2; of a shorter row nothing beyond its length counts."""
+    log_probs = torch.full((3, 5, 3), -9.0)
+    for row, classes in enumerate([[1, 1, 0, 1, 2], [2, 0, 0, 1, 1], [0, 0, 0, 0, 0]]):
+        log_probs[row, torch.arange(5), torch.tensor(classes)] = 0.0
+    targets, lengths = torch.tensor([[1, 1, 2], [1, 2, 0], [0, 0, 0]]), torch.tensor([3, 2, 0])
+    rates = greedy_error_rates(log_probs, torch.tensor([5, 3, 5]), targets, lengths)
+    assert rates.tolist() == [0.0, 0.5, 0.0]
 
 
 def by_brute_force(log_probs: Tensor, targets: tuple[int, ...]) -> float:
@@ -160,7 +170,8 @@ def test_ctc_is_added_to_every_pass_with_its_weight(loss: str) -> None:
     without, beside = make(loss, passes).eval(), make(loss, passes, "ctc={weight: 0.4}").eval()
     beside.criterion.load_state_dict(without.criterion.state_dict())  # drawn after the head
     alone, both = loss_of(without), loss_of(beside)
-    assert set(both.parts) - set(alone.parts) == {"full/ctc", "streaming/ctc", "ctc_unalignable"}
+    of_modes = {f"{mode}/{key}" for mode in ("full", "streaming") for key in ("ctc", "ctc_errors")}
+    assert set(both.parts) - set(alone.parts) == {*of_modes, "ctc_unalignable"}
     for key, value in alone.parts.items():
         assert torch.equal(value, both.parts[key])
     ctc = 0.25 * both.parts["full/ctc"] + 2.0 * both.parts["streaming/ctc"]

@@ -83,3 +83,28 @@ def test_utterances_that_cannot_be_aligned_cost_nothing_as_in_training(found: La
     more = labels_alone([*TARGETS, [1, 1, 1, 1]], [*FRAMES, 3], VOCABULARY)
     assert math.isfinite(more.ctc)
     assert more.ctc < found.ctc
+
+
+def test_of_a_large_set_some_stand_for_all() -> None:
+    """As many labels of each length in every part of the set, in any order."""
+    targets, frames = (
+        [[1 + index % 3] * (1 + index % 4) for index in range(2000)],
+        [8 + index % 4 for index in range(2000)],
+    )
+    every, part = labels_alone(targets, frames, VOCABULARY), labels_alone(targets[:200], frames[:200], VOCABULARY)
+    assert every.ctc == pytest.approx(part.ctc, rel=0.02)
+    assert every.transducer == pytest.approx(part.transducer, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({"full/rnnt": 99.0, "full/ctc": 101.0, "streaming/rnnt": 20.0, "streaming/ctc": 60.0}, ["full: not aligned"]),
+        ({"full/rnnt": 99.0, "streaming/rnnt": 71.0}, ["full: not aligned", "streaming: not aligned"]),
+        ({"full/rnnt": 69.0, "streaming/rnnt": 20.0}, []),
+    ],
+)
+def test_a_network_that_says_what_labels_say_has_not_aligned(values: dict[str, float], names: list[str]) -> None:
+    lines = LabelsAlone(entropy=3.0, transducer=100.0, ctc=100.0).warnings(values, ["full", "streaming"], 7)
+    assert [line.startswith(f"step 7: {name}") for line, name in zip(lines, names)] == [True] * len(names)
+    assert len(lines) == len(names)
