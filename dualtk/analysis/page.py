@@ -17,6 +17,7 @@ body { margin: 0 auto; padding: 1rem clamp(0.75rem, 3vw, 2rem) 4rem; max-width: 
 h1 { font-size: 1.6rem; margin: 0.5rem 0; } h2 { font-size: 1.25rem; margin: 2.2rem 0 0.6rem;
   border-bottom: 1px solid var(--line); padding-bottom: 0.2rem; } h3 { font-size: 1rem; margin: 1.4rem 0 0.4rem; }
 p, figcaption { color: var(--soft); max-width: 60rem; } a { color: var(--link); }
+.warning { color: var(--wrong); font-weight: 600; margin: 0.2rem 0; }
 nav { display: flex; flex-wrap: wrap; gap: 0.2rem 1rem; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; margin: 0.5rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: 0.875rem; font-variant-numeric: tabular-nums; }

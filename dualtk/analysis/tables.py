@@ -67,8 +67,12 @@ def results_section(experiments: Sequence[Experiment]) -> str:
     """Every decoded set of every experiment, both modes."""
     header = ["set", "system", "look-ahead / chunk", "search", "WER %", "sub", "del", "ins", "CER %"]
     header += ["Latency@50", "Latency@90", "RTF", "params"]
-    return RESULT_NOTE + table(
-        header, [_result_row(label, one.score) for label, one in labels(experiments)], cards=True
+    told = [line for one in experiments for decoded in one.decoded for line in decoded.score.warnings]
+    warned = "".join(f'<p class="warning">{escape(line)}</p>' for line in told)
+    return (
+        warned
+        + RESULT_NOTE
+        + table(header, [_result_row(label, one.score) for label, one in labels(experiments)], cards=True)
     )
 
 

@@ -19,6 +19,7 @@ from dualtk.errors import InputError
 from dualtk.files import write_text
 from dualtk.score import bootstrap
 from dualtk.score.churn import churn, read_partials, total_churn
+from dualtk.score.diagnosis import warnings
 from dualtk.score.endpoints import FROM_CTM, FROM_ENERGY, Endpoints, endpoints_from_ctm, estimate_endpoints
 from dualtk.score.latency import LatencyReport, UtteranceLatency, latency_report, utterance_latencies
 from dualtk.score.read import read_emissions
@@ -138,15 +139,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     decoding = read_decoding(options.decode / "decode.json")
     scored, missing = score_words(options.data, options.decode)
+    found = warnings(scored)
+    for line in found:
+        logger.warning("%s: %s", options.decode, line)
     latency: LatencyReport | None = None
     delays: list[UtteranceLatency] = []
-    if not decoding["full_context"]:
+    if not decoding["full_context"] and not found:
         latency, delays = measure_latency(scored, options.data, options.decode, options.ctm)
     partials = options.decode / PARTIALS
     taken_back = total_churn(map(churn, read_partials(partials).values())) if partials.is_file() else None
     summary = summarise(
         scored, missing, latency, taken_back, decoding, str(options.data), options.replicates, options.seed
     )
+    summary["warnings"] = found
     write_text(options.decode / UTTERANCE_FILE, utterance_table(scored, delays))
     write_text(options.decode / SCORE_FILE, json.dumps(summary, indent=2) + "\n")
     counts = summary["wer"]["counts"]

@@ -113,6 +113,11 @@ class SetScore:
     mode: str
     score: dict[str, Any]
 
+    @property
+    def warnings(self) -> list[str]:
+        """Why its figures mean little, a line each (`dualtk.score.diagnosis`)."""
+        return [f"{self.name} {self.mode}: {line}" for line in self.score.get("warnings", [])]
+
 
 def read_score(folder: Path) -> SetScore:
     """Read the score of a decoding folder `<set>-<mode>`.

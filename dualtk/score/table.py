@@ -105,8 +105,13 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def results_table(experiments: Mapping[str, Sequence[SetScore]]) -> str:
-    """The table of one experiment, or of several with their names in front, and what its columns mean."""
+    """The table of one experiment, or of several with their names in front, and what its columns mean.
+
+    What makes a figure mean little is said before it.
+    """
     several = len(experiments) > 1
     rows = [[name, *row(one)] if several else row(one) for name, scores in experiments.items() for one in scores]
     table = markdown(["experiment", *COLUMNS] if several else COLUMNS, rows)
-    return f"{table}\n{NOTES}" + (ESTIMATE if "(e)" in table else "")
+    told = [f"{name}: {line}" for name, scores in experiments.items() for one in scores for line in one.warnings]
+    warned = "".join(f"**{line}**\n" for line in told)
+    return (f"{warned}\n" if warned else "") + f"{table}\n{NOTES}" + (ESTIMATE if "(e)" in table else "")

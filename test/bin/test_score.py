@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dualtk.bin import results, score
+from dualtk.bin import report, results, score
 from dualtk.bin.dualtk import run
 from dualtk.errors import InputError
 from dualtk.score.latency import emission_time
@@ -217,3 +217,26 @@ def test_results_of_an_experiment_that_was_not_scored(tmp_path: Path, capsys: py
     assert run(results.main, [str(tmp_path / "exp")]) == 2
     assert "has no scored set" in capsys.readouterr().err
     assert run(results.main, [str(tmp_path / "none")]) == 2
+
+
+def test_a_network_that_says_one_word_has_no_latency_and_is_told_on_top(tmp_path, caplog, capsys) -> None:
+    refs = {
+        f"s1-{index:02d}": f"TURN {word}"
+        for index, word in enumerate(["A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", "L"])
+    }
+    data = tmp_path / "test"
+    data.mkdir()
+    (data / "text").write_text("".join(f"{utt} {words}\n" for utt, words in refs.items()))
+    (data / "utt2spk").write_text("".join(f"{utt} s1\n" for utt in refs))
+    (data / "words.ctm").write_text("".join(f"{utt} 1 0.0 0.3 TURN\n{utt} 1 0.3 0.3 X\n" for utt in refs))
+    decoding = write_decoding(tmp_path / "exp/decode/test-streaming", dict.fromkeys(refs, "THE"), FACTS)
+    with caplog.at_level(logging.WARNING):
+        assert run(score.main, ["--data", str(data), "--decode", str(decoding)]) == 0
+    assert "says `the` for 100 % of the utterances, which is right for none" in caplog.text
+    assert json.loads((decoding / "score.json").read_text())["emission_latency"] is None
+    assert run(results.main, [str(tmp_path / "exp")]) == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first == "**exp: test streaming: says `the` for 100 % of the utterances, which is right for none**"
+    assert report.main([str(tmp_path / "exp")]) == 0
+    page = (tmp_path / "exp/report.html").read_text(encoding="utf-8")
+    assert page.index('<p class="warning">test streaming: says `the`') < page.index("<table")
