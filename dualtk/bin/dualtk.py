@@ -21,6 +21,7 @@ COMMANDS = {
     "features": "log-mel features and CMVN statistics of data directories",
     "tokens": "train the tokens that transcripts are cut into",
     "train": "train a transducer by a YAML file",
+    "train-lm": "train a language model over tokens from text",
     "decode": "transcribe a data directory in streaming or full-context mode",
     "score": "word error rate and emission latency, in sclite's formats",
     "results": "one table of all decoded sets, both modes side by side",
