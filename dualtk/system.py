@@ -6,7 +6,7 @@ A run is two passes over one batch, and the terms between them. What a YAML says
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,6 +30,7 @@ from dualtk.plan import PassOptions, PassPlan, PlannedPass, SampledSteps
 from dualtk.pruning.pruner import Pruner, PruningOptions
 from dualtk.ssl.network import PretrainingNetwork
 from dualtk.ssl.objective import Pretraining, PretrainingOptions
+from dualtk.steps import NOMINAL_EPOCH, counts_epochs, in_steps
 from dualtk.train.initial import InitOptions
 from dualtk.train.optim import OptimizerOptions, ScheduleOptions
 from dualtk.train.stepping import TrainOptions
@@ -333,18 +334,28 @@ def _require_features(encoder: Any, features: Any) -> None:
         raise ValueError(f"features.kind: the encoder {encoder.name} reads {wanted}, not {features.kind}")
 
 
-def load(path: Path, size: Path | Layer | None = None, overrides: Sequence[str] = ()) -> System:
+def load(
+    path: Path,
+    size: Path | Layer | None = None,
+    overrides: Sequence[str] = (),
+    epoch_of: Callable[[BatchesOptions, int], int] | None = None,
+) -> System:
     """The system that a YAML describes.
 
     Args:
         path: the YAML; see `dualtk.yaml_tree` for what it may be based on.
         size: stands for `$size` in it.
         overrides: `key.path=value` changes.
+        epoch_of: steps in an epoch with these batches, so many of them a step; None: as of a nominal corpus.
 
     Raises:
         InputError: no YAML, or a key at fault, named by its path.
     """
-    return parse(read_configuration(path, size, overrides))
+    values = read_configuration(path, size, overrides)
+    if epoch_of is None or not counts_epochs(values.tree):
+        return parse(values)
+    nominal = parse(values)
+    return parse(values, epoch_of(nominal.batches, nominal.train.accumulate))
 
 
 def load_experiment(folder: Path) -> System:
@@ -356,8 +367,9 @@ def load_experiment(folder: Path) -> System:
     return parse(read_experiment(folder))
 
 
-def parse(values: Layered) -> System:
-    """The system that the values of a configuration describe."""
+def parse(values: Layered, steps_per_epoch: int = NOMINAL_EPOCH) -> System:
+    """The system that the values of a configuration describe, where an epoch has so many steps."""
+    values = values.with_values(in_steps(values.tree, steps_per_epoch))
     if values.tree.get(PRETRAINING) is not None:
         return validate_layered(PretrainingSystem, values)
     return validate_layered(TransducerSystem, values)

@@ -94,6 +94,12 @@ class Layered:
         keys = set_value(changed, override, source)
         self._replace(changed, source, {one: source for one, _ in leaves(changed) if _related(one, keys)})
 
+    def with_values(self, tree: Tree) -> Layered:
+        """The same places, for values that follow from what they say."""
+        result = Layered()
+        result.tree, result.sources, result.order = tree, self.sources, self.order
+        return result
+
     def said(self, keys: Sequence[str]) -> str | None:
         """What says the value at `keys`, or something in the section there last; None where nothing does."""
         found = {source for one, source in self.sources.items() if _related(one, tuple(keys))}

@@ -27,7 +27,7 @@ Graph = dict[str, set[str]]
 LAYERS = [
     "errors files modes options frames",
     "tables ctm trn yaml_text tensors",
-    "yaml_tree config trainable",
+    "yaml_tree steps config trainable",
     "nn",
     "encoders lattice",
     "transducer",

@@ -16,13 +16,14 @@ from dualtk.bin.options import add_config_options, at_least
 from dualtk.data.arks import read_cmvn
 from dualtk.data.batches import FeatureDataset, select_utterances
 from dualtk.data.kinds import require_features
+from dualtk.data.sampler import BatchesOptions
 from dualtk.data.tokens import Tokenizer
 from dualtk.distill.teacher import TEACHER, FrozenTeacherOptions
 from dualtk.errors import InputError
 from dualtk.lattice import chosen_backend
 from dualtk.objective import Objective
 from dualtk.system import PretrainingSystem, System, TransducerSystem, load
-from dualtk.train.distributed import world
+from dualtk.train.distributed import number_of_processes, world
 from dualtk.train.experiment import Experiment, Origin
 from dualtk.train.initial import initialise
 from dualtk.train.loop import Trainer
@@ -65,13 +66,25 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
+def steps_per_epoch(train_dir: Path, batches: BatchesOptions, accumulate: int) -> int:
+    """Steps in which every utterance of the training set comes once, on all processes together.
+
+    Raises:
+        InputError: no utt2num_frames, or a number of frames that is none.
+    """
+    frames = [entry.num_frames for entry in select_utterances(train_dir).entries]
+    lengths = [length for length in frames if length <= batches.max_utterance_frames]
+    order = batches.build(lengths, shuffle=False, world_size=number_of_processes())
+    return max(1, len(order) // accumulate)
+
+
 def read_system(options: argparse.Namespace) -> System:
     """The system that the options describe, with the folders of networks that it is made from.
 
     Raises:
         InputError: a key at fault, or a network that is not there.
     """
-    system = load(options.config, options.size, options.set)
+    system = load(options.config, options.size, options.set, lambda *how: steps_per_epoch(options.train_dir, *how))
     method, name = options.config.stem, options.exp.name
     place = (options.exp, name.removeprefix(method) if name.startswith(method) else "", options.work_dir)
     if system.init is not None:

@@ -59,6 +59,11 @@ class World:
             torch.distributed.barrier()
 
 
+def number_of_processes() -> int:
+    """How many processes torchrun started, or one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def world(device: str = "auto") -> Iterator[World]:
     """The processes that torchrun started (its environment says), or this one alone.
@@ -66,7 +71,7 @@ def world(device: str = "auto") -> Iterator[World]:
     Args:
         device: "cpu", "cuda" or "auto" (CUDA where there is one).
     """
-    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, size = int(os.environ.get("RANK", "0")), number_of_processes()
     use_cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
     place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if use_cuda else torch.device("cpu")
     if use_cuda:

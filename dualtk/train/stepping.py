@@ -30,7 +30,10 @@ class TrainOptions(Section):
     """The loop. With `max_steps: 0` the network of `init` is masked, validated and left so."""
 
     max_steps: Annotated[NonNegativeInt, Unit("steps")] = 100000
-    """Optimiser steps of the whole training."""
+    """Optimiser steps of the whole training. This and all other steps may be counted in epochs, as `60 epochs`, and
+    others in percent of it, as `30 %`."""
+    least_steps: Annotated[NonNegativeInt, Unit("steps")] = 0
+    """What `max_steps` is at least, where it is counted in epochs: a small corpus has short ones."""
     accumulate: Annotated[PositiveInt, Unit("batches")] = 1
     """Batches of one step."""
     clip_norm: PositiveFloat = 5.0

@@ -1,0 +1,54 @@
+"""Steps that a YAML counts in epochs (`3 epochs`), or in percent of a training (`60 %`), so that it fits any corpus."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from dualtk.yaml_tree import Tree
+
+COUNTED = re.compile(r"(?P<number>\d+(\.\d+)?) ?(?P<unit>%|epochs?)")
+NOMINAL_EPOCH = 1000  # steps, where nothing is known of the data: to look at a configuration
+
+
+def in_steps(tree: Tree, steps_per_epoch: int = NOMINAL_EPOCH) -> Tree:
+    """The values of a configuration with whole numbers of steps in the place of epochs and percentages.
+
+    `train.max_steps` comes first, not below `train.least_steps` where it is counted in epochs; percentages are of it.
+    """
+    train = tree.get("train")
+    train = train if isinstance(train, dict) else {}
+    most = train.get("max_steps")
+    found = COUNTED.fullmatch(most) if isinstance(most, str) else None
+    if found and found["unit"] != "%":
+        least = train.get("least_steps", 0)
+        most = max(_steps(found, steps_per_epoch, 0), least if isinstance(least, int) else 0)
+        tree = {**tree, "train": {**train, "max_steps": most}}
+    result: Tree = _replaced(tree, steps_per_epoch, most if isinstance(most, int) else None)
+    return result
+
+
+def counts_epochs(tree: Any) -> bool:
+    """Whether a value is counted in epochs, so that the data decide how many steps it is."""
+    if isinstance(tree, dict):
+        return any(map(counts_epochs, tree.values()))
+    if isinstance(tree, list):
+        return any(map(counts_epochs, tree))
+    found = COUNTED.fullmatch(tree) if isinstance(tree, str) else None
+    return found is not None and found["unit"] != "%"
+
+
+def _replaced(value: Any, steps_per_epoch: int, max_steps: int | None) -> Any:
+    if isinstance(value, dict):
+        return {key: _replaced(one, steps_per_epoch, max_steps) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_replaced(one, steps_per_epoch, max_steps) for one in value]
+    found = COUNTED.fullmatch(value) if isinstance(value, str) else None
+    if found is None or (found["unit"] == "%" and max_steps is None):
+        return value
+    return _steps(found, steps_per_epoch, max_steps or 0)
+
+
+def _steps(found: re.Match[str], steps_per_epoch: int, max_steps: int) -> int:
+    number = float(found["number"])
+    return round(number * max_steps / 100 if found["unit"] == "%" else number * steps_per_epoch)
