@@ -144,14 +144,19 @@ def build_objective(
 
 
 def read_set(
-    directory: Path, system: System, encode: Callable[[str], Sequence[int]] | None, shortest: int, longest: int | None
+    directory: Path,
+    system: System,
+    encode: Callable[[str], Sequence[int]] | None,
+    shortest: int,
+    longest: int | None = None,
+    most: int | None = None,
 ) -> FeatureDataset:
-    """The utterances of a data directory; those that are longer than `longest` frames are left out, and said."""
+    """At most so many utterances of a data directory; those of more than `longest` frames are left out, and said."""
     require_features(directory, system.features)
     selection = select_utterances(directory, encode, min_frames=shortest, max_utterance_frames=longest)
     for line in selection.dropped:
         logger.warning(line)
-    dataset = FeatureDataset(selection, cache=system.batches.cache)
+    dataset = FeatureDataset(selection.spread(most), cache=system.batches.cache)
     if dataset.dim != system.features.dim:
         raise InputError(
             f"{directory / 'feats.scp'}: features have {dataset.dim} dimensions, "
@@ -191,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         objective.module.to(here.device)
         encode, shortest = None if tokenizer is None else tokenizer.encode, objective.subsampling
         train_set = read_set(options.train_dir, system, encode, shortest, system.batches.max_utterance_frames)
-        valid_set = read_set(options.dev_dir, system, encode, shortest, None)
+        valid_set = read_set(options.dev_dir, system, encode, shortest, most=system.train.max_valid_utterances)
         if isinstance(objective, Objective) and tokenizer is not None:
             objective.labels_alone = without_audio(valid_set, shortest, tokenizer.vocab_size)
         Trainer(objective, system, train_set, valid_set, experiment, here).train()

@@ -73,6 +73,13 @@ class Selection:
     entries: list[Entry]
     dropped: list[str]
 
+    def spread(self, most: int | None) -> Selection:
+        """At most so many of the utterances, spread evenly over all; None for all."""
+        size = len(self.entries)
+        if most is None or most >= size:
+            return self
+        return replace(self, entries=[self.entries[place * size // most] for place in range(most)])
+
 
 def select_utterances(
     directory: Path,

@@ -42,6 +42,8 @@ class TrainOptions(Section):
     """Of the forward pass; losses are always in float32."""
     validate_every: Annotated[PositiveInt, Unit("steps")] = 2000
     """Between two validations."""
+    max_valid_utterances: Annotated[PositiveInt | None, Unit("utterances")] = None
+    """Most utterances of the dev set that a validation reads, spread evenly over it; null for all."""
     save_every: Annotated[PositiveInt, Unit("steps")] = 500
     """Between two training states on disk."""
     average_best: Annotated[PositiveInt, Unit("checkpoints")] = 5

@@ -26,10 +26,12 @@ pytestmark = pytest.mark.slow
 # Of each field another value than that of the tiny run, and what both runs need to differ by it.
 CHANGES: dict[str, tuple[str, ...]] = {
     "train.max_steps": ("6",),
+    "train.least_steps": ("12", "train.max_steps=1 epoch"),
     "train.accumulate": ("2",),
     "train.clip_norm": ("0.01",),
     "train.precision": ("bfloat16",),
     "train.validate_every": ("3",),
+    "train.max_valid_utterances": ("2",),
     "train.save_every": ("5",),
     "train.average_best": ("1",),
     "train.max_bad_steps": ("3", "broken"),
