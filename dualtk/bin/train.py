@@ -134,7 +134,7 @@ def build_objective(
         assert tokenizer is not None
         network = system.build_network(tokenizer.vocab_size, mean, istd)
         if system.init is not None and begins:
-            initialise(network, system.init, experiment)
+            initialise(network, system.init, experiment, tokenizer.pieces)
         outputs = experiment.inside(TEACHER).folder
         objective = system.build_objective(network, frozen_teacher(system, network, outputs, tokenizer))
     if experiment.writes:

@@ -1,7 +1,8 @@
 """The tensors that a network begins with, taken from one that was trained before, and a record of what was not.
 
-Tokens, modes and tasks may differ: whatever has the same name and shape is taken. Masks are not: they belong to the
-schedule of a run, which draws its own from the weights that it begins with.
+Tokens, modes and tasks may differ: whatever has the same name and shape is taken, and of what has a row for each token
+the rows of the tokens that both have. Masks are not: they belong to the schedule of a run, which draws its own from the
+weights that it begins with.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from dualtk.config import read_experiment
+from dualtk.data.tokens import Tokenizer
 from dualtk.encoders.latent_masks import LatentMasks
 from dualtk.encoders.wav2vec import Wav2VecEncoder, Wav2VecKind
 from dualtk.encoders.wav2vec_weights import from_torchaudio, is_wav2vec
@@ -28,6 +31,7 @@ from dualtk.pruning.packing import read_tensors
 from dualtk.tensors import Tensors, read_state_dict
 from dualtk.train.experiment import Experiment
 from dualtk.train.freezing import FreezeOptions
+from dualtk.transducer.model import Transducer
 
 logger = logging.getLogger("dualtk")
 
@@ -64,6 +68,7 @@ class Source:
         full_modes: the modes that see the whole utterance.
         foreign: names in the file that have no counterpart here.
         kind: of its encoder, where it is one of wav2vec 2.0.
+        pieces: its tokens, blank first, where it has any.
     """
 
     path: Path
@@ -71,6 +76,7 @@ class Source:
     full_modes: frozenset[str] = frozenset()
     foreign: tuple[str, ...] = ()
     kind: Wav2VecKind | None = None
+    pieces: tuple[str, ...] = ()
 
 
 @dataclass
@@ -83,12 +89,14 @@ class Inheritance:
             other modes only.
         left: name here -> why it was not taken.
         positions: (here, in the source) what the encoders of wav2vec 2.0 know of positions, where it differs.
+        new_tokens: those here that the source does not have.
     """
 
     taken: dict[str, str] = field(default_factory=dict)
     norms_from_other_mode: Counter[tuple[str, str]] = field(default_factory=Counter)
     left: dict[str, str] = field(default_factory=dict)
     positions: tuple[str, str] | None = None
+    new_tokens: list[str] = field(default_factory=list)
 
 
 def read_source(path: Path) -> Source:
@@ -128,7 +136,9 @@ def _read_experiment(path: Path) -> Source:
             kind = Wav2VecKind(encoder["extractor_norm"], encoder["pre_norm"], encoder["positions"])
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"init.exp: {trained.config_file}: not the configuration of a network: {error}") from error
-    return Source(path, read_tensors(trained.network_file), full, kind=kind)
+    lang = path / "lang"
+    pieces = tuple(Tokenizer(lang).pieces) if lang.is_dir() else ()
+    return Source(path, read_tensors(trained.network_file), full, kind=kind, pieces=pieces)
 
 
 def _is_mask(key: str) -> bool:
@@ -149,9 +159,10 @@ def _lender(key: str, source: Source) -> tuple[str, str, str] | None:
     return None
 
 
-def inherit(network: nn.Module, source: Source) -> Inheritance:
-    """Copy every tensor of `source` whose name and shape fit into `network`.
+def inherit(network: nn.Module, source: Source, pieces: Sequence[str] = ()) -> Inheritance:
+    """Copy every tensor of `source` whose name and shape fit into `network`, whose tokens are `pieces`.
 
+    Of tensors with a row for each token, those of tokens that the source has too; the others stay as they were drawn.
     A norm of a mode that the source lacks takes the tensors of the source's only mode, or of its full-context one. The
     statistics that features are normalised with are taken too: the weights know no others.
 
@@ -159,6 +170,8 @@ def inherit(network: nn.Module, source: Source) -> Inheritance:
         InputError: no parameter fits, or the encoders' norms are of two kinds.
     """
     found = Inheritance(positions=_compare_kinds(network, source))
+    tokens = _Tokens(network, list(pieces), list(source.pieces))
+    found.new_tokens = tokens.new
     for key, own in network.state_dict().items():
         if _is_mask(key):
             continue
@@ -170,6 +183,9 @@ def inherit(network: nn.Module, source: Source) -> Inheritance:
         there = source.tensors.get(name)
         if there is None:
             found.left[key] = "not there"
+        elif tokens.have_rows_of(key, own, there):
+            tokens.copy_rows(own, there)
+            found.taken[key] = name
         elif there.shape != own.shape:
             found.left[key] = f"{_shape(there)} there, {_shape(own)} here"
         else:
@@ -181,6 +197,28 @@ def inherit(network: nn.Module, source: Source) -> Inheritance:
     if not any(key in found.taken for key, _ in network.named_parameters()):
         raise InputError(f"init.exp: {source.path}: none of its tensors fits this network")
     return found
+
+
+class _Tokens:
+    """The rows of tensors that belong to tokens, where those here are not those of the source."""
+
+    def __init__(self, network: nn.Module, here: list[str], there: list[str]) -> None:
+        differ = isinstance(network, Transducer) and bool(here and there) and here != there
+        self.keys = network.token_parameters() if differ and isinstance(network, Transducer) else set()
+        self.sizes = len(here), len(there)
+        places = {piece: place for place, piece in enumerate(there)}
+        self.common = [(row, places[piece]) for row, piece in enumerate(here) if piece in places]
+        self.new = [piece for piece in here if piece not in places] if differ else []
+
+    def have_rows_of(self, key: str, own: Tensor, there: Tensor) -> bool:
+        """Whether a tensor has a row for each token, here and in the source, and rows of the same shape."""
+        return key in self.keys and (len(own), len(there)) == self.sizes and own.shape[1:] == there.shape[1:]
+
+    def copy_rows(self, own: Tensor, there: Tensor) -> None:
+        """Those of the tokens that both have."""
+        with torch.no_grad():
+            for row, place in self.common:
+                own[row] = there[place]
 
 
 def _compare_kinds(network: nn.Module, source: Source) -> tuple[str, str] | None:
@@ -209,6 +247,9 @@ def summary(found: Inheritance, source: Source) -> list[str]:
     lines = [f"{len(found.taken)} of {len(found.taken) + len(found.left)} tensors from {source.path}"]
     for (here, there), count in found.norms_from_other_mode.items():
         lines.append(f"norms of mode {here} are those of the source's mode {there} ({count} tensors)")
+    if found.new_tokens:
+        shown = " ".join(found.new_tokens[:MAX_NAMED]) + (" ..." if len(found.new_tokens) > MAX_NAMED else "")
+        lines.append(f"tokens that the source does not have, {len(found.new_tokens)}: {shown}")
     if found.positions is not None:
         here, there = found.positions
         lines.append(f"model.encoder.positions: {here}; those of {source.path}, {there}, are not loaded")
@@ -227,6 +268,7 @@ def record(found: Inheritance, source: Source) -> str:
     lines = [f"source {source.path} digest {digest([file])}"]
     lines += [f"loaded {key}" + (f" from {name}" if name != key else "") for key, name in found.taken.items()]
     lines += [f"left {key}: {why}" for key, why in found.left.items()]
+    lines += [f"new token {piece}" for piece in found.new_tokens]
     used = set(found.taken.values())
     unused = [name for name in source.tensors if name not in used and not _is_mask(name)]
     lines += [f"unused {name}" for name in [*unused, *source.foreign]]
@@ -260,14 +302,16 @@ def _unread(network: nn.Module) -> set[str]:
     }
 
 
-def initialise(network: nn.Module, section: InitOptions, experiment: Experiment) -> None:
-    """Fill `network` from the source that `section` names; what was not loaded goes to the log and to `init.txt`.
+def initialise(network: nn.Module, section: InitOptions, experiment: Experiment, pieces: Sequence[str] = ()) -> None:
+    """Fill `network`, whose tokens are `pieces`, from the source that `section` names.
+
+    What was not loaded goes to the log and to `init.txt`.
 
     Raises:
         InputError: no such source, nothing in it fits, or a part is to be held that was not loaded whole.
     """
     source = read_source(section.exp)
-    found = inherit(network, source)
+    found = inherit(network, source, pieces)
     _require_loaded(network, found, section, source)
     if experiment.writes:
         write_text(experiment.folder / "init.txt", record(found, source))

@@ -164,6 +164,14 @@ class Transducer(nn.Module):
         """Labels (B, U) -> predictor outputs (B, U+1, D); the same for every mode, so computed once a step."""
         return Predicted(self.predictor(targets))
 
+    def token_parameters(self) -> set[str]:
+        """Names of parameters whose first axis is the vocabulary."""
+        output = self.joiner.output
+        owners: list[nn.Module] = [self.joiner.encoder, self.joiner.predictor] if output is None else [output]
+        owners += [self.predictor.embedding, *([] if self.ctc is None else [self.ctc.output])]
+        wanted = {id(parameter) for owner in owners for parameter in owner.parameters()}
+        return {name for name, parameter in self.named_parameters() if id(parameter) in wanted}
+
     def num_parameters(self) -> int:
         """Trainable parameters, all modes together."""
         return sum(parameter.numel() for parameter in self.parameters())

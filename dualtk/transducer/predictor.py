@@ -23,6 +23,7 @@ class Predictor(Protocol):
     """What search and the model ask of a predictor."""
 
     output_dim: int
+    embedding: nn.Embedding
 
     def __call__(self, targets: Tensor) -> Tensor:
         """Labels (B, U) -> outputs (B, U+1, D); row u has seen the first u labels."""

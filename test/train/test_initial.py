@@ -14,10 +14,11 @@ from torch import nn
 from two_processes import assert_two_equal_one
 
 from dualtk.bin.train import main
-from dualtk.data.tokens import TokenOptions, write_tokenizer
+from dualtk.data.tokens import Tokenizer, TokenOptions, write_tokenizer
 from dualtk.encoders.wav2vec import Wav2VecOptions
 from dualtk.errors import InputError
 from dualtk.nn.dual import DualNorm
+from dualtk.system import TransducerSystem, load_experiment
 from dualtk.train.freezing import FreezeOptions, Freezing
 from dualtk.train.initial import Source, inherit, read_source, record, summary
 
@@ -49,20 +50,46 @@ def init(exp: Path, *freeze: str) -> str:
     return f"init={{exp: {exp}, freeze: [{', '.join(freeze)}]}}"
 
 
-def test_another_vocabulary_takes_the_encoder_and_names_the_rest(source: Path, other: Path, tmp_path: Path) -> None:
+def test_another_vocabulary_takes_the_encoder_and_the_rows_of_common_tokens(
+    source: Path, other: Path, tmp_path: Path
+) -> None:
     exp = tmp_path / "exp"
     assert main(train_arguments(other, exp, *STILL, init(source), "train.max_steps=1")) == 0
     before, after = load_file(source / "model.safetensors"), load_file(exp / "model.safetensors")
-    left = {key for key in after if before[key].shape != after[key].shape}
-    assert left == {"predictor.embedding.weight", "joiner.output.weight", "joiner.output.bias"}
-    for key in after.keys() - left:
+    by_row = {key for key in after if before[key].shape != after[key].shape}
+    assert by_row == {"predictor.embedding.weight", "joiner.output.weight", "joiner.output.bias"}
+    for key in after.keys() - by_row:
         assert torch.equal(after[key], before[key]), key
+    there, here = Tokenizer(source / "lang").pieces, Tokenizer(exp / "lang").pieces
+    common = [piece for piece in here if piece in there]
+    assert 10 < len(common) < len(there)
+    for key in by_row:
+        for piece in common:
+            assert torch.equal(after[key][here.index(piece)], before[key][there.index(piece)]), (key, piece)
     log, listed = ((exp / name).read_text(encoding="utf-8") for name in ("train.log", "init.txt"))
-    assert f"init: {len(after) - 3} of {len(after)} tensors from {source}\n" in log
-    assert "init: not loaded: predictor 1, joiner 2: predictor.embedding.weight (26x16 there, 22x16 here), " in log
-    assert "left joiner.output.bias: 26 there, 22 here\n" in listed
-    assert listed.count("\nloaded ") == len(after) - 3
+    assert f"init: {len(after)} of {len(after)} tensors from {source}\n" in log
+    assert listed.count("\nloaded ") == len(after)
+    new = [piece for piece in here if piece not in there]
+    if new:
+        assert f"init: tokens that the source does not have, {len(new)}: {' '.join(new[:20])}" in log
     assert not (source / "init.txt").exists()
+
+
+def test_tokens_of_the_same_number_are_told_apart(source: Path, tmp_path: Path) -> None:
+    """Rows go by the token, not by its number, and those of new tokens stay as they were drawn."""
+    found = read_source(source)
+    assert found.pieces[0] == "<blk>" or found.pieces[0]
+    system = load_experiment(source)
+    assert isinstance(system, TransducerSystem)
+    network = system.build_network(len(found.pieces), torch.zeros(16), torch.ones(16))
+    drawn = network.predictor.embedding.weight.detach().clone()
+    here = [found.pieces[0], *reversed(found.pieces[1:-1]), "NEW"]
+    told = inherit(network, found, here)
+    embedding = found.tensors["predictor.embedding.weight"]
+    for row, piece in enumerate(here[:-1]):
+        assert torch.equal(network.predictor.embedding.weight[row], embedding[found.pieces.index(piece)])
+    assert torch.equal(network.predictor.embedding.weight[-1], drawn[-1])
+    assert told.new_tokens == ["NEW"]
 
 
 def test_the_log_names_twenty_and_the_file_all(source: Path, corpus: Path, tmp_path: Path) -> None:
