@@ -50,5 +50,7 @@ def _replaced(value: Any, steps_per_epoch: int, max_steps: int | None) -> Any:
 
 
 def _steps(found: re.Match[str], steps_per_epoch: int, max_steps: int) -> int:
+    """At least one step, unless none are asked for: no share of a training is less."""
     number = float(found["number"])
-    return round(number * max_steps / 100 if found["unit"] == "%" else number * steps_per_epoch)
+    steps = round(number * max_steps / 100 if found["unit"] == "%" else number * steps_per_epoch)
+    return max(1, steps) if number else 0
