@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,6 +140,14 @@ def read_jsonl(path: Path, parse: Callable[[Any], Line], content: str) -> Iterat
                 yield parse(json.loads(line, parse_constant=_no_number))
             except (ValueError, TypeError, KeyError) as error:
                 raise InputError(f"{path}:{number}: not a line of {content} ({error})") from None
+
+
+def finite(text: str) -> float:
+    """The number that `text` says; ValueError where that is none, or not finite."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
 
 
 def _no_number(constant: str) -> float:

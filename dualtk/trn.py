@@ -25,11 +25,7 @@ def speaker_of(identity: str) -> str:
 
 
 def trn_text(texts: Mapping[str, str], speakers: Mapping[str, str], utterances: Iterable[str]) -> str:
-    """The content of a trn file; an utterance absent from `texts` has no words.
-
-    sclite gives a meaning of its own to `{ a / b }`, to `@` and to a word that ends in `*`; texts that hold these score
-    otherwise there.
-    """
+    """The content of a trn file; an utterance absent from `texts` has no words."""
     lines = []
     for utterance in utterances:
         identity = f"({trn_id(utterance, speakers[utterance])})"

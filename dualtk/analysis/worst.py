@@ -34,7 +34,7 @@ def marked(pairs: Sequence[Pair]) -> str:
     words = []
     for pair in pairs:
         if pair.kind == "C":
-            words.append(escape(pair.ref or ""))
+            words.append(escape(pair.ref or pair.hyp or ""))
             continue
         lost = f"<del>{escape(pair.ref)}</del>" if pair.ref else ""
         put = f"<ins>{escape(pair.hyp)}</ins>" if pair.hyp else ""

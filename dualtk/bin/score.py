@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from dualtk.score.churn import churn, read_partials, total_churn
 from dualtk.score.diagnosis import warnings
 from dualtk.score.endpoints import FROM_CTM, FROM_ENERGY, Endpoints, endpoints_from_ctm, estimate_endpoints
 from dualtk.score.latency import LatencyReport, UtteranceLatency, latency_report, utterance_latencies
+from dualtk.score.marks import has_marks, is_unclear
 from dualtk.score.read import read_emissions
 from dualtk.score.sclite_detail import detail_text, result_text
 from dualtk.score.summary import SCORE_FILE, summarise
@@ -95,6 +96,8 @@ def score_words(data: Path, decode: Path) -> tuple[list[ScoredUtterance], list[s
         if utterance not in speakers:
             raise InputError(f"{data / 'utt2spk'}: lacks utterance {utterance}")
     scored = score_all(refs, hyps, speakers, str(decode / "text"))
+    _remark_marks(data / "text", refs)
+    _remark_marks(decode / "text", hyps)
     missing = missing_utterances(refs, hyps, str(decode / "text"))
     if missing:
         names = " ".join(missing[:NAMED]) + (" ..." if len(missing) > NAMED else "")
@@ -104,6 +107,23 @@ def score_words(data: Path, decode: Path) -> tuple[list[ScoredUtterance], list[s
     write_text(decode / "result.txt", result_text(TITLE, scored))
     write_text(decode / "result.dtl.txt", detail_text(TITLE, scored))
     return scored, missing
+
+
+def _remark_marks(path: Path, texts: Mapping[str, str]) -> None:
+    """Say how many texts hold what sclite reads as more than words."""
+    marked = [name for name, text in texts.items() if has_marks(text)]
+    if marked:
+        logger.info(
+            "%s: scored as `sclite -D` does: %d of %d texts hold { a / b } (alternatives), (word) (may be left out), "
+            "@ (nothing) or word*; the first is %s",
+            *(path, len(marked), len(texts), marked[0]),
+        )
+    unclear = [name for name, text in texts.items() if is_unclear(text)]
+    if unclear:
+        logger.warning(
+            "%s: %d of %d texts hold ; \\ or braces that match none: words here, not so for sclite; the first is %s",
+            *(path, len(unclear), len(texts), unclear[0]),
+        )
 
 
 def find_endpoints(

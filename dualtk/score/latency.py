@@ -129,7 +129,7 @@ def word_delays(scored: ScoredUtterance, emissions: Emissions, times: Sequence[W
         return ()
     delays, ref_position, hyp_position = [], 0, 0
     for pair in scored.pairs:
-        if pair.kind == "C":
+        if pair.ref is not None and pair.hyp is not None and pair.kind == "C":
             delays.append(hyp_times[hyp_position].end - ref_times[ref_position].end)
         ref_position += pair.ref is not None
         hyp_position += pair.hyp is not None

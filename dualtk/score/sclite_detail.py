@@ -17,8 +17,7 @@ RULE = "-------"
 def _columns(pair: Pair) -> tuple[str, str, str]:
     """The reference, hypothesis and evaluation cells: errors in capitals, stars where a word is missing."""
     if pair.kind == "C":
-        assert pair.ref is not None
-        return pair.ref, pair.ref, ""
+        return pair.ref or "", pair.hyp or "", ""
     ref = (pair.ref or "*" * min(LONGEST_STARS, len(pair.hyp or ""))).upper()
     hyp = (pair.hyp or "*" * min(LONGEST_STARS, len(pair.ref or ""))).upper()
     return ref, hyp, pair.kind
@@ -81,14 +80,14 @@ def confusions(utterances: Iterable[ScoredUtterance]) -> dict[str, Counter[str]]
         for name in ("CONFUSION PAIRS", "INSERTIONS", "DELETIONS", "SUBSTITUTIONS", "FALSELY RECOGNIZED")
     }
     for pair in (pair for utterance in utterances for pair in utterance.pairs):
-        if pair.ref is None and pair.hyp is not None:
-            lists["INSERTIONS"][pair.hyp] += 1
-        elif pair.hyp is None and pair.ref is not None:
-            lists["DELETIONS"][pair.ref] += 1
-        elif pair.kind == "S" and pair.ref is not None and pair.hyp is not None:
+        if pair.kind == "I":
+            lists["INSERTIONS"][pair.hyp or ""] += 1
+        elif pair.kind == "D":
+            lists["DELETIONS"][pair.ref or ""] += 1
+        elif pair.kind == "S":
             lists["CONFUSION PAIRS"][f"{pair.ref} ==> {pair.hyp}"] += 1
-            lists["SUBSTITUTIONS"][pair.ref] += 1
-            lists["FALSELY RECOGNIZED"][pair.hyp] += 1
+            lists["SUBSTITUTIONS"][pair.ref or ""] += 1
+            lists["FALSELY RECOGNIZED"][pair.hyp or ""] += 1
     return lists
 
 

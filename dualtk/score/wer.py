@@ -10,6 +10,7 @@ import kaldialign
 
 from dualtk.errors import InputError
 from dualtk.score.align import Pair, align
+from dualtk.score.marks import is_optional, spoken
 from dualtk.trn import speaker_of, trn_id
 
 
@@ -85,11 +86,14 @@ def character_counts(ref: str, hyp: str) -> Counts:
 
 
 def score_utterance(utterance: str, speaker: str, ref: str, hyp: str) -> ScoredUtterance:
-    """Align the words of `hyp` to those of `ref`; case does not count (sclite's default)."""
-    ref_words, hyp_words = ref.lower().split(), hyp.lower().split()
-    pairs = tuple(align(ref_words, hyp_words))
+    """Align the words of `hyp` to those of `ref`; case does not count (sclite's default).
+
+    `ref` may hold sclite's marks; characters are counted against the alternatives that were aligned.
+    """
+    pairs = tuple(align(ref.lower().split(), hyp.lower().split()))
     identity = trn_id(utterance, speaker).lower()
-    characters = character_counts(" ".join(ref_words), " ".join(hyp_words))
+    said = [spoken(pair.ref) for pair in pairs if pair.ref and (pair.hyp or not is_optional(pair.ref))]
+    characters = character_counts(" ".join(said), " ".join(pair.hyp for pair in pairs if pair.hyp))
     return ScoredUtterance(utterance, identity, speaker_of(identity), pairs, count(pairs), characters)
 
 

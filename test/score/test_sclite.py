@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -54,11 +55,13 @@ def random_corpus(seed: int) -> tuple[dict[str, str], dict[str, str], dict[str, 
     return refs, hyps, speakers
 
 
-def sclite(folder: Path, refs: dict[str, str], hyps: dict[str, str], speakers: dict[str, str], out: str) -> str:
+def sclite(
+    folder: Path, refs: dict[str, str], hyps: dict[str, str], speakers: dict[str, str], out: str, *options: str
+) -> str:
     (folder / "ref.trn").write_text(trn_text(refs, speakers, sorted(refs)))
     (folder / "hyp.trn").write_text(trn_text(hyps, speakers, sorted(refs)))
     command = ["sctk", "sclite", "-r", "ref.trn", "trn", "-h", "hyp.trn", "trn", "-i", "rm", "-o", out, "stdout"]
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+    return subprocess.run([*command, *options], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 def scored(refs: dict[str, str], hyps: dict[str, str], speakers: dict[str, str]) -> list[ScoredUtterance]:
@@ -121,3 +124,46 @@ def test_a_word_longer_than_a_line(words: str, length: int) -> None:
     lines = [line.removeprefix(">> ").split() for line in text.splitlines()]
     printed = [word for line in lines if line[:1] == ["HYP:"] for word in line[1:] if set(word) != {"*"}]
     assert printed == [word.upper() if word.startswith("st") else word for word in words.format(word).split()]
+
+
+MARKED_WORDS = ["a", "b", "c", "d", "the", "cat"]
+
+
+def marked_words(generator: random.Random, number: int, depth: int = 0) -> list[str]:
+    """Words, some with an asterisk, in parentheses, or as alternatives of which some hold others."""
+    out: list[str] = []
+    for _ in range(number):
+        draw, word = generator.random(), generator.choice(MARKED_WORDS)
+        if draw < 0.12 and depth < 2:
+            groups = [
+                marked_words(generator, generator.randint(1, 3), depth + 1) if generator.random() < 0.8 else ["@"]
+                for _ in range(generator.randint(1, 3))
+            ]
+            space = generator.choice(["", " "])
+            out.append(f"{{{space}{f'{space}/{space}'.join(' '.join(group) for group in groups)}{space}}}")
+        else:
+            out.append(f"({word})" if draw < 0.22 else "@" if draw < 0.27 else f"{word}*" if draw < 0.3 else word)
+    return out
+
+
+def marked_corpus(seed: int) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    generator = random.Random(seed)
+    longest = generator.choice([4, 8, 20])
+    names = [f"s1-{number}" for number in range(8)]
+    refs = {name: " ".join([*marked_words(generator, generator.randint(1, longest)), "z"]) for name in names}
+    hyps = {}
+    for name, text in refs.items():
+        words = [word.strip("()*") for word in re.sub("[{}/@]", " ", text).split()]
+        kept = [generator.choice(MARKED_WORDS) if generator.random() < 0.2 else word for word in words]
+        kept = [word for word in kept if generator.random() > 0.2]
+        hyps[name] = " ".join(f"({word})" if generator.random() < 0.05 else word for word in kept)
+    return refs, hyps, dict.fromkeys(names, "s1")
+
+
+@needs_sclite
+@pytest.mark.parametrize("first", range(0, 120, 40))
+def test_marks_score_as_in_sclite(tmp_path: Path, first: int) -> None:
+    for seed in range(first, first + 40):
+        corpus = marked_corpus(seed)
+        assert result_text("hyp.trn", scored(*corpus)) == sclite(tmp_path, *corpus, "all", "-D")
+        assert detail_text("hyp.trn", scored(*corpus)) == sclite(tmp_path, *corpus, "dtl", "-D")

@@ -22,7 +22,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 def test_another_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.tsv").write_text("a\tb\n1\t2\n")
-    with pytest.raises(InputError, match="2: lacks a column"):
+    with pytest.raises(InputError, match="is not a table of this dualtk; run `dualtk score` again"):
         read_utterances(tmp_path / "t.tsv")
     with pytest.raises(InputError, match="none"):
         read_utterances(tmp_path / "none")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dualtk.lattice.backends.jit import LOG2_E, kernel, summing_kernel
+from dualtk.jit import LOG2_E, kernel, summing_kernel
 from dualtk.lattice.cell_list import NO_CELL
 
 Array = NDArray[np.float32]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dualtk.lattice.backends.jit import LOG2_E, kernel
+from dualtk.jit import LOG2_E, kernel
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
