@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sets = list(dict.fromkeys([*train, *((directory, (1.0,)) for directory in options.directories)]))
     require_folders(sets, options.out)
     for directory, speeds in sets:
-        fresh = extract_set(
+        done = extract_set(
             directory,
             options.out,
             features,
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             expected_rate=options.expected_rate,
             progress=sys.stderr.isatty(),
         )
-        print(f"{set_folder(directory, options.out, speeds)}: features {'written' if fresh else 'unchanged'}")
+        print(f"{set_folder(directory, options.out, speeds)}: features {done}")
     return 0
 
 

@@ -5,6 +5,7 @@ Only Kaldi's own binary matrices are read: kaldiio's general reader would also r
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -27,18 +28,34 @@ def write_entry(stream: BinaryIO, key: str, matrix: np.ndarray) -> int:
     return offset
 
 
-def _open(location: str, directory: Path) -> tuple[BinaryIO, str]:
-    """The archive of `file.ark:offset` at its offset, and a name for messages."""
+def find_archive(location: str, directory: Path) -> tuple[Path, int]:
+    """The archive of `file.ark:offset`, and the offset; `directory` is the data directory that names it.
+
+    Raises:
+        InputError: a pipe, or a file that is not there.
+    """
     if "|" in (location[:1], location[-1:]):
         raise InputError(f"{directory}: {location} is a pipe, and pipes are not run")
     file, colon, offset = location.rpartition(":")
     if not colon or not offset.isdigit():
         file, offset = location, "0"
-    path = locate(file, directory)
+    path = locate(file, directory) or _moved(Path(file), directory)
     if path is None:
         raise InputError(f"{directory}: no archive {file}")
+    return path, int(offset)
+
+
+def _moved(path: Path, directory: Path) -> Path | None:
+    """Where an archive is that lay in its data directory, when this was moved as a whole and kept its name."""
+    here = directory / path.name
+    return here if path.parent.name == Path(os.path.abspath(directory)).name and here.is_file() else None
+
+
+def _open(location: str, directory: Path) -> tuple[BinaryIO, str]:
+    """The archive of `file.ark:offset` at its offset, and a name for messages."""
+    path, offset = find_archive(location, directory)
     stream = path.open("rb")
-    stream.seek(int(offset))
+    stream.seek(offset)
     return stream, f"{path}: byte {offset}"
 
 

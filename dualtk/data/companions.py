@@ -13,11 +13,14 @@ from dualtk.errors import InputError
 from dualtk.files import write_text
 from dualtk.tables import Table, compare_keys, load_table, table_text
 
-SOURCE = ".source"  # holds the path of the data directory that a folder was made from
+SOURCE = ".source"  # where the data directory is that a folder was made from: its path, and that from this folder
 
 
 def claim(output: Path, directory: Path) -> None:
     """Take `output` for the features of `directory`.
+
+    Both may have been moved since it was taken, together or each alone: what is refused is another data directory while
+    the one that it was made from is still there.
 
     Raises:
         InputError: it is the data directory itself or inside it, or it was made from another, or by someone else.
@@ -26,15 +29,15 @@ def claim(output: Path, directory: Path) -> None:
     if source in (output.resolve(), *output.resolve().parents):
         raise InputError(f"{output}: lies in the data directory {directory} itself: choose another output folder")
     if record.exists():
-        made_from = record.read_text(encoding="utf-8").rstrip("\n")
-        if made_from != str(source):
+        made_from = [(output / line).resolve() for line in record.read_text(encoding="utf-8").splitlines()]
+        other = next((place for place in made_from if place.is_dir()), source)
+        if source not in made_from and other != source:
             raise InputError(
-                f"{output}: was made from {made_from}, not from {source}: remove it or choose another output folder"
+                f"{output}: was made from {other}, not from {source}: remove it or choose another output folder"
             )
     elif output.exists() and not (output.is_dir() and all(path.name.startswith(".") for path in output.iterdir())):
         raise InputError(f"{output}: exists and was not made from {source}: choose another output folder")
-    else:
-        write_text(record, f"{source}\n")
+    write_text(record, f"{source}\n{os.path.relpath(source, output.resolve())}\n")
 
 
 def read_companions(directory: Path, speeds: Sequence[float]) -> dict[str, str]:

@@ -1,22 +1,25 @@
 """Feature extraction: audio to archives in a directory of their own, by several processes, resumable at any moment.
 
-Utterances are cut into shards. A shard is an archive and a `.shards/N.json` that carries the digest of what it was made
-from; both appear whole or not at all, so a killed run keeps its finished shards and the tables are written last.
+Utterances are cut into shards. A shard is an archive and a `.shards/N.json` that carries a digest of what it was made
+from, contents of audio included, and one of the archive; both appear whole or not at all, so a killed run keeps its
+finished shards and the tables are written last.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dualtk.data.arks import write_cmvn, write_entry
+from dualtk.data import contents
+from dualtk.data.arks import read_matrix, write_cmvn, write_entry
 from dualtk.data.audio import read_audio
 from dualtk.data.companions import claim, read_companions, write_companions
+from dualtk.data.contents import Digests, file_digest
 from dualtk.data.kaldi import AudioSource, read_audio_sources
 from dualtk.data.kinds import FeaturesOptions, extract, frame_fields, write_options
 from dualtk.data.processes import run_jobs
@@ -28,6 +31,7 @@ from dualtk.tables import write_table
 
 SHARD_UTTERANCES = 1000  # what a kill can cost one process: some 15 seconds of work
 MIN_SHARDS = 16  # so that a small corpus keeps as many processes busy
+SAME = 1e-3  # by which another machine's arithmetic may change a feature
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,34 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What is known of a finished shard: (name, byte offset, frames, seconds) per utterance, and CMVN statistics."""
+    """What is known of a finished shard: (name, byte offset, frames, seconds) per utterance, and CMVN statistics.
+
+    `key` tells what it was made from, `digest` what its archive holds.
+    """
 
     key: str
+    digest: str
     entries: list[tuple[str, int, int, float]]
     stats: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What `extract_set` did: utterances extracted, of how many, and whether tables were written."""
+
+    extracted: int
+    total: int
+    tables: bool
+
+    def __bool__(self) -> bool:
+        return self.tables
+
+    def __str__(self) -> str:
+        if not self.tables:
+            return "unchanged"
+        if self.extracted in (0, self.total):
+            return "written" if self.extracted else "unchanged, tables written"
+        return f"written, {self.extracted} of {self.total} utterances"
 
 
 def set_folder(directory: Path, out: Path, speeds: Sequence[float] = (1.0,)) -> Path:
@@ -100,7 +127,7 @@ def extract_set(
     num_jobs: int = 1,
     expected_rate: int | None = None,
     progress: bool = True,
-) -> bool:
+) -> Extraction:
     """Make a data directory with features (where `set_folder` says) out of one with audio, which is only read.
 
     Args:
@@ -114,7 +141,7 @@ def extract_set(
         progress: show a bar.
 
     Returns:
-        False if everything was there already, made from the same inputs.
+        What had to be written.
 
     Raises:
         InputError: an utterance and its file at fault (finished shards are kept for the next attempt), or a folder that
@@ -123,25 +150,34 @@ def extract_set(
     output = set_folder(directory, out, speeds)
     tasks, companions = _list_tasks(directory, speeds), read_companions(directory, speeds)
     claim(output, directory)
-    shards = _make_shards(output, tasks, options, expected_rate)
+    digests = Digests(output / contents.FILE)
+    shards = _make_shards(output, tasks, options, expected_rate, digests.of_all(_audio(tasks), num_jobs))
+    digests.save()
+    waiting = _unfinished(shards, digests)
     done = Done(output / ".features.done")
-    key = digest([], [[shard.key for shard in shards], companions])
-    finished = done.matches(key) and (output / "feats.scp").exists() and all(shard.ark.exists() for shard in shards)
-    if finished and (not cmvn or (output / "cmvn.ark").exists()):
-        return False
+    key = digest([], [os.path.abspath(output), [shard.key for shard in shards], companions])
+    if not waiting and done.matches(key) and _has_tables(output, cmvn):
+        return Extraction(0, len(tasks), tables=False)
     done.clear()
     for name in ("feats.scp", "cmvn.ark"):  # they must never speak of archives that are being replaced
         (output / name).unlink(missing_ok=True)
-    waiting = [shard for shard in shards if _finished(shard) is None]
-    run_jobs(extract_shard, waiting, num_jobs, sum(len(shard.tasks) for shard in waiting), progress, str(output))
+    extracted = sum(len(shard.tasks) for shard in waiting)
+    run_jobs(extract_shard, waiting, num_jobs, extracted, progress, str(output))
     results = [result for shard in shards if (result := _finished(shard)) is not None]
     assert len(results) == len(shards)
     write_companions(output, companions)
     write_options(output, options)
     _write_tables(output, shards, results, cmvn)
     _remove_others(output, shards)
+    for shard, result in zip(shards, results):
+        digests.learn(shard.ark, result.digest)
+    digests.save()
     done.write(key)
-    return True
+    return Extraction(extracted, len(tasks), tables=True)
+
+
+def _has_tables(output: Path, cmvn: bool) -> bool:
+    return (output / "feats.scp").exists() and (not cmvn or (output / "cmvn.ark").exists())
 
 
 def _list_tasks(directory: Path, speeds: Sequence[float]) -> list[Task]:
@@ -153,18 +189,20 @@ def _list_tasks(directory: Path, speeds: Sequence[float]) -> list[Task]:
     return sorted(tasks, key=lambda task: task.name)
 
 
-def _make_shards(output: Path, tasks: list[Task], options: FeaturesOptions, expected_rate: int | None) -> list[Shard]:
-    """Cut the tasks evenly, whatever the number of processes; a shard's key covers audio files by size and time."""
+def _audio(tasks: Iterable[Task]) -> Iterator[Path]:
+    return (task.source.path for task in tasks)
+
+
+def _make_shards(
+    output: Path, tasks: list[Task], options: FeaturesOptions, expected_rate: int | None, audio: Mapping[Path, str]
+) -> list[Shard]:
+    """Cut the tasks evenly, whatever the number of processes; `audio` tells what the files hold."""
     count = min(len(tasks), max(MIN_SHARDS, -(-len(tasks) // SHARD_UTTERANCES)))
     shards: list[Shard] = []
     for number in range(count):
         part = tuple(tasks[number * len(tasks) // count : (number + 1) * len(tasks) // count])
-        states = [(task.source.path.stat().st_size, task.source.path.stat().st_mtime_ns) for task in part]
-        what = [
-            [task.name, os.path.abspath(task.source.path), task.source.start, task.source.end, task.speed]
-            for task in part
-        ]
-        key = digest([], [frame_fields(options), expected_rate, what, states])
+        what = [[task.name, audio[task.source.path], task.source.start, task.source.end, task.speed] for task in part]
+        key = digest([], [frame_fields(options), expected_rate, what])
         shards.append(Shard(output, number + 1, part, options, expected_rate, key))
     return shards
 
@@ -176,6 +214,28 @@ def _finished(shard: Shard) -> ShardResult | None:
     except (OSError, ValueError, TypeError):
         return None
     return result if result.key == shard.key and shard.ark.is_file() else None
+
+
+def _unfinished(shards: list[Shard], digests: Digests) -> list[Shard]:
+    """The shards to extract: all, where the code or a library that makes features makes others now."""
+    results = {shard.number: _finished(shard) for shard in shards}
+    whole = [
+        shard
+        for shard in shards
+        if (result := results[shard.number]) is not None and digests.of(shard.ark) == result.digest
+    ]
+    if whole and not _made_today(whole[0]):
+        return shards
+    return [shard for shard in shards if shard not in whole]
+
+
+def _made_today(shard: Shard) -> bool:
+    """Whether the first utterance of a finished shard would have the same features if it were extracted now."""
+    result = _finished(shard)
+    assert result is not None
+    before = read_matrix(f"{shard.ark}:{result.entries[0][1]}", shard.directory)
+    now, _ = _extract(shard.tasks[0], shard)
+    return before.shape == now.shape and np.allclose(before, now, atol=SAME, rtol=SAME)
 
 
 def extract_shard(shard: Shard) -> Iterator[int]:
@@ -196,7 +256,8 @@ def extract_shard(shard: Shard) -> Iterator[int]:
             yield 1
         stream.flush()
         os.fsync(stream.fileno())  # the record must never outlive the archive it describes
-    write_text(shard.record, json.dumps(asdict(ShardResult(shard.key, entries, stats.tolist()))))
+    result = ShardResult(shard.key, file_digest(shard.ark), entries, stats.tolist())
+    write_text(shard.record, json.dumps(asdict(result)))
 
 
 def _extract(task: Task, shard: Shard) -> tuple[np.ndarray, float]:

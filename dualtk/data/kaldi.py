@@ -18,11 +18,11 @@ from dualtk.tables import Table, parse_table, write_table
 def locate(value: str, directory: Path) -> Path | None:
     """The file that a path in a table means, or None.
 
-    It is looked for as written (from the current folder, as in Kaldi), then from the data directory. A directory that
-    was moved as a whole still finds the files inside it by their names.
+    It is looked for as written (from the current folder, as in Kaldi), then from the data directory; never by its last
+    part alone, by which other audio could be taken for it.
     """
     path = Path(value)
-    for candidate in (path, directory / path, directory / path.name):
+    for candidate in (path, directory / path):
         if candidate.is_file():
             return candidate
     return None

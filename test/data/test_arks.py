@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import kaldiio
 import numpy as np
@@ -40,11 +41,18 @@ def test_we_read_kaldiio(tmp_path, matrices, compression):
 
 
 def test_moved_directory(tmp_path, matrices, monkeypatch):
+    """A directory that kept its name still has its archives; one of another name may have others of the same names."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "moved").mkdir()
-    with (tmp_path / "moved" / "feats.1.ark").open("wb") as stream:
-        offset = write_entry(stream, "u1", matrices["u1"])
-    np.testing.assert_array_equal(read_matrix(f"data/train/feats.1.ark:{offset}", tmp_path / "moved"), matrices["u1"])
+    for name in ("moved/train", "moved/other"):
+        (tmp_path / name).mkdir(parents=True)
+        with (tmp_path / name / "feats.1.ark").open("wb") as stream:
+            offset = write_entry(stream, "u1", matrices["u1"])
+    place = f"data/train/feats.1.ark:{offset}"
+    np.testing.assert_array_equal(read_matrix(place, tmp_path / "moved/train"), matrices["u1"])
+    monkeypatch.chdir(tmp_path / "moved/train")
+    np.testing.assert_array_equal(read_matrix(place, Path(".")), matrices["u1"])
+    with pytest.raises(InputError, match=r"moved/other: no archive data/train/feats.1.ark"):
+        read_matrix(place, tmp_path / "moved/other")
 
 
 class Bomb:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from dualtk.data.arks import read_cmvn
 from dualtk.data.batches import select_utterances
 from dualtk.data.fbank import FbankOptions, fbank
 from dualtk.data.features import extract_set, require_folders, set_folder
+from dualtk.data.kinds import extract
 from dualtk.data.validation import validate
 from dualtk.errors import InputError
 from dualtk.tables import read_table, write_table
@@ -83,6 +85,81 @@ def test_skipped_only_when_nothing_changed(make_directory, write_audio, replace_
     assert written(few)
     assert read_table(out / "train" / "text")["s0-000"] == "OTHER WORDS"
     assert {path: path.stat().st_mtime_ns for path in arks} == arks
+
+
+def test_what_audio_holds_counts_and_not_its_date_or_place(make_directory, write_audio, tmp_path):
+    directory = make_directory(tmp_path / "train", count=20)
+
+    def extract(source=directory):
+        return str(extract_set(source, tmp_path / "features", OPTIONS, cmvn=True, progress=False))
+
+    assert extract() == "written"
+    first, second = directory / "audio/s0-000.wav", directory / "audio/s1-007.wav"  # both of 0.3 s
+    before, date = first.read_bytes(), first.stat().st_mtime_ns
+    os.utime(second)
+    shutil.copy(first, first.with_suffix(".again"))
+    first.with_suffix(".again").replace(first)
+    assert extract() == "unchanged", "another date and another inode, the same audio"
+    first.write_bytes(second.read_bytes())
+    os.utime(first, ns=(date, date))
+    assert len(first.read_bytes()) == len(before)
+    assert extract() == "written, 1 of 20 utterances"
+    feats = kaldiio.load_scp(str(tmp_path / "features/train/feats.scp"))
+    np.testing.assert_array_equal(feats["s0-000"], feats["s1-007"])
+    assert extract() == "unchanged"
+    shutil.move(directory / "audio", directory / "sound")
+    write_table(directory / "wav.scp", {name: directory / f"sound/{name}.wav" for name in feats})
+    assert extract() == "unchanged, tables written"
+    assert validate(tmp_path / "features/train", decode_audio=True) == []
+
+
+def test_an_archive_that_changed_is_made_again(make_directory, tmp_path):
+    directory, out = make_directory(tmp_path / "train"), tmp_path / "features"
+    assert extract_set(directory, out, OPTIONS, progress=False)
+    ark = out / "train/feats.2.ark"
+    before = ark.read_bytes()
+    ark.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    assert str(extract_set(directory, out, OPTIONS, progress=False)) == "written, 1 of 5 utterances"
+    assert ark.read_bytes() == before
+
+
+def test_code_that_makes_other_features_makes_all_again(make_directory, tmp_path, monkeypatch):
+    directory, out = make_directory(tmp_path / "train"), tmp_path / "features"
+    assert extract_set(directory, out, OPTIONS, progress=False)
+    for change, done in ((1e-5, "unchanged"), (1e-2, "written")):
+        monkeypatch.setattr("dualtk.data.features.extract", lambda *inputs, by=change: extract(*inputs) + by)
+        assert str(extract_set(directory, out, OPTIONS, progress=False)) == done
+
+
+@pytest.mark.parametrize("how", ["together", "features alone", "copied", "data alone"])
+def test_a_moved_folder_is_known_again(make_directory, tmp_path, how):
+    old, new = tmp_path / "old", tmp_path / "new"
+    directory = make_directory(old / "data/train")
+    write_table(directory / "wav.scp", {name: f"audio/{name}.wav" for name in read_table(directory / "wav.scp")})
+    assert extract_set(directory, old / "features", OPTIONS, cmvn=True, progress=False)
+    moved = {"together": ".", "features alone": "features", "data alone": "data", "copied": "."}[how]
+    (new / moved).parent.mkdir(parents=True, exist_ok=True)
+    (shutil.copytree if how == "copied" else shutil.move)(old / moved, new / moved)
+    directory = new / "data/train" if how != "features alone" else directory
+    out = new / "features" if how != "data alone" else old / "features"
+    arks = {path: path.stat().st_mtime_ns for path in out.rglob("*.ark")}
+    assert str(extract_set(directory, out, OPTIONS, cmvn=True, progress=False)) == "unchanged, tables written"
+    assert {path: path.stat().st_mtime_ns for path in arks if path.name != "cmvn.ark"} == {
+        path: time for path, time in arks.items() if path.name != "cmvn.ark"
+    }
+    scp = (out / "train/feats.scp").read_text() + (out / "train/wav.scp").read_text()
+    assert str(new if how != "features alone" else out) in scp
+    assert validate(out / "train", decode_audio=True) == []
+    assert str(extract_set(directory, out, OPTIONS, cmvn=True, progress=False)) == "unchanged"
+
+
+def test_audio_of_the_same_name_elsewhere_is_not_taken(make_directory, tmp_path):
+    """What wav.scp names is gone; in the data directory lies other audio of the same name."""
+    directory = make_directory(tmp_path / "train")
+    shutil.copy(directory / "audio/s1-001.wav", directory / "s0-000.wav")
+    (directory / "audio/s0-000.wav").unlink()
+    with pytest.raises(InputError, match=r"wav.scp:1: s0-000: no audio file .*audio/s0-000.wav"):
+        extract_set(directory, tmp_path / "features", OPTIONS, progress=False)
 
 
 def test_fewer_utterances_leave_no_old_archives(make_directory, replace_line, extract_features, tmp_path):
