@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Depth = Annotated[int, Field(ge=1, le=1000)]  # layers: a network of a million would take hours to be refused
-
-LARGEST = 2**31 - 1  # whole number: seeds and steps are multiplied, and tensors are indexed, in 64 bits
 
 
 @dataclass(frozen=True)
@@ -24,6 +22,20 @@ class Unit:
     """What a number counts or is measured in, for the reference: `Annotated[PositiveInt, Unit("encoder frames")]`."""
 
     name: str
+
+
+def ordered(interval: tuple[float, float]) -> tuple[float, float]:
+    """Two numbers, the smaller first; a validator."""
+    if interval[0] > interval[1]:
+        raise ValueError("must be two numbers, the smaller first")
+    return interval
+
+
+_Decibel = Annotated[float, Field(ge=-60, le=100)]
+Decibels = Annotated[tuple[_Decibel, _Decibel], AfterValidator(ordered), Unit("dB")]
+Durations = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(ordered), Unit("seconds")]
+
+LARGEST = 2**31 - 1  # whole number: seeds and steps are multiplied, and tensors are indexed, in 64 bits
 
 
 class Section(BaseModel):

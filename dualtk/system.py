@@ -16,9 +16,11 @@ from torch import Tensor
 from dualtk.config import read_configuration, read_experiment, validate_layered
 from dualtk.data.augment import AugmentOptions
 from dualtk.data.fbank import FbankOptions
+from dualtk.data.joining import JoiningOptions
 from dualtk.data.kinds import FeaturesOptions
 from dualtk.data.sampler import BatchesOptions
 from dualtk.data.tokens import TokenOptions
+from dualtk.data.waveform import WaveformOptions
 from dualtk.distill import AnyTermOptions
 from dualtk.distill.teacher import TEACHER, FrozenTeacher, FrozenTeacherOptions, Teacher, TeacherOptions
 from dualtk.encoders.wav2vec import Wav2VecOptions
@@ -71,6 +73,10 @@ class RunOptions(Section):
     """A trained network to begin with."""
     features: FeaturesOptions = FbankOptions()
     """What stage 1 makes of audio."""
+    waveform: WaveformOptions | None = None
+    """What training does to audio, in every epoch anew; null: the stored features are read."""
+    joining: JoiningOptions | None = None
+    """Utterances that training reads as one, with pauses between them."""
     batches: BatchesOptions = BatchesOptions()
     """How utterances become batches."""
     optimizer: OptimizerOptions = OptimizerOptions()
@@ -79,6 +85,13 @@ class RunOptions(Section):
     """The learning rate of each step."""
     train: TrainOptions = TrainOptions()
     """The loop."""
+
+    @model_validator(mode="after")
+    def _speeds_are_drawn_or_stored(self) -> RunOptions:
+        """Audio is read at its own speed."""
+        if self.waveform is not None and self.features.speeds != (1.0,):
+            raise ValueError("features.speeds: must be [1.0] beside a section `waveform`: use waveform.speeds")
+        return self
 
     @model_validator(mode="after")
     def _passes_run(self) -> RunOptions:
@@ -169,8 +182,10 @@ class TransducerSystem(RunOptions):
             for key in ("frequency_warp", "channel", "num_frequency_masks"):
                 if getattr(self.augment, key):
                     raise ValueError(f"augment.{key}: raw samples have no frequencies to change; set it to 0")
-        if isinstance(self.teacher, FrozenTeacherOptions) and self.teacher.cache and self.augment is not None:
-            raise ValueError("teacher.cache: under augmentation no utterance is the same twice; set augment: null")
+        if isinstance(self.teacher, FrozenTeacherOptions) and self.teacher.cache:
+            for key in ("augment", "waveform", "joining"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"teacher.cache: with {key} no utterance is the same twice; set {key}: null")
         if self.sampled_steps == "all" and len(self.passes) > 1 and (self.terms or self.teacher):
             section = "terms" if self.terms else TEACHER
             raise ValueError(

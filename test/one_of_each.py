@@ -133,6 +133,12 @@ model:
 loss: {name: exact}
 init: {exp: exp/pretrained, freeze: [{module: encoder.extractor, steps: 1}]}
 """
+VARIED = """
+base: transformer.yaml
+batches: {max_frames: 200}
+waveform: {room: {probability: 0.5}, noise: {}, telephone: {probability: 0.5, mu_law: 0.0}}
+joining: {probability: 0.5, most: 2, pause: [0.02, 0.05]}
+"""
 
 
 TEXTS = {
@@ -145,8 +151,9 @@ TEXTS = {
     "supernet": SUPERNET,
     "pretrain": PRETRAIN,
     "finetune": FINETUNE,
+    "varied": VARIED,
 }
-OF_SAMPLES = ("pretrain", "finetune")
+CORPORA = {"pretrain": "samples", "finetune": "samples", "varied": "audio"}  # others read "fbank"
 
 # Sections of a system whose fields have to do nothing there.
 IDLE = {("codert", "teacher.mode")}  # an LSTM sees the past, whatever the mode
@@ -162,6 +169,7 @@ CHANGES: dict[str, str | list[str]] = {
     "convolution_norm": "layer",
     "decay_steps": "2",
     "dim": "12",
+    "direct": "[-5.0, 0.0]",
     "distance": "cosine",
     "end_step": "1",
     "entries": "6",
@@ -177,18 +185,23 @@ CHANGES: dict[str, str | list[str]] = {
     "max_utterance_frames": "20",
     "mode": "other",
     "module": "encoder.stack",
+    "most": "4",
     "num_buckets": "1",
     "num_heads": "4",
     "pattern": "unstructured",
+    "pause": "[0.06, 0.09]",
     "position_groups": "4",
     "positions": "none",
     "precision": "bfloat16",
     "probability": "0.4",
     "projection_dim": "7",
     "reduction": "sum",
+    "reverberation": "[0.7, 0.9]",
     "scope": "global",
     "shape": "cubic",
+    "snr": "[0.0, 4.0]",
     "sparsity": "0.4",
+    "speeds": "[0.8, 1.2]",
     "strided_blocks": "[3, 7, 15]",
     "strides": "[5, 8, 4, 4]",
     "student": "full",
@@ -203,11 +216,16 @@ CHANGES: dict[str, str | list[str]] = {
     "warmup_steps": "3",
     "ContextNetOptions.kernel": "3",
     "InitOptions.exp": "exp/pretrained_second",
+    "JoiningOptions.probability": "1.0",
     "LSTMOptions.stacking": ["{section}.stacking=4", "{section}.time_reduction=1"],
     "LSTMOptions.time_reduction": ["{section}.time_reduction=1", "{section}.stacking=4"],
     "LatentMaskOptions.time_width": "3",
+    "NoiseOptions.probability": "1.0",
     "OptimizerOptions.name": "adam",
     "PassOptions.probability": "1000",
+    "RoomOptions.probability": "1.0",
+    "TelephoneOptions.mu_law": "1.0",
+    "TelephoneOptions.probability": "1.0",
     "ThreeWayOptions.student": ["{section}.student=full", "{section}.teacher=streaming"],
     "ThreeWayOptions.teacher": ["{section}.student=full", "{section}.teacher=streaming"],
     "Wav2VecOptions.positions": [
@@ -232,6 +250,7 @@ CONTEXTS: dict[str, list[str]] = {
 # Fields whose trace is elsewhere, and where.
 ELSEWHERE = {
     "TrainOptions.max_bad_steps": "test/train/test_loop_fields.py",
+    **dict.fromkeys(("NoiseOptions.data", "RoomOptions.data"), "test/data/test_waveform.py"),
     **dict.fromkeys(("FbankOptions", "SampleOptions", "TokenOptions"), "what the first stages make, below"),
 }
 

@@ -36,13 +36,14 @@ OTHERS = [
         "ctc={weight: 0.3, final_weight: 0.1, decay_steps: 50}",
         "terms.ctc_consistency={student: streaming, teacher: full}",
     ),
+    ("dual_conformer", "cpu-fsdd", "waveform={room: {}, noise: {}, telephone: {}}", "joining={}"),
 ]
 REFUSED = {("supernet_omni", "sampled_steps")}  # lines whose change a rule refuses: beside a sandwich nothing is drawn
 OF_FREQUENCIES = {"augment.frequency_warp", "augment.channel", "augment.num_frequency_masks"}
 STEPS = (3, 50, *range(0, 12_000, 500), 60_000)
 
 # Read elsewhere than in what is built: test/train/test_loop_fields.py has the loop, test/data the others.
-ELSEWHERE = ("train.", "batches.", "tokens.", "features.")
+ELSEWHERE = ("train.", "batches.", "tokens.", "features.", "waveform.", "joining.")
 # What names a block, a pass or a folder; a wrong one is refused.
 NAMES = {"kind", "name", "student", "teacher", "full_context", "exp", "mode", "format"}
 

@@ -21,8 +21,8 @@ import torch
 from one_of_each import (
     COMMON,
     CONTEXTS,
+    CORPORA,
     ELSEWHERE,
-    OF_SAMPLES,
     TEXTS,
     Field,
     change,
@@ -36,6 +36,9 @@ from torch import Tensor, nn
 from dualtk.bin import features, tokens
 from dualtk.bin import train as command
 from dualtk.data import batches as batches_module
+from dualtk.data.fbank import FbankOptions
+from dualtk.data.features import extract_set
+from dualtk.data.kaldi import Utterance, write_data_directory
 from dualtk.data.kinds import write_options
 from dualtk.data.samples import SampleOptions
 from dualtk.data.tokens import TokenOptions, write_tokenizer
@@ -43,6 +46,7 @@ from dualtk.lattice.backends.base import Backend
 from dualtk.lattice.engines import _BACKENDS
 from dualtk.options import Section
 from dualtk.system import PretrainingSystem, System, load
+from dualtk.tables import read_table
 from dualtk.train import experiment as experiment_module
 from dualtk.train import loop
 from dualtk.train.stepping import Stepper
@@ -141,14 +145,31 @@ class Runs:
                 (directory / "text").write_text("".join(f"{name} {text}\n" for name, text in zip(names, texts)))
                 if kind == "samples":
                     write_options(directory, SampleOptions())
+                else:
+                    self.speak(directory)
         write_tokenizer(folder / "lang", [" ".join(LETTERS)] * 4, TokenOptions(size=VOCABULARY))
         self.train("transformer", "exp/first", "modes.other={chunk: 2}")
         self.train("transformer", "exp/second", "train.seed=2")
         self.train("pretrain", "exp/pretrained")
         self.train("pretrain", "exp/pretrained_second", "train.seed=2")
 
+    def speak(self, like: Path) -> None:
+        """Audio of the utterances of a set, with their texts and of about their lengths, and its features."""
+        part, spoken = like.name, self.folder / "speech" / like.name
+        frames = read_table(like / "utt2num_frames")
+        utterances = []
+        for number, (name, text) in enumerate(read_table(like / "text").items()):
+            audio, seconds = spoken / f"{name}.wav", int(frames[name]) / 100
+            spoken.mkdir(parents=True, exist_ok=True)
+            noise = np.random.default_rng(number).normal(size=round(16000 * seconds))
+            soundfile.write(audio, 0.1 * noise * np.linspace(0, 1, len(noise)), 16000)
+            utterances.append(Utterance(name, name, str(audio), text, seconds))
+        write_data_directory(spoken, utterances)
+        options = FbankOptions(num_mels=8)
+        extract_set(spoken, self.folder / "audio", options, cmvn=part == "train", progress=False)
+
     def train(self, name: str, exp: str, *overrides: str) -> Path:
-        corpus = self.folder / ("samples" if name in OF_SAMPLES else "fbank")
+        corpus = self.folder / CORPORA.get(name, "fbank")
         options = ["--config", f"{self.folder / name}.yaml", "--exp", str(self.folder / exp), "--device", "cpu"]
         options += ["--train-dir", str(corpus / "train"), "--dev-dir", str(corpus / "dev"), "--threads", "1"]
         options += ["--work-dir", str(self.folder), "--tokens", str(self.folder / "lang")]

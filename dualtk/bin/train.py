@@ -14,7 +14,8 @@ from dualtk.analysis.curves import read_metrics, training_pictures
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import add_config_options, at_least
 from dualtk.data.arks import read_cmvn
-from dualtk.data.batches import FeatureDataset, select_utterances
+from dualtk.data.batches import FeatureDataset, TrainingSet, select_utterances
+from dualtk.data.drawn import DrawnUtterances
 from dualtk.data.kinds import require_features
 from dualtk.data.sampler import BatchesOptions
 from dualtk.data.tokens import Tokenizer
@@ -103,6 +104,7 @@ def read_system(options: argparse.Namespace) -> System:
 def origin(options: argparse.Namespace, system: System, device: torch.device) -> Origin:
     """Files that the run is made from, those of a frozen teacher among them."""
     inputs = {"features": options.train_dir / "feats.scp", "cmvn": options.train_dir / "cmvn.ark"}
+    inputs |= {} if system.waveform is None else system.waveform.files()
     assets = {"fbank.json": options.train_dir / "fbank.json"}
     if isinstance(system, PretrainingSystem):
         return Origin(inputs, assets=assets)
@@ -149,6 +151,8 @@ def read_set(
     encode: Callable[[str], Sequence[int]] | None,
     shortest: int,
     longest: int | None = None,
+    *,
+    cache: bool,
     most: int | None = None,
 ) -> FeatureDataset:
     """At most so many utterances of a data directory; those of more than `longest` frames are left out, and said."""
@@ -156,7 +160,7 @@ def read_set(
     selection = select_utterances(directory, encode, min_frames=shortest, max_utterance_frames=longest)
     for line in selection.dropped:
         logger.warning(line)
-    dataset = FeatureDataset(selection.spread(most), cache=system.batches.cache)
+    dataset = FeatureDataset(selection.spread(most), cache=cache)
     if dataset.dim != system.features.dim:
         raise InputError(
             f"{directory / 'feats.scp'}: features have {dataset.dim} dimensions, "
@@ -174,6 +178,17 @@ def without_audio(valid_set: FeatureDataset, subsampling: int, vocab_size: int) 
     )
     logger.info("labels without audio give a transducer loss of %.4g, a CTC loss of %.4g", found.transducer, found.ctc)
     return found
+
+
+def read_training_set(
+    directory: Path, system: System, encode: Callable[[str], Sequence[int]] | None, shortest: int
+) -> TrainingSet:
+    """What is trained on: as it is stored, or varied by `waveform` and `joining`."""
+    cache, longest = system.batches.cache and system.waveform is None, system.batches.max_utterance_frames
+    stored = read_set(directory, system, encode, shortest, longest, cache=cache)
+    if system.waveform is None and system.joining is None:
+        return stored
+    return DrawnUtterances(stored, system, shortest)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -195,8 +210,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         objective = build_objective(options, system, tokenizer, experiment)
         objective.module.to(here.device)
         encode, shortest = None if tokenizer is None else tokenizer.encode, objective.subsampling
-        train_set = read_set(options.train_dir, system, encode, shortest, system.batches.max_utterance_frames)
-        valid_set = read_set(options.dev_dir, system, encode, shortest, most=system.train.max_valid_utterances)
+        train_set = read_training_set(options.train_dir, system, encode, shortest)
+        most = system.train.max_valid_utterances
+        valid_set = read_set(options.dev_dir, system, encode, shortest, cache=system.batches.cache, most=most)
         if isinstance(objective, Objective) and tokenizer is not None:
             objective.labels_alone = without_audio(valid_set, shortest, tokenizer.vocab_size)
         Trainer(objective, system, train_set, valid_set, experiment, here).train()

@@ -5,9 +5,10 @@ B batch, T feature frames, F features, U labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from dualtk.data.arks import read_matrix
-from dualtk.data.sampler import BucketedBatches
+from dualtk.data.sampler import BatchesOptions, BucketedBatches
 from dualtk.errors import InputError
 from dualtk.tables import load_table
 
@@ -163,6 +164,10 @@ class FeatureDataset(Dataset[Example]):
         """Feature frames of each utterance."""
         return [entry.num_frames for entry in self.entries]
 
+    def batches(self, options: BatchesOptions, *, seed: int, rank: int, world_size: int) -> BucketedBatches:
+        """See `TrainingSet`."""
+        return options.build(self.lengths, shuffle=True, seed=seed, rank=rank, world_size=world_size)
+
     def __getitem__(self, index: int) -> Example:
         entry = self.entries[index]
         feats = self.cached[index] if self.cached is not None else self._read(entry)
@@ -180,8 +185,42 @@ def collate(examples: Sequence[Example]) -> Batch:
     )
 
 
+class EpochBatches(Protocol):
+    """Batches that (seed, epoch) decides, on one rank: of what the items of a dataset are known by."""
+
+    def start(self, epoch: int, batch: int = 0) -> None:
+        """The next iteration gives the batches of `epoch` from index `batch` of this rank."""
+        ...
+
+    def __len__(self) -> int:
+        """Batches of this rank in the epoch."""
+        ...
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        """What each batch is made of."""
+        ...
+
+
+class TrainingSet(Protocol):
+    """What training reads: as it is stored, or another in every epoch."""
+
+    dim: int
+
+    def __len__(self) -> int:
+        """Utterances."""
+        ...
+
+    def batches(self, options: BatchesOptions, *, seed: int, rank: int, world_size: int) -> EpochBatches:
+        """The batches of training, on rank `rank` of `world_size`."""
+        ...
+
+    def __getitem__(self, index: Any) -> Example:
+        """By what a batch is made of."""
+        ...
+
+
 def batch_loader(
-    dataset: FeatureDataset, batches: BucketedBatches, num_workers: int = 0, pin_memory: bool = False
+    dataset: TrainingSet, batches: EpochBatches, num_workers: int = 0, pin_memory: bool = False
 ) -> DataLoader[Batch]:
     """A loader of the epoch and position that `batches` stands at; iterate it once per epoch.
 

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 import torch
 import torchaudio.compliance.kaldi as kaldi
-import torchaudio.functional
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor
 
 from dualtk.data.audio import SampleRate
+from dualtk.data.resample import resample
 from dualtk.data.speeds import Speeds
 from dualtk.errors import InputError
 from dualtk.frames import FRAME_REACH_SECONDS, FRAME_SECONDS
@@ -81,9 +81,7 @@ def fbank(samples: Tensor, sample_rate: int, options: FbankOptions = DEFAULT_OPT
     Raises:
         InputError: fewer samples than one window.
     """
-    source_rate = round(sample_rate * speed)
-    if source_rate != options.sample_rate:
-        samples = torchaudio.functional.resample(samples, source_rate, options.sample_rate)
+    samples = resample(samples, round(sample_rate * speed), options.sample_rate)
     if len(samples) < WINDOW_SECONDS * options.sample_rate:
         raise InputError(f"{len(samples) / options.sample_rate:.4f} s of audio is shorter than one window of 25 ms")
     feats: Tensor = kaldi.fbank(

@@ -6,12 +6,21 @@ import math
 from typing import Any
 
 import torch
+import torchaudio.functional
 from torch import Tensor
 
 NUM_ZEROS = 6  # zero crossings of the sinc on either side; with ROLLOFF, torchaudio's defaults
 ROLLOFF = 0.99
 PIECE = 1 << 15  # outputs computed at once: bounds the memory that a large piece of audio takes
 MAX_TABLE = 1 << 12  # phases of the filter that are worth remembering
+
+
+def resample(samples: Tensor, source_rate: int, target_rate: int) -> Tensor:
+    """A whole signal (N,) at another rate in Hz; the same tensor where the rates are equal."""
+    if source_rate == target_rate:
+        return samples
+    resampled: Tensor = torchaudio.functional.resample(samples, source_rate, target_rate)
+    return resampled
 
 
 class StreamingResampler:

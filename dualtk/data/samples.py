@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-import torchaudio.functional
 from pydantic import model_validator
 from torch import Tensor
 from torch.nn import functional
 
 from dualtk.data.audio import SampleRate, check_piece
-from dualtk.data.resample import StreamingResampler
+from dualtk.data.resample import StreamingResampler, resample
 from dualtk.data.speeds import Speeds
 from dualtk.errors import InputError
 from dualtk.frames import FRAME_SECONDS, FRAMES_PER_SECOND
@@ -62,9 +61,7 @@ def sample_frames(samples: Tensor, sample_rate: int, options: SampleOptions, spe
     Raises:
         InputError: no samples.
     """
-    source_rate = round(sample_rate * speed)
-    if source_rate != options.sample_rate:
-        samples = torchaudio.functional.resample(samples, source_rate, options.sample_rate)
+    samples = resample(samples, round(sample_rate * speed), options.sample_rate)
     if len(samples) == 0:
         raise InputError("no audio")
     return functional.pad(samples.to(torch.float32), (0, -len(samples) % options.dim)).view(-1, options.dim)

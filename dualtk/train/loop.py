@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from dualtk.data.batches import Batch, FeatureDataset, batch_loader
+from dualtk.data.batches import Batch, FeatureDataset, TrainingSet, batch_loader
 from dualtk.data.sampler import BatchesOptions
 from dualtk.errors import InputError
 from dualtk.train.checkpoint import load_training, save_training
@@ -51,7 +51,7 @@ class Trainer:
         self,
         objective: Trainable,
         options: LoopOptions,
-        train_set: FeatureDataset,
+        train_set: TrainingSet,
         valid_set: FeatureDataset,
         experiment: Experiment,
         world: World,
@@ -63,9 +63,7 @@ class Trainer:
         networks = {experiment.inside(name).network_file: one for name, one in objective.networks().items()}
         self.best = BestNetworks(networks, self.options.average_best, experiment.writes)
         batches = options.batches
-        self.train_batches = batches.build(
-            train_set.lengths, shuffle=True, seed=self.options.seed, rank=world.rank, world_size=world.size
-        )
+        self.train_batches = train_set.batches(batches, seed=self.options.seed, rank=world.rank, world_size=world.size)
         valid_batches = batches.build(valid_set.lengths, shuffle=False, rank=world.rank, world_size=world.size)
         pin = world.device.type == "cuda"
         workers = 0 if batches.cache else batches.num_workers

@@ -1,0 +1,233 @@
+"""A training set that is another in every epoch: audio changed on the fly, utterances joined.
+
+What an epoch holds follows from (seed, epoch) alone, and what becomes of an utterance from (seed, epoch, its name):
+neither the number of workers nor where a run was stopped and continued changes anything.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from dualtk.data.audio import read_audio
+from dualtk.data.batches import Example, FeatureDataset
+from dualtk.data.joining import JoiningOptions, Part, join_at_random, join_features
+from dualtk.data.kaldi import read_audio_sources
+from dualtk.data.kinds import FILE, FeaturesOptions, require_features
+from dualtk.data.sampler import BatchesOptions
+from dualtk.data.waveform import WaveformOptions
+from dualtk.errors import InputError
+
+EPOCH, PAUSES = 1, 2  # what a generator is for
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What training reads as one utterance: utterances with pauses between them, or one.
+
+    Attributes:
+        seed, epoch: of all draws for it.
+        parts: in their order.
+    """
+
+    seed: int
+    epoch: int
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How a training set varies.
+
+    Attributes:
+        shortest: feature frames that any utterance has at least.
+        longest: feature frames that any has at most, joined ones too.
+        speeds: that are drawn from.
+        speeds_from: first epoch in which they are.
+        joining: how utterances are joined, if at all.
+    """
+
+    shortest: int
+    longest: int
+    speeds: tuple[float, ...] = (1.0,)
+    speeds_from: int = 0
+    joining: JoiningOptions | None = None
+
+    def draws(self, lengths: np.ndarray, seed: int, epoch: int) -> tuple[list[Draw], list[int]]:
+        """What an epoch reads of utterances of `lengths` feature frames, and the most frames that each has then."""
+        random = np.random.default_rng((seed, epoch, EPOCH))
+        speeds = np.ones(len(lengths))
+        if epoch >= self.speeds_from and self.speeds != (1.0,):
+            drawn = random.choice(np.asarray(self.speeds), len(lengths))
+            fits = (lengths / drawn >= self.shortest + 1) & (lengths / drawn <= self.longest - 1)
+            speeds = np.where(fits, drawn, 1.0)
+        # Resampling rounds up, and so may the number of frames.
+        played = np.where(speeds == 1.0, lengths, np.ceil(lengths / speeds).astype(np.int64) + 1)
+        if self.joining is None or epoch < self.joining.start_epoch:
+            groups: list[tuple[Part, ...]] = [(Part(index, speed),) for index, speed in enumerate(speeds.tolist())]
+        else:
+            groups = join_at_random(played, speeds, self.longest, self.joining, random)
+        sizes = [sum(int(played[part.index]) + part.pause for part in group) for group in groups]
+        return [Draw(seed, epoch, group) for group in groups], sizes
+
+
+class DrawnBatches(Sampler[list[Draw]]):
+    """Batches of what each epoch reads, bucketed by the lengths that it has there; see `BucketedBatches`.
+
+    Args:
+        lengths: feature frames of every utterance of the set.
+        variation: what an epoch makes of them.
+        options: how they become batches.
+        seed: of what is drawn, and of the order.
+        rank, world_size: this process and how many share the epoch.
+    """
+
+    def __init__(
+        self,
+        lengths: list[int],
+        variation: Variation,
+        options: BatchesOptions,
+        *,
+        seed: int,
+        rank: int,
+        world_size: int,
+    ) -> None:
+        self.lengths = np.asarray(lengths, dtype=np.int64)
+        self.variation, self.options, self.seed = variation, options, seed
+        self.rank, self.world_size = rank, world_size
+        self.start(0)
+
+    def start(self, epoch: int, batch: int = 0) -> None:
+        """The next iteration gives the batches of `epoch` from index `batch` of this rank."""
+        draws, sizes = self.variation.draws(self.lengths, self.seed, epoch)
+        order = self.options.build(sizes, shuffle=True, seed=self.seed, rank=self.rank, world_size=self.world_size)
+        self.batches = [[draws[index] for index in indices] for indices in order.batches(epoch)]
+        self.first_batch = batch
+
+    def __len__(self) -> int:
+        """Batches of this rank in the epoch."""
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return iter(self.batches[self.first_batch :])
+
+
+class SpokenUtterances:
+    """The audio of a set whose features were made by `dualtk features`, and from it features, changed or not.
+
+    Args:
+        stored: the set; its features are not read.
+        options: what is changed.
+        features: that are made; the stored ones must be such.
+        cache: read all audio into memory once.
+
+    Raises:
+        InputError: features of another kind, an utterance without audio, or recordings that are not there.
+    """
+
+    def __init__(
+        self, stored: FeatureDataset, options: WaveformOptions, features: FeaturesOptions, *, cache: bool
+    ) -> None:
+        directory = stored.directory
+        if not (directory / FILE).exists() or not (directory / "wav.scp").exists():
+            raise InputError(
+                f"{directory}: `waveform` makes features of audio, and this directory is not one that "
+                "`dualtk features` made of audio at the speed 1.0"
+            )
+        require_features(directory, features)
+        self.make = options.build(features)
+        self.start_epoch = options.start_epoch
+        sources = read_audio_sources(directory)
+        for entry in stored.entries:
+            if entry.name not in sources:
+                raise InputError(f"{directory / 'wav.scp'}: has no audio of utterance {entry.name}")
+        self.entries = [(entry.name, sources[entry.name]) for entry in stored.entries]
+        self.cached = [read_audio(source) for _, source in self.entries] if cache else None
+
+    def __call__(self, index: int, speed: float, seed: int, epoch: int) -> Tensor:
+        """The features (T, F) of an utterance in an epoch."""
+        name, source = self.entries[index]
+        samples, rate = self.cached[index] if self.cached is not None else read_audio(source)
+        random = np.random.default_rng((seed, epoch, zlib.crc32(name.encode())))
+        try:
+            return self.make(samples, rate, speed, random if epoch >= self.start_epoch else None)
+        except InputError as error:
+            raise InputError(f"utterance {name}: {error}") from error
+
+
+class VariedOptions(Protocol):
+    """The sections that decide what an epoch reads."""
+
+    @property
+    def features(self) -> FeaturesOptions:
+        """Of the features, stored or made."""
+        ...
+
+    @property
+    def batches(self) -> BatchesOptions:
+        """How utterances become batches."""
+        ...
+
+    @property
+    def waveform(self) -> WaveformOptions | None:
+        """What is done to audio; None: stored features are read."""
+        ...
+
+    @property
+    def joining(self) -> JoiningOptions | None:
+        """How utterances are joined; None: they are not."""
+        ...
+
+
+class DrawnUtterances(Dataset[Example]):
+    """The utterances of a set as each epoch has them, by `Draw`.
+
+    Args:
+        stored: the set as it is on disk.
+        options: how it varies.
+        shortest: feature frames that any utterance has at least.
+
+    Raises:
+        InputError: as `SpokenUtterances`.
+    """
+
+    def __init__(self, stored: FeatureDataset, options: VariedOptions, shortest: int) -> None:
+        self.stored, self.dim, self.kind = stored, stored.dim, options.features.kind
+        longest = min(options.batches.max_utterance_frames, max(options.batches.max_frames, *stored.lengths))
+        self.variation = Variation(shortest, longest, joining=options.joining)
+        self.spoken: SpokenUtterances | None = None
+        if (waveform := options.waveform) is not None:
+            self.variation = replace(self.variation, speeds=waveform.speeds, speeds_from=waveform.start_epoch)
+            self.spoken = SpokenUtterances(stored, waveform, options.features, cache=options.batches.cache)
+
+    def __len__(self) -> int:
+        """Utterances, before any are joined."""
+        return len(self.stored)
+
+    def batches(self, options: BatchesOptions, *, seed: int, rank: int, world_size: int) -> DrawnBatches:
+        """The batches of training; see `DrawnBatches`."""
+        return DrawnBatches(self.stored.lengths, self.variation, options, seed=seed, rank=rank, world_size=world_size)
+
+    def __getitem__(self, draw: Draw) -> Example:
+        examples = [self._part(part, draw) for part in draw.parts]
+        if len(examples) == 1:
+            return examples[0]
+        name = "+".join(example.name for example in examples)
+        random = np.random.default_rng((draw.seed, draw.epoch, zlib.crc32(name.encode()), PAUSES))
+        pauses = [part.pause for part in draw.parts]
+        feats = join_features([example.feats for example in examples], pauses, self.kind, random)
+        return Example(name, feats, torch.cat([example.targets for example in examples]))
+
+    def _part(self, part: Part, draw: Draw) -> Example:
+        if self.spoken is None:
+            return self.stored[part.index]
+        entry = self.stored.entries[part.index]
+        feats = self.spoken(part.index, part.speed, draw.seed, draw.epoch)
+        return Example(entry.name, feats, torch.tensor(entry.targets, dtype=torch.int64))
