@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check check-format check-types check-spelling check-shell format test-k2 .venv
+.PHONY: help demo test test-fast torture check check-format check-types check-spelling check-shell format test-k2 .venv
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,6 +11,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 K2_VENV := .venv-k2
 # Options of the demo's run.sh, for example DEMO_OPTIONS="--hours 3 --nj 8".
 DEMO_OPTIONS ?=
+# How long make torture goes on.
+MINUTES ?= 5
 SCRIPTS = $(shell find . -path './.venv*' -prune -o -name '*.sh' -print) .ci/run
 
 help: ## what can be made
@@ -37,6 +39,9 @@ test: $(VENV)/.installed-dev ## run the tests
 
 test-fast: $(VENV)/.installed-dev ## run the tests that take no seconds
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+
+torture: $(VENV)/.installed-dev ## kills, signals, full disks and changed bytes, for MINUTES (5)
+	@OMP_NUM_THREADS=1 $(BIN)/python tools/torture.py --minutes $(MINUTES)
 
 check: check-format check-types check-spelling check-shell test ## all that CI checks
 

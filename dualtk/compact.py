@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from dualtk.config import dump
-from dualtk.files import atomic_path, write_text
+from dualtk.files import atomic_folder, write_text
 from dualtk.modes import Mode
 from dualtk.plan import PassOptions
 from dualtk.pruning.masks import prunable_layers
@@ -94,7 +94,7 @@ def write_compact(folder: Path, trained: Trained, mode: Mode, masks: Masks, int8
     packed, metadata = pack(tensors, by_key, masks.pattern, linear_weights(network) if int8 else ())
     removed = sum(int((~mask).sum()) for mask in by_key.values())
     prunable = sum(layer.weight.numel() for layer in prunable_layers(network).values())
-    with atomic_path(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         temporary.mkdir()
         written = Experiment(temporary, writes=False)
         save_network(written.network_file, packed, metadata)

@@ -2,28 +2,66 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from dualtk.errors import InputError
+from dualtk.files import atomic_path
 
 Tensors = dict[str, Tensor]
 
+CHECKSUM = "dualtk_checksum"  # in the metadata of a safetensors file
+
+
+def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """BLAKE2 over names, types, shapes and values of tensors, and over the metadata, in the order of their names."""
+    total = hashlib.blake2b(digest_size=16)
+    total.update(json.dumps(sorted(metadata.items())).encode())
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        total.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
+        total.update(value.view(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def write_safetensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, durable: bool = True
+) -> None:
+    """Write a safetensors file with a checksum in its metadata, whole or not at all; see `atomic_path`."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    known = dict(metadata or {})
+    known[CHECKSUM] = checksum(plain, known)
+    with atomic_path(path, durable=durable) as temporary:
+        temporary.write_bytes(save(plain, known))  # its own writing to a file makes a temporary one beside it
+
 
 def read_safetensors(path: Path) -> tuple[Tensors, dict[str, str]]:
-    """The tensors of a safetensors file as they stand there, and its metadata."""
+    """The tensors of a safetensors file as they stand there, and its metadata.
+
+    Raises:
+        InputError: it cannot be read, or it has a checksum (see `write_safetensors`) and that is not of its contents.
+    """
     try:
         with safe_open(path, "pt") as file:
             tensors: Tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-            return tensors, file.metadata() or {}
+            metadata = dict(file.metadata() or {})
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; has training finished an evaluation?") from error
+    except PermissionError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a safetensors file: {error}") from error
+    known = metadata.pop(CHECKSUM, None)
+    if known is not None and known != checksum(tensors, metadata):
+        raise InputError(f"{path}: damaged: its contents do not have their checksum")
+    return tensors, metadata
 
 
 def read_state_dict(path: Path) -> Tensors:

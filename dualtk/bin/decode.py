@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dualtk.bin.decoded import Decoded, Writer
+from dualtk.bin.decoded import FOLDER, Decoded, Writer
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
 from dualtk.bin.searching import add_precision_option, add_search_options, search_options
@@ -25,7 +25,7 @@ from dualtk.data.batches import Batch, FeatureDataset, batch_loader, select_utte
 from dualtk.data.kinds import require_features
 from dualtk.data.sampler import BatchesOptions
 from dualtk.errors import InputError
-from dualtk.files import Done, digest
+from dualtk.files import Done, digest, require_replaceable
 from dualtk.modes import Mode
 from dualtk.streaming.decoder import Decoder, open_decoder
 from dualtk.streaming.session import StreamingDecoder
@@ -138,6 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     out, device = options.out or default_output(options), choose_device(options)
+    require_replaceable(out, FOLDER)
     trained = load(options.exp, options.tokens)
     network, mode = trained.network.to(device), trained.mode(options.mode)
     search = search_options(options)

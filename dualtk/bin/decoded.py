@@ -7,12 +7,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dualtk.files import atomic_path
+from dualtk.files import FolderKind, atomic_folder
 from dualtk.frames import FRAME_SECONDS
 from dualtk.modes import Mode
 from dualtk.score.latency import emission_time
 from dualtk.search.hypothesis import Hypothesis, spoken_words
 from dualtk.trained import Trained
+
+FOLDER = FolderKind(
+    "decoding folder",
+    "decode.json",
+    frozenset({"decode.json", "text", "hyp.ctm", "tokens.jsonl", "nbest.jsonl", ".done"})
+    | {"partials.jsonl", "hyp.trn", "ref.trn", "result.txt", "result.dtl.txt", "utterances.tsv", "score.json"},
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ class Writer:
         }
         if nbest:
             files["nbest.jsonl"] = (self.nbest_line(one, nbest) for one in results)
-        with atomic_path(folder) as temporary:
+        with atomic_folder(folder, FOLDER) as temporary:
             temporary.mkdir()
             for name, lines in files.items():
                 with (temporary / name).open("w", encoding="utf-8") as file:

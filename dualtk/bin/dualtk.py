@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
 from dualtk import __version__
 from dualtk.errors import InputError
+from dualtk.owner import end_with_parent
 
 PACKAGE = "dualtk.bin"
 
@@ -75,8 +77,15 @@ def run(main: Main, argv: Sequence[str] | None = None) -> int:
         return 141
 
 
+def follow_parent() -> None:
+    """End with the recipe that started this command, where it asks for that."""
+    if os.environ.pop("DUALTK_PARENT", "") == str(os.getppid()):
+        end_with_parent(signal.SIGTERM)
+
+
 def dispatch(argv: Sequence[str] | None = None) -> int:
     """Find the command in `argv` (without the program's name) and run it."""
+    follow_parent()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())

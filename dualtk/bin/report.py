@@ -23,7 +23,7 @@ from dualtk.config import plain_values
 from dualtk.data.audio import read_audio
 from dualtk.data.kaldi import AudioSource, read_audio_sources
 from dualtk.errors import InputError
-from dualtk.files import write_text
+from dualtk.files import require_file, write_text
 from dualtk.score.summary import SetScore, read_scores
 from dualtk.score.utterances import UTTERANCE_FILE, read_utterances
 from dualtk.system import load_experiment
@@ -113,9 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the report; see `parser` for the options."""
     options = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    out = options.out or options.experiments[0] / "report.html"
+    require_file(out)
     names = distinct_names(options.experiments)
     experiments = [load(folder, name) for folder, name in zip(options.experiments, names)]
-    out = options.out or options.experiments[0] / "report.html"
     write_text(out, report(experiments, Sounds(), options.worst))
     logger.info("%s: %.1f MB", out, out.stat().st_size / 1e6)
     return 0

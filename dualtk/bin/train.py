@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,18 +23,23 @@ from dualtk.data.tokens import Tokenizer
 from dualtk.distill.teacher import TEACHER, FrozenTeacherOptions
 from dualtk.errors import InputError
 from dualtk.lattice import chosen_backend
+from dualtk.memory import enough_memory
 from dualtk.objective import Objective
 from dualtk.system import PretrainingSystem, System, TransducerSystem, load
-from dualtk.train.distributed import number_of_processes, world
+from dualtk.train.distributed import World, is_first, number_of_processes, world
 from dualtk.train.experiment import Experiment, Origin
-from dualtk.train.initial import initialise
-from dualtk.train.loop import Trainer
+from dualtk.train.initial import Rows, initialise
+from dualtk.train.launch import launch, launched
+from dualtk.train.loop import Trainer, require_steps
+from dualtk.train.stopping import Interrupted, Stopping, status_of, stoppable
 from dualtk.trainable import Trainable
 from dualtk.trained import find_experiment, frozen_teacher
 from dualtk.transducer.labels_alone import LabelsAlone, labels_alone
 from dualtk.trial_build import require_buildable
 
 logger = logging.getLogger("dualtk")
+
+NAMED = 5  # utterances that are left out, each by a line of the log
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,6 +66,13 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--threads", type=at_least(0), default=0, metavar="N", help="CPU threads; default: 0, torch's own choice"
+    )
+    options.add_argument(
+        "--processes",
+        type=at_least(1),
+        default=1,
+        metavar="N",
+        help="processes of this machine that share each step, each with a GPU or, on the CPU, a thread; default: 1",
     )
     options.add_argument(
         "--override", action="store_true", help="continue although configuration or data changed (default: refuse)"
@@ -97,7 +110,6 @@ def read_system(options: argparse.Namespace) -> System:
         system = system.model_copy(update={TEACHER: system.teacher.model_copy(update={"exp": exp})})
     if isinstance(system, TransducerSystem) and options.tokens is None:
         raise InputError("--tokens: a transducer needs the folder that `dualtk tokens` wrote")
-    require_buildable(system)
     return system
 
 
@@ -136,7 +148,8 @@ def build_objective(
         assert tokenizer is not None
         network = system.build_network(tokenizer.vocab_size, mean, istd)
         if system.init is not None and begins:
-            initialise(network, system.init, experiment, tokenizer.pieces)
+            rows = Rows(tokenizer.pieces, network.token_parameters())
+            initialise(network, system.init, experiment, rows)
         outputs = experiment.inside(TEACHER).folder
         objective = system.build_objective(network, frozen_teacher(system, network, outputs, tokenizer))
     if experiment.writes:
@@ -154,19 +167,44 @@ def read_set(
     *,
     cache: bool,
     most: int | None = None,
-) -> FeatureDataset:
-    """At most so many utterances of a data directory; those of more than `longest` frames are left out, and said."""
+) -> tuple[FeatureDataset, list[str]]:
+    """At most so many utterances of a data directory, and a line on each that is longer than `longest` frames."""
     require_features(directory, system.features)
     selection = select_utterances(directory, encode, min_frames=shortest, max_utterance_frames=longest)
-    for line in selection.dropped:
-        logger.warning(line)
-    dataset = FeatureDataset(selection.spread(most), cache=cache)
+    with enough_memory(f"{directory}: the features do not fit", "set batches.cache=false"):
+        dataset = FeatureDataset(selection.spread(most), cache=cache)
     if dataset.dim != system.features.dim:
         raise InputError(
             f"{directory / 'feats.scp'}: features have {dataset.dim} dimensions, "
             f"those of the configuration {system.features.dim}"
         )
-    return dataset
+    return dataset, selection.dropped
+
+
+def train(options: argparse.Namespace, system: System, stopping: Stopping, here: World) -> signal.Signals | None:
+    """Train in the experiment folder, which nobody else writes to; returns the signal that ended it before its end."""
+    shortest = require_buildable(system)
+    experiment = Experiment(options.exp, here.is_main)
+    tokenizer = Tokenizer(options.tokens) if isinstance(system, TransducerSystem) else None
+    networks = {"": system}
+    if isinstance(system, TransducerSystem) and (alone := system.teacher_alone()) is not None:
+        networks[TEACHER] = alone
+    with experiment.held():
+        encode = None if tokenizer is None else tokenizer.encode
+        train_set, dropped = read_training_set(options.train_dir, system, encode, shortest)
+        most, cache = system.train.max_valid_utterances, system.batches.cache
+        valid_set, _ = read_set(options.dev_dir, system, encode, shortest, cache=cache, most=most)
+        require_steps(system, train_set, here.size)
+        experiment.start(networks, origin(options, system, here.device), options.override)
+        more = [f"{options.train_dir}: {len(dropped)} utterances in all are left out"] if len(dropped) > NAMED else []
+        unreached = [f"never reached: {line}" for line in system.unreached()]
+        for line in [*dropped[:NAMED], *more, *unreached] if here.is_main else []:
+            logger.warning(line)
+        objective = build_objective(options, system, tokenizer, experiment)
+        objective.module.to(here.device)
+        if isinstance(objective, Objective) and tokenizer is not None:
+            objective.labels_alone = without_audio(valid_set, shortest, tokenizer.vocab_size)
+        return Trainer(objective, system, train_set, valid_set, experiment, here, stopping).train()
 
 
 def without_audio(valid_set: FeatureDataset, subsampling: int, vocab_size: int) -> LabelsAlone:
@@ -182,46 +220,36 @@ def without_audio(valid_set: FeatureDataset, subsampling: int, vocab_size: int) 
 
 def read_training_set(
     directory: Path, system: System, encode: Callable[[str], Sequence[int]] | None, shortest: int
-) -> TrainingSet:
-    """What is trained on: as it is stored, or varied by `waveform` and `joining`."""
+) -> tuple[TrainingSet, list[str]]:
+    """What is trained on, as stored or varied by `waveform` and `joining`, and a line on each that is too long."""
     cache, longest = system.batches.cache and system.waveform is None, system.batches.max_utterance_frames
-    stored = read_set(directory, system, encode, shortest, longest, cache=cache)
+    stored, dropped = read_set(directory, system, encode, shortest, longest, cache=cache)
     if system.waveform is None and system.joining is None:
-        return stored
-    return DrawnUtterances(stored, system, shortest)
+        return stored, dropped
+    return DrawnUtterances(stored, system, shortest), dropped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; see `parser` for the options."""
     options = parser().parse_args(argv)
+    if options.processes > 1 and not launched():
+        return launch(options.processes, "dualtk.bin.train", sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if options.threads:
         torch.set_num_threads(options.threads)
-    system = read_system(options)
-    tokenizer = Tokenizer(options.tokens) if isinstance(system, TransducerSystem) else None
-    networks = {"": system}
-    if isinstance(system, TransducerSystem) and (alone := system.teacher_alone()) is not None:
-        networks[TEACHER] = alone
-    with world(options.device) as here:
-        experiment = Experiment(options.exp, here.is_main)
-        experiment.start(networks, origin(options, system, here.device), options.override)
-        for line in system.unreached() if here.is_main else []:
-            logger.warning("never reached: %s", line)
-        objective = build_objective(options, system, tokenizer, experiment)
-        objective.module.to(here.device)
-        encode, shortest = None if tokenizer is None else tokenizer.encode, objective.subsampling
-        train_set = read_training_set(options.train_dir, system, encode, shortest)
-        most = system.train.max_valid_utterances
-        valid_set = read_set(options.dev_dir, system, encode, shortest, cache=system.batches.cache, most=most)
-        if isinstance(objective, Objective) and tokenizer is not None:
-            objective.labels_alone = without_audio(valid_set, shortest, tokenizer.vocab_size)
-        Trainer(objective, system, train_set, valid_set, experiment, here).train()
-        experiment.close()
-        if here.is_main:
-            for picture in training_pictures(read_metrics(experiment.folder / "metrics.jsonl"), "train"):
-                picture.save(experiment.folder / "images")
-    return 0
+    try:
+        with stoppable() as stopping, world(options.device) as here:
+            number = train(options, read_system(options), stopping, here)
+            if number is None and here.is_main:
+                for picture in training_pictures(read_metrics(options.exp / "metrics.jsonl"), "train"):
+                    picture.save(options.exp / "images")
+    except Interrupted as error:
+        if is_first():
+            print(f"dualtk: {error}: ended before the first step", file=sys.stderr)
+        return error.status
+    return 0 if number is None else status_of(number)
 
 
 if __name__ == "__main__":
+    sys.argv[0] = "dualtk train"  # what the experiment records
     sys.exit(run(main))

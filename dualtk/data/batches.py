@@ -5,6 +5,7 @@ B batch, T feature frames, F features, U labels.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from dualtk.data.arks import read_matrix
 from dualtk.data.sampler import BatchesOptions, BucketedBatches
 from dualtk.errors import InputError
+from dualtk.owner import end_with_parent
 from dualtk.tables import load_table
 
 
@@ -46,6 +48,12 @@ class Batch:
             for name in ("feats", "feat_lengths", "targets", "target_lengths")
         }
         return replace(self, **moved)
+
+    def select(self, chosen: Tensor) -> Batch:
+        """The utterances that `chosen` (B,) bool marks, padded as before."""
+        names = [name for name, keep in zip(self.utterances, chosen.tolist()) if keep]
+        tensors = (self.feats, self.feat_lengths, self.targets, self.target_lengths)
+        return Batch(names, *(tensor[chosen] for tensor in tensors))
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory (torch's DataLoader calls this)."""
@@ -148,7 +156,10 @@ class FeatureDataset(Dataset[Example]):
         self.cached: list[Tensor] | None = [self._read(entry) for entry in self.entries] if cache else None
 
     def _read(self, entry: Entry) -> Tensor:
-        matrix = read_matrix(entry.location, self.directory)
+        try:
+            matrix = read_matrix(entry.location, self.directory)
+        except InputError as error:
+            raise InputError(f"{self.directory / 'feats.scp'}: utterance {entry.name}: {error}") from error
         if matrix.shape != (entry.num_frames, self.dim):
             raise InputError(
                 f"{self.directory / 'feats.scp'}: utterance {entry.name} has features {tuple(matrix.shape)}, "
@@ -219,18 +230,77 @@ class TrainingSet(Protocol):
         ...
 
 
+class _Guarded(Dataset["Example | InputError"]):
+    """A dataset that gives its faults like examples: what another process raises comes back as its traceback."""
+
+    def __init__(self, dataset: TrainingSet) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: Any) -> Example | InputError:
+        try:
+            return self.dataset[index]
+        except InputError as error:
+            return error
+
+
+def _collate(examples: Sequence[Example | InputError]) -> Batch | InputError:
+    """A batch, or the first fault in it."""
+    good = [example for example in examples if not isinstance(example, InputError)]
+    return next((one for one in examples if isinstance(one, InputError)), None) or collate(good)
+
+
+def _begin_worker(number: int) -> None:
+    """A process that reads ends when the one that trains does, in whatever way; signals are for that one."""
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(one, signal.SIG_IGN)
+    end_with_parent(signal.SIGKILL)
+
+
+class BatchLoader:
+    """The batches of the epoch and position that a sampler stands at; iterate it once per epoch.
+
+    Args:
+        dataset: what is read.
+        batches: in what order.
+        num_workers: processes that read ahead; 0 reads here.
+        pin_memory: for copies to a GPU that overlap with computation.
+    """
+
+    def __init__(self, dataset: TrainingSet, batches: EpochBatches, num_workers: int, pin_memory: bool) -> None:
+        self.num_workers = num_workers
+        self._loader: DataLoader[Batch | InputError] = DataLoader(
+            _Guarded(dataset),  # type: ignore[arg-type]  # torch types a loader by its dataset, not by its collate
+            batch_sampler=batches,
+            collate_fn=_collate,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            # Of its own: torch's would be drawn from at each start, and a resumed run would then differ.
+            generator=torch.Generator(),
+            worker_init_fn=_begin_worker if num_workers else None,
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches.
+
+        Raises:
+            InputError: an utterance cannot be read, or a process that reads was killed.
+        """
+        try:
+            for batch in self._loader:
+                if isinstance(batch, InputError):
+                    raise batch
+                yield batch
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise InputError(
+                "a process that reads features was killed (no memory left, or little shared memory?): "
+                "batches.num_workers=0 reads without such processes"
+            ) from error
+
+
 def batch_loader(
     dataset: TrainingSet, batches: EpochBatches, num_workers: int = 0, pin_memory: bool = False
-) -> DataLoader[Batch]:
-    """A loader of the epoch and position that `batches` stands at; iterate it once per epoch.
-
-    It has a generator of its own: torch's would be drawn from at each start, and a resumed run would then differ.
-    """
-    return DataLoader(
-        dataset,  # type: ignore[arg-type]  # torch types a loader by its dataset, not by its collate
-        batch_sampler=batches,
-        collate_fn=collate,
-        num_workers=num_workers,
-        pin_memory=pin_memory,
-        generator=torch.Generator(),
-    )
+) -> BatchLoader:
+    """See `BatchLoader`."""
+    return BatchLoader(dataset, batches, num_workers, pin_memory)

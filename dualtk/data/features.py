@@ -240,8 +240,6 @@ def _made_today(shard: Shard) -> bool:
 
 def extract_shard(shard: Shard) -> Iterator[int]:
     """Write one archive and then its record; yields 1 per utterance done."""
-    for leftover in shard.directory.glob(f".{shard.ark.name}.*.part"):
-        leftover.unlink(missing_ok=True)  # of a killed run
     entries: list[tuple[str, int, int, float]] = []
     stats = np.zeros((2, shard.options.dim + 1))
     shard.record.unlink(missing_ok=True)

@@ -96,7 +96,7 @@ def prepare(root: Path, sets: Sequence[str], directory: Path, ctms: Sequence[Pat
     done = Done(directory / ".prepare.done")
     if done.matches(key) and (directory / "wav.scp").exists() and (directory / "text").exists():
         return False
-    done.clear()
+    done.begin("data directory of prepare-librispeech")
     utterances = [utterance for folder in folders for utterance in read_set(folder)]
     write_data_directory(directory, utterances)
     word_times = select_ctm(all_ctms, (utterance.name for utterance in utterances))

@@ -12,14 +12,15 @@ import sentencepiece
 from pydantic import PositiveInt
 
 from dualtk.errors import InputError
-from dualtk.files import Done, atomic_path, digest
+from dualtk.files import Done, FolderKind, atomic_folder, digest, require_replaceable
 from dualtk.options import Section, Unit
 
 TokenType = Literal["unigram", "bpe"]
 BLANK = "<blk>"
 UNKNOWN = "<unk>"
 DONE = ".bpe.done"
-FILES = frozenset({"bpe.model", "bpe.vocab", "tokens.txt", DONE})  # names that icefall and sherpa-onnx know
+MODEL = "bpe.model"
+FOLDER = FolderKind("folder of tokens", MODEL, frozenset({MODEL, "bpe.vocab", "tokens.txt", DONE}))
 
 
 class TokenOptions(Section):
@@ -44,7 +45,7 @@ class Tokenizer:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path / "bpe.model" if path.is_dir() else path
+        self.path = path / MODEL if path.is_dir() else path
         self._processor = sentencepiece.SentencePieceProcessor()
         try:
             self._processor.LoadFromSerializedProto(self.path.read_bytes())
@@ -135,15 +136,14 @@ def write_tokenizer(directory: Path, sentences: Sequence[str], options: TokenOpt
     key = digest([], [list(sentences), options.model_dump()])
     if Done(directory / DONE).matches(key):
         return False
-    if directory.exists() and not (directory.is_dir() and {path.name for path in directory.iterdir()} <= FILES):
-        raise InputError(f"{directory}: exists and is no folder of tokens")
+    require_replaceable(directory, FOLDER)
     model = train_tokenizer(sentences, options)
     processor = sentencepiece.SentencePieceProcessor()
     processor.LoadFromSerializedProto(model)
     pieces = [(processor.IdToPiece(index), processor.GetScore(index)) for index in range(processor.GetPieceSize())]
-    with atomic_path(directory) as temporary:
+    with atomic_folder(directory, FOLDER) as temporary:
         temporary.mkdir()
-        (temporary / "bpe.model").write_bytes(model)
+        (temporary / MODEL).write_bytes(model)
         vocabulary = "".join(f"{piece}\t{score:g}\n" for piece, score in pieces)
         (temporary / "bpe.vocab").write_text(vocabulary, encoding="utf-8")
         tokens = "".join(f"{piece} {index}\n" for index, (piece, _) in enumerate(pieces))

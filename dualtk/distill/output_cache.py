@@ -15,14 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
 from dualtk.encoders.base import EncoderOutput
 from dualtk.errors import InputError
-from dualtk.files import atomic_path
+from dualtk.tensors import read_safetensors, write_safetensors
 
 Entry = dict[str, Tensor]  # "frames" (T', D), "hidden.I" (rate * T', D) and "heads.I" (H, T', D/H) of one utterance
 
@@ -65,18 +63,18 @@ class OutputCache:
 
 def _read(path: Path, device: torch.device) -> Entry:
     """The entry, empty where there is none."""
-    try:
-        return load_file(path, device=str(device))
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, SafetensorError) as error:
+    try:
+        tensors, _ = read_safetensors(path)
+    except InputError as error:
         raise InputError(f"{path}: not an output of the teacher; remove it: {error}") from error
+    return {name: value.to(device) for name, value in tensors.items()}
 
 
 def _write(path: Path, entry: Entry) -> None:
-    with atomic_path(path) as temporary:
-        # Copies: a file has no room for tensors that share memory, as the frames and the last block's output may.
-        save_file({name: value.cpu().clone().contiguous() for name, value in entry.items()}, temporary)
+    # Copies: a file has no room for tensors that share memory, as the frames and the last block's output may.
+    write_safetensors(path, {name: value.cpu().clone() for name, value in entry.items()}, durable=False)
 
 
 def _cut(output: EncoderOutput, index: int, length: int, keep_hidden: bool) -> Entry:

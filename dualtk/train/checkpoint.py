@@ -1,31 +1,61 @@
 """Checkpoints: all that a run needs to go on as if it had never stopped, and the averaged network for decoding.
 
-Training state is loaded with `weights_only=True` and networks are safetensors: no checkpoint can run code.
+Training state is loaded with `weights_only=True` and networks are safetensors: no checkpoint can run code. Both carry
+checksums: those of the zip archive that torch writes, and `dualtk.tensors.checksum` in the metadata of a network.
 """
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from dualtk.errors import InputError
 from dualtk.files import atomic_path
-from dualtk.tensors import Tensors, read_safetensors
+from dualtk.tensors import Tensors, read_safetensors, write_safetensors
+
+
+class _Stream(io.RawIOBase):
+    """What torch.save writes to; it hides an error of the system behind one of its own, so that is kept here."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self.error: OSError | None = None
+
+    def writable(self) -> bool:
+        """See `io.IOBase`."""
+        return True
+
+    def write(self, block: Any) -> int:
+        """See `io.RawIOBase`."""
+        try:
+            return self.stream.write(block)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 def save_training(path: Path, state: dict[str, Any]) -> None:
     """Write a training state, whole or not at all."""
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        watched = _Stream(stream)
+        try:
+            torch.save(state, watched)  # type: ignore[arg-type]  # it asks for no more than this
+            stream.flush()
+        except RuntimeError:
+            if watched.error is None:
+                raise
+            raise watched.error from None
 
 
 def load_training(path: Path, device: torch.device) -> dict[str, Any]:
     """Read a training state; a file that is damaged or holds anything but tensors and plain values is refused."""
+    _require_whole(path)
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged or hostile file
@@ -33,10 +63,26 @@ def load_training(path: Path, device: torch.device) -> dict[str, Any]:
     return state
 
 
+def _require_whole(path: Path) -> None:
+    """Compare each part of the archive with its checksum, which torch does not when it reads.
+
+    Raises:
+        InputError: a part is damaged, or it is no such archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # zipfile raises many kinds for a damaged file
+        raise InputError(f"{path}: not a training checkpoint, or a damaged one: {error}") from error
+    if damaged is not None:
+        raise InputError(f"{path}: damaged: {damaged} does not have its checksum; remove it to begin anew")
+
+
 def save_network(path: Path, tensors: Tensors, metadata: dict[str, str] | None = None) -> None:
     """Write a network's state dict as safetensors, whole or not at all."""
-    with atomic_path(path) as temporary:
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary, metadata)
+    write_safetensors(path, tensors, metadata)
 
 
 def load_network(path: Path, network: nn.Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ import torch.distributed
 import torch.distributed.nn.functional
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from dualtk.owner import end_with_parent
+
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "Gloo")  # another one's end
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,11 @@ def number_of_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def is_first() -> bool:
+    """Whether this process speaks for all."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def world(device: str = "auto") -> Iterator[World]:
     """The processes that torchrun started (its environment says), or this one alone.
@@ -76,10 +86,16 @@ def world(device: str = "auto") -> Iterator[World]:
     place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if use_cuda else torch.device("cpu")
     if use_cuda:
         torch.cuda.set_device(place)
-    if size > 1:
-        torch.distributed.init_process_group("nccl" if use_cuda else "gloo")
+    if size == 1:
+        yield World(rank, size, place)
+        return
+    end_with_parent(signal.SIGKILL)
+    torch.distributed.init_process_group("nccl" if use_cuda else "gloo")
     try:
         yield World(rank, size, place)
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in LOST):
+            raise
+        raise SystemExit(1) from None  # it is not this process that has something to say
     finally:
-        if size > 1:
-            torch.distributed.destroy_process_group()
+        torch.distributed.destroy_process_group()

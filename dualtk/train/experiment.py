@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import os
 import platform
 import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,11 +26,37 @@ from torch.utils.tensorboard import SummaryWriter
 import dualtk
 from dualtk.config import FILE, dump, laid, plain_values, read_experiment
 from dualtk.errors import InputError
-from dualtk.files import atomic_path, digest, write_text
+from dualtk.files import PART, atomic_path, digest, remove_leftovers, write_text
+from dualtk.locks import NAME, locked
 from dualtk.options import Section
 from dualtk.yaml_tree import Tree
 
 logger = logging.getLogger("dualtk")
+
+VERSIONS = "versions.json"  # the mark of a folder that `dualtk train` made
+
+
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written ends the run in one line; logging itself would print a traceback for each line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        raise InputError(f"{self.baseFilename}: cannot be written: {error}") from error
+
+
+def _report_thread(arguments: threading.ExceptHookArgs) -> None:
+    """Tensorboard's thread keeps an OSError for the next call, which says it; its traceback would be a second time."""
+    if not isinstance(arguments.exc_value, OSError):
+        threading.__excepthook__(arguments)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say in one line what file the system refuses to write."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _git_commit() -> str:
@@ -86,6 +116,38 @@ class Experiment:
         """The folder `name` in this one, for a network that is trained beside this one's; "" is this one."""
         return Experiment(self.folder / name, self.writes) if name else self
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other runs out of the folder while the block runs, and close the log when it ends.
+
+        Raises:
+            InputError: another run is at work there, or the folder was not made by training.
+        """
+        if not self.writes:
+            yield
+            return
+        self._require_own()
+        with locked(self.folder / NAME, self.folder):
+            for one in (self.folder, *self.folder.glob("*/")):  # decoding, a report may be written beside training
+                remove_leftovers(one / self.checkpoints.name)
+                remove_leftovers(one, f"{self.network_file.name}.*")
+            try:
+                yield
+            finally:
+                self.close()
+
+    def _require_own(self) -> None:
+        """Refuse a folder that holds anything and was not made by training."""
+        if not os.path.lexists(self.folder) or (self.folder / VERSIONS).exists():
+            return
+        if not self.folder.is_dir():
+            raise InputError(f"{self.folder}: exists and is no experiment folder")
+        if self.config_file.exists():
+            read_experiment(self.folder)  # says so where it is one of another time
+        foreign = sorted(one.name for one in self.folder.iterdir() if one.name != NAME and one.suffix != PART)
+        if foreign:
+            raise InputError(f"{self.folder}: exists and is no experiment folder: it holds {foreign[0]}")
+
     def start(self, options: Mapping[str, Section], origin: Origin, override: bool) -> None:
         """Record what the run is made from; a folder that was made from something else is refused.
 
@@ -108,16 +170,19 @@ class Experiment:
             self._refuse_changes(before, options[""], facts)
         if not self.writes:
             return
+        write_text(self.folder / VERSIONS, json.dumps(facts, indent=2) + "\n")
         for name, one in options.items():
             self.inside(name)._describe(one, origin.assets)
-        write_text(self.folder / "versions.json", json.dumps(facts, indent=2) + "\n")
-        with (self.folder / "command").open("a", encoding="utf-8") as stream:
+        path = self.folder / "command"
+        with _writing(path), path.open("a", encoding="utf-8") as stream:
             stream.write(f"{sys.argv[0]} {shlex.join(sys.argv[1:])}\n")  # the program is "dualtk train"
         logger.setLevel(logging.INFO)
-        handler = logging.FileHandler(self.folder / "train.log", encoding="utf-8")
+        handler = _LogFile(self.folder / "train.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
-        self._board = SummaryWriter(str(self.folder / "tensorboard"))
+        with _writing(self.folder / "tensorboard"):
+            threading.excepthook = _report_thread
+            self._board = SummaryWriter(str(self.folder / "tensorboard"))
 
     def _describe(self, options: Section, assets: Mapping[str, Path]) -> None:
         """Write what decoding needs beside the network."""
@@ -136,7 +201,7 @@ class Experiment:
                 f"{self.folder}: holds a run with another configuration (first difference: {changed}); "
                 "choose another --exp, or --override"
             )
-        known = json.loads((self.folder / "versions.json").read_text(encoding="utf-8"))["inputs"]
+        known = json.loads((self.folder / VERSIONS).read_text(encoding="utf-8"))["inputs"]
         for name, value in facts["inputs"].items():
             if known.get(name, value) != value:
                 raise InputError(
@@ -147,12 +212,15 @@ class Experiment:
         """Append one line to metrics.jsonl and the same to tensorboard."""
         if not self.writes:
             return
+        values = {key: value for key, value in values.items() if math.isfinite(value)}  # JSON has no other numbers
         line = {"step": step, "kind": kind, "time": round(time.time(), 3), **values}
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+        path = self.folder / "metrics.jsonl"
+        with _writing(path), path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
         assert self._board is not None
-        for key, value in values.items():
-            self._board.add_scalar(f"{kind}/{key}", value, step)
+        with _writing(self.folder / "tensorboard"):
+            for key, value in values.items():
+                self._board.add_scalar(f"{kind}/{key}", value, step)
 
     def forget_after(self, step: int) -> None:
         """Drop the metrics of steps that a killed run took after its last checkpoint: they will be taken again."""
@@ -171,7 +239,9 @@ class Experiment:
     def close(self) -> None:
         """Flush and close what is open."""
         if self._board is not None:
-            self._board.close()
+            with suppress(OSError):  # curves for tensorboard; metrics.jsonl has the same
+                self._board.close()
+            self._board = None
         for handler in list(logger.handlers):
             if isinstance(handler, logging.FileHandler):
                 handler.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +31,6 @@ from dualtk.pruning.packing import read_tensors
 from dualtk.tensors import Tensors, read_state_dict
 from dualtk.train.experiment import Experiment
 from dualtk.train.freezing import FreezeOptions
-from dualtk.transducer.model import Transducer
 
 logger = logging.getLogger("dualtk")
 
@@ -99,6 +98,17 @@ class Inheritance:
     new_tokens: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """The tokens of a network, blank first, and the names of its parameters that have a row for each."""
+
+    pieces: Sequence[str] = ()
+    parameters: Collection[str] = ()
+
+
+NO_ROWS = Rows()
+
+
 def read_source(path: Path) -> Source:
     """What `init.exp` names.
 
@@ -159,8 +169,8 @@ def _lender(key: str, source: Source) -> tuple[str, str, str] | None:
     return None
 
 
-def inherit(network: nn.Module, source: Source, pieces: Sequence[str] = ()) -> Inheritance:
-    """Copy every tensor of `source` whose name and shape fit into `network`, whose tokens are `pieces`.
+def inherit(network: nn.Module, source: Source, rows: Rows = NO_ROWS) -> Inheritance:
+    """Copy every tensor of `source` whose name and shape fit into `network`.
 
     Of tensors with a row for each token, those of tokens that the source has too; the others stay as they were drawn.
     A norm of a mode that the source lacks takes the tensors of the source's only mode, or of its full-context one. The
@@ -170,7 +180,7 @@ def inherit(network: nn.Module, source: Source, pieces: Sequence[str] = ()) -> I
         InputError: no parameter fits, or the encoders' norms are of two kinds.
     """
     found = Inheritance(positions=_compare_kinds(network, source))
-    tokens = _Tokens(network, list(pieces), list(source.pieces))
+    tokens = _Tokens(rows, source.pieces)
     found.new_tokens = tokens.new
     for key, own in network.state_dict().items():
         if _is_mask(key):
@@ -202,9 +212,10 @@ def inherit(network: nn.Module, source: Source, pieces: Sequence[str] = ()) -> I
 class _Tokens:
     """The rows of tensors that belong to tokens, where those here are not those of the source."""
 
-    def __init__(self, network: nn.Module, here: list[str], there: list[str]) -> None:
-        differ = isinstance(network, Transducer) and bool(here and there) and here != there
-        self.keys = network.token_parameters() if differ and isinstance(network, Transducer) else set()
+    def __init__(self, rows: Rows, source: Sequence[str]) -> None:
+        here, there = list(rows.pieces), list(source)
+        differ = bool(here and there) and here != there
+        self.keys = rows.parameters if differ else ()
         self.sizes = len(here), len(there)
         places = {piece: place for place, piece in enumerate(there)}
         self.common = [(row, places[piece]) for row, piece in enumerate(here) if piece in places]
@@ -302,8 +313,8 @@ def _unread(network: nn.Module) -> set[str]:
     }
 
 
-def initialise(network: nn.Module, section: InitOptions, experiment: Experiment, pieces: Sequence[str] = ()) -> None:
-    """Fill `network`, whose tokens are `pieces`, from the source that `section` names.
+def initialise(network: nn.Module, section: InitOptions, experiment: Experiment, rows: Rows = NO_ROWS) -> None:
+    """Fill `network` from the source that `section` names; `rows` says what of it belongs to tokens.
 
     What was not loaded goes to the log and to `init.txt`.
 
@@ -311,7 +322,7 @@ def initialise(network: nn.Module, section: InitOptions, experiment: Experiment,
         InputError: no such source, nothing in it fits, or a part is to be held that was not loaded whole.
     """
     source = read_source(section.exp)
-    found = inherit(network, source, pieces)
+    found = inherit(network, source, rows)
     _require_loaded(network, found, section, source)
     if experiment.writes:
         write_text(experiment.folder / "init.txt", record(found, source))

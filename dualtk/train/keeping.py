@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from dualtk.train.checkpoint import average, load_network, save_network
@@ -61,7 +63,12 @@ class BestNetworks:
         self.writes = writes
 
     def offer(self, loss: float, step: int, best: list[tuple[float, int]]) -> list[tuple[float, int]]:
-        """`best` (loss, step; the lowest first) with this step while it is among the best; the average follows."""
+        """`best` (loss, step; the lowest first) with this step while it is among the best; the average follows.
+
+        A loss that is not finite is never among them: it has no place in an order.
+        """
+        if not math.isfinite(loss):
+            return best
         renewed = sorted([*best, (loss, step)])[: self.count]
         if not self.writes or (loss, step) not in renewed:
             return renewed
@@ -69,6 +76,14 @@ class BestNetworks:
             network.keep(step)
             network.average([kept for _, kept in renewed])
         return renewed
+
+    def fault(self) -> str | None:
+        """The first tensor of a network that is not finite, by its name."""
+        for one in self.networks:
+            for key, value in one.network.state_dict().items():
+                if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                    return key
+        return None
 
     def load(self) -> None:
         """Let every network be its average, as it was last written."""

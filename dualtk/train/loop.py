@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import math
+import signal
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from dualtk.data.batches import Batch, FeatureDataset, TrainingSet, batch_loader
+from dualtk.data.batches import Batch, FeatureDataset, TrainingSet, batch_loader, collate
 from dualtk.data.sampler import BatchesOptions
 from dualtk.errors import InputError
 from dualtk.train.checkpoint import load_training, save_training
 from dualtk.train.distributed import World
-from dualtk.train.evaluation import evaluate
+from dualtk.train.evaluation import evaluate, try_batch
 from dualtk.train.experiment import Experiment
 from dualtk.train.keeping import BestNetworks
 from dualtk.train.progress import Progress
 from dualtk.train.stepping import StepOptions, Stepper
+from dualtk.train.stopping import Stopping
 from dualtk.trainable import Trainable
 
 logger = logging.getLogger("dualtk")
@@ -35,6 +38,23 @@ class LoopOptions(StepOptions, Protocol):
         ...
 
 
+def require_steps(options: LoopOptions, train_set: TrainingSet, processes: int) -> None:
+    """Refuse options with which no step would ever be taken.
+
+    Args:
+        options: of the loop and its batches.
+        train_set: what is trained on.
+        processes: that share the batches.
+
+    Raises:
+        InputError: a step wants more batches than an epoch has.
+    """
+    batches = len(train_set.batches(options.batches, seed=options.train.seed, rank=0, world_size=processes))
+    if options.train.accumulate > batches:
+        each = " for each process" if processes > 1 else ""
+        raise InputError(f"train.accumulate: {options.train.accumulate}, but an epoch has {batches} batches{each}")
+
+
 class Trainer:
     """Steps, evaluations and checkpoints of one run.
 
@@ -45,6 +65,7 @@ class Trainer:
         valid_set: what chooses the checkpoints.
         experiment: the folder of the run.
         world: this process among others.
+        stopping: tells of signals.
     """
 
     def __init__(
@@ -55,7 +76,9 @@ class Trainer:
         valid_set: FeatureDataset,
         experiment: Experiment,
         world: World,
+        stopping: Stopping | None = None,
     ) -> None:
+        self.stopping = stopping or Stopping()
         self.stepper = Stepper(objective, options, world)
         self.options = options.train
         self.experiment = experiment
@@ -64,41 +87,88 @@ class Trainer:
         self.best = BestNetworks(networks, self.options.average_best, experiment.writes)
         batches = options.batches
         self.train_batches = train_set.batches(batches, seed=self.options.seed, rank=world.rank, world_size=world.size)
-        valid_batches = batches.build(valid_set.lengths, shuffle=False, rank=world.rank, world_size=world.size)
+        self.valid_batches = batches.build(valid_set.lengths, shuffle=False, rank=world.rank, world_size=world.size)
         pin = world.device.type == "cuda"
         workers = 0 if batches.cache else batches.num_workers
         self.train_loader = batch_loader(train_set, self.train_batches, workers, pin)
-        self.valid_loader = batch_loader(valid_set, valid_batches, 0, pin)
+        self.valid_set = valid_set
+        self.valid_loader = batch_loader(valid_set, self.valid_batches, 0, pin)
         if experiment.writes:
             logger.info("%d batches in an epoch of %d utterances", len(self.train_batches), len(train_set))
 
-    def train(self) -> None:
-        """Run to `max_steps`, from the last checkpoint where there is one."""
+    def train(self) -> signal.Signals | None:
+        """Run to `max_steps`, from the last checkpoint where there is one.
+
+        Returns:
+            The signal that ended the run before, with its state saved.
+        """
         self.restore()
+        self.try_longest()
         self.stepper.meter.clear()
+        self.stopping.saves, self.stopping.speaks = True, self.experiment.writes
         if self.options.max_steps == 0 and not self.progress.best:
             self.save_untrained()
+        if self.progress.step and self._validates and self.progress.validated != self.progress.step:
+            self.settle()  # the signal that ended the last run came in the midst of this validation
         with self._progress_bar() as bar:
             for batches in self._groups():
-                if not self.stepper.take(batches, self.progress):
-                    continue
-                bar.update(1)
-                if self.progress.step % self.options.log_every == 0:
-                    self.log(bar)
-                if self.progress.step % self.options.validate_every == 0 or self.finished:
-                    self.evaluate()
-                if self.finished:
-                    self.choose_final_weights()
-                if self.progress.step % self.options.save_every == 0 or self.finished:
-                    self.save()
-                if self.finished:
+                if self.stepper.take(batches, self.progress):
+                    bar.update(1)
+                    if self.progress.step % self.options.log_every == 0:
+                        self.log(bar)
+                    self.settle()
+                if self.finished or self._asked_to_stop():
                     break
+        self.stopping.saves = False
+        if self.finished and self.progress.validated == self.progress.step:
+            self.require_network()
+            return None
+        self.save()
+        if self.experiment.writes:
+            logger.info("stopped at step %d; the same command continues", self.progress.step)
+        return self.stopping.number or signal.SIGTERM  # another process may have been told, and not this one
+
+    def settle(self) -> None:
+        """What is due after a step: a validation, the choice of the weights that are left, a state on the disk."""
+        if self._validates and not self.evaluate():
+            return
+        if self.finished:
+            self.choose_final_weights()
+        if self.progress.step % self.options.save_every == 0 or self.finished:
+            self.save()
+
+    def try_longest(self) -> None:
+        """Validate the batch of the longest utterance: what memory cannot hold is said now, not after the first
+        thousand steps."""
+        dataset, lengths = self.valid_set, self.valid_set.lengths
+        longest = max(self.valid_batches.batches(0), key=lambda batch: max(lengths[index] for index in batch))
+        batch = collate([dataset[index] for index in longest])
+        try_batch(self.stepper.objective, batch, self.stepper.world, self.progress.step)
+
+    def require_network(self) -> None:
+        """Raise InputError where no validation gave a number, so that no network was kept."""
+        if not self.progress.best:
+            raise InputError(f"{self.experiment.folder}: no validation loss was finite, so no network was kept")
 
     def save_untrained(self) -> None:
         """Write the network as it is, without a step: masked, where there are masks, and validated."""
         self.stepper.objective.prepare(0)
-        self.evaluate()
-        self.save()
+        if self.evaluate():
+            self.save()
+
+    @property
+    def _validates(self) -> bool:
+        return self.progress.step % self.options.validate_every == 0 or self.finished
+
+    def _asked_to_stop(self) -> bool:
+        """Whether a signal came, in any process."""
+        return self.stepper.world.any(self.stopping.asked)
+
+    def _until_stopped(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            if self.stopping.asked:
+                return
+            yield batch
 
     @property
     def finished(self) -> bool:
@@ -113,6 +183,9 @@ class Trainer:
         while True:
             self.train_batches.start(self.progress.epoch, self.progress.batch)
             for batch in self.train_loader:
+                if self.stopping.asked and self.stepper.world.size == 1:  # several processes agree after a step
+                    self.progress.batch -= len(group)
+                    return
                 group.append(batch)
                 self.progress.batch += 1
                 if len(group) == self.options.accumulate:
@@ -136,10 +209,17 @@ class Trainer:
         self._say(self.progress.step, "", values)
         self.stepper.meter.clear()
 
-    def evaluate(self) -> None:
-        """Validation loss in every mode; keep the network if it is among the best, and average those."""
+    def evaluate(self) -> bool:
+        """Validation loss in every mode; keep the network if it is among the best, and average those.
+
+        Returns:
+            False if a signal came meanwhile; then nothing is kept of it, and the next run validates again.
+        """
         step = self.progress.step
-        values = evaluate(self.stepper.objective, self.valid_loader, self.stepper.world, step)
+        values = evaluate(self.stepper.objective, self._until_stopped(self.valid_loader), self.stepper.world, step)
+        if self._asked_to_stop():
+            return False
+        self.progress.validated = step
         values["choice"] = self.stepper.objective.choice_loss(values)
         self.experiment.metrics(step, values, "valid")
         self._say(step, "valid ", values)
@@ -147,17 +227,22 @@ class Trainer:
             logger.warning(line)
         settled = self.stepper.objective.settled_step
         best = [pair for pair in self.progress.best if pair[1] > settled or step <= settled]
-        self.progress.best = self.best.offer(values["choice"], step, best)
+        fault = self.best.fault()
+        sound = not self.stepper.world.any(fault is not None or not math.isfinite(values["choice"]))
+        if not sound and self.experiment.writes:
+            logger.warning("step %d: not kept: %s is not finite", step, fault or "its validation loss")
+        self.progress.best = self.best.offer(values["choice"] if sound else math.nan, step, best)
         self.stepper.meter.clear()
+        return True
 
     def choose_final_weights(self) -> None:
         """Decide by validation whether the average of the best networks is left, or the best of them alone.
 
         Networks of far-apart steps may have little in common: of two good ones the mean can be one that knows nothing.
         """
-        (lowest, alone), *others = self.progress.best
-        if not others:
+        if len(self.progress.best) < 2:
             return
+        lowest, alone = self.progress.best[0]
         objective, world = self.stepper.objective, self.stepper.world
         trained = {key: value.clone() for key, value in objective.module.state_dict().items()}
         world.barrier()  # the first process has written the averages, all read them
@@ -203,8 +288,7 @@ class Trainer:
                 f"{path}: made with another configuration: {str(error).splitlines()[-1].strip()}"
             ) from error
         self.stepper.scaler.load_state_dict(state["scaler"])
-        progress = state["progress"]
-        self.progress = Progress(**{**progress, "best": [tuple(pair) for pair in progress["best"]]})
+        self.progress = Progress.of(state["progress"])
         self.experiment.forget_after(self.progress.step)
         if self.experiment.writes:
             logger.info("continuing from step %d (%s)", self.progress.step, path)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -13,6 +16,7 @@ class Progress:
         step: optimiser steps taken.
         epoch, batch: the next batch to take.
         bad_steps: steps in a row that were skipped for a loss or gradient that is not finite.
+        validated: the last step that was validated, -1 before the first.
         best: (choice loss, step) of the networks that are kept, best first.
     """
 
@@ -20,4 +24,11 @@ class Progress:
     epoch: int = 0
     batch: int = 0
     bad_steps: int = 0
+    validated: int = -1
     best: list[tuple[float, int]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, saved: Mapping[str, Any]) -> Progress:
+        """What a training state says; one that was saved before validations were noted had none outstanding."""
+        best = [(float(loss), int(step)) for loss, step in saved["best"] if math.isfinite(loss)]
+        return cls(**{"validated": saved["step"], **saved, "best": best})

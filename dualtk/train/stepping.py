@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dualtk.data.batches import Batch
 from dualtk.errors import InputError
+from dualtk.memory import enough_memory
 from dualtk.options import Section, Unit
 from dualtk.train.distributed import World
 from dualtk.train.freezing import Freezing
@@ -115,7 +116,7 @@ class Stepper:
         # Norm statistics move in the forward pass, before it is known whether the step counts.
         buffers = {name: buffer.clone() for name, buffer in self.objective.module.named_buffers()}
         for index, batch in enumerate(batches):
-            with _sync(wrapped, last=index == len(batches) - 1):
+            with _sync(wrapped, last=index == len(batches) - 1), _enough_memory(batch):
                 loss = self._forward(wrapped, batch, progress.step)
                 if self.world.any(not bool(torch.isfinite(loss.total))):
                     return self._skip(batch, loss, buffers, progress)
@@ -167,6 +168,15 @@ class Stepper:
         if progress.bad_steps >= self.options.max_bad_steps:
             raise InputError(f"{progress.bad_steps} steps in a row without a finite loss; {line}")
         return False
+
+
+def _enough_memory(batch: Batch) -> contextlib.AbstractContextManager[None]:
+    names = batch.utterances
+    shown = " ".join(names[:3]) + (f" ... (batch of {len(names)})" if len(names) > 3 else "")
+    return enough_memory(
+        f"training: utterances {shown} of up to {int(batch.feat_lengths.max())} frames do not fit",
+        "lower batches.max_frames, and batches.max_utterance_frames where one alone is too long",
+    )
 
 
 def _sync(wrapped: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:

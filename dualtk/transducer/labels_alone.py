@@ -50,7 +50,7 @@ class LabelsAlone:
             name, key, alone, share = "CTC", f"{mode}/ctc", self.ctc, CTC_SHARE
             if key not in values:
                 name, key, alone, share = "transducer", f"{mode}/rnnt", self.transducer, TRANSDUCER_SHARE
-            if values[key] > share * alone:
+            if values.get(key, 0.0) > share * alone:
                 lines.append(
                     f"step {step}: {mode}: not aligned yet: {name} loss {values[key]:.4g}, labels without audio give "
                     f"{alone:.4g}"

@@ -20,7 +20,7 @@ from dualtk.errors import InputError
 from dualtk.nn.dual import DualNorm
 from dualtk.system import TransducerSystem, load_experiment
 from dualtk.train.freezing import FreezeOptions, Freezing
-from dualtk.train.initial import Source, inherit, read_source, record, summary
+from dualtk.train.initial import Rows, Source, inherit, read_source, record, summary
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +84,7 @@ def test_tokens_of_the_same_number_are_told_apart(source: Path, tmp_path: Path) 
     network = system.build_network(len(found.pieces), torch.zeros(16), torch.ones(16))
     drawn = network.predictor.embedding.weight.detach().clone()
     here = [found.pieces[0], *reversed(found.pieces[1:-1]), "NEW"]
-    told = inherit(network, found, here)
+    told = inherit(network, found, Rows(here, network.token_parameters()))
     embedding = found.tensors["predictor.embedding.weight"]
     for row, piece in enumerate(here[:-1]):
         assert torch.equal(network.predictor.embedding.weight[row], embedding[found.pieces.index(piece)])

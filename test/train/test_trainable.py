@@ -176,7 +176,10 @@ INITIAL = {
     "dualtk.nn.masked",
     "dualtk.pruning.packing",
 }
-MAY_KNOW = ("config", "data", "errors", "files", "frames", "options", "tensors", "train", "trainable", "yaml_tree")
+MAY_KNOW = (
+    *("config", "data", "errors", "files", "frames", "locks", "memory", "options", "owner", "tensors", "train"),
+    *("trainable", "yaml_tree"),
+)
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("dualtk/train/*.py")), ids=lambda path: path.stem)

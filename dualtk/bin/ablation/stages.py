@@ -22,12 +22,14 @@ logger = logging.getLogger("dualtk")
 
 
 def stage(name: str, main: Main, arguments: list[str]) -> None:
-    """Run a stage's own main; an experiment records it as if it had been called by hand."""
+    """Run a stage's own main; an experiment records it as if called by hand. A signal ends the suite too."""
     kept, sys.argv = sys.argv, [f"dualtk {name}", *arguments]
     try:
-        main(arguments)
+        status = main(arguments)
     finally:
         sys.argv = kept
+    if status:
+        raise SystemExit(status)
 
 
 def train_system(options: argparse.Namespace, run: Run) -> None:
@@ -87,7 +89,6 @@ def run_suite(options: argparse.Namespace, suite: Suite, runs: Sequence[Run]) ->
         try:
             finish(options, suite, run, untrained)
         except InputError as error:
-            Experiment(run.folder).close()  # the log of a run that failed is still open, and is not for the next ones
             logger.error("%s, seed %d failed: %s", run.entry.name, run.seed, error)
             failures.append(Failure(run.entry.name, run.seed, str(error)))
             continue

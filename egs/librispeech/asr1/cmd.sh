@@ -5,12 +5,12 @@
 
 case ${DUALTK_CMD:-local} in
   local)
-    train_cmd=(env)
-    decode_cmd=(env)
+    train_cmd=(watched env)
+    decode_cmd=(watched env)
     ;;
   slurm)
     read -ra _more <<<"${DUALTK_SRUN_ARGS:-}"
-    _srun=(srun --nodes=1 --ntasks=1 --cpus-per-task="$nj" "${_more[@]}")
+    _srun=(watched srun --nodes=1 --ntasks=1 --cpus-per-task="$nj" "${_more[@]}")
     train_cmd=("${_srun[@]}" --job-name=dualtk-train)
     decode_cmd=("${_srun[@]}" --job-name=dualtk-decode)
     if [ "$ngpu" -gt 0 ]; then

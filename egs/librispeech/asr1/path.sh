@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by a recipe: where the dualtk command is. An active virtual environment that has it comes first, then .venv of
+# Sourced by a recipe: where the dualtk command is, which ends with the recipe. An active virtual environment that has it comes first, then .venv of
 # the checkout, then whatever PATH holds.
 
 _root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
@@ -11,4 +11,6 @@ if ! command -v dualtk >/dev/null; then
   exit 2
 fi
 export PATH LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1
+. "$_root/utils/pass_signals.sh"
+dualtk() { watched env dualtk "$@"; }
 unset -v _root

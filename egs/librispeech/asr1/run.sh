@@ -94,9 +94,7 @@ if [ "$task" != pretrain ] && runs 2 "tokens in $tokens"; then
   dualtk tokens "${config[@]}" --text "$train/text" --out "$tokens"
 fi
 if runs 3 "training of $exp"; then
-  launch=(dualtk train)
-  if [ "$ngpu" -gt 1 ]; then launch=(torchrun --standalone --nproc-per-node "$ngpu" --module dualtk.bin.train); fi
-  "${train_cmd[@]}" "${launch[@]}" "${config[@]}" --exp "$exp" --work-dir "$work_dir" --tokens "$tokens" \
+  "${train_cmd[@]}" dualtk train --processes "$((ngpu > 1 ? ngpu : 1))" "${config[@]}" --exp "$exp" --work-dir "$work_dir" --tokens "$tokens" \
     --device "$device" --train-dir "$train" --dev-dir "$dev" "${train_args[@]}"
 fi
 if [ "$task" != pretrain ] && runs 4 "decoding"; then

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from dualtk.bin.dualtk import run
 from dualtk.data.kaldi import Utterance, write_data_directory
 from dualtk.errors import InputError
-from dualtk.files import Done, atomic_path, digest, write_text
+from dualtk.files import Done, FolderKind, atomic_folder, digest, write_text
 
 WORDS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
 # Takes 0 to 4 are the corpus's own test set.
@@ -118,6 +118,13 @@ def read(path: Path) -> NDArray[np.float64]:
     return samples
 
 
+MADE = FolderKind(
+    "data directory of this recipe",
+    ".done",
+    frozenset({".done", "wav", "words.ctm", "wav.scp", "text", "utt2spk", "spk2utt", "utt2dur"}),
+)
+
+
 def write_set(
     directory: Path, name: str, made: Sequence[Sequence[Recording]], seed: int, noise_snr: float | None
 ) -> None:
@@ -154,7 +161,7 @@ def prepare(
             yield f"{out / name}: nothing to do"
             continue
         made = groups(pool, count, rounds, random.Random(f"{seed} {name}"))
-        with atomic_path(out / name) as temporary:
+        with atomic_folder(out / name, MADE, durable=False) as temporary:
             write_set(temporary, name, made, seed, noise_snr)
             Done(temporary / ".done").write(key)
         yield f"{out / name}: {len(made)} utterances, {sum(map(len, made))} digits, {len(pool)} recordings"

@@ -30,7 +30,7 @@ import voices
 
 from dualtk.bin.dualtk import run
 from dualtk.errors import InputError
-from dualtk.files import Done, atomic_path, digest, write_text
+from dualtk.files import Done, atomic_folder, digest, write_text
 
 UTTERANCES_PER_SPEAKER = {"train": 6, "dev": 5, "test": 5}
 FIRST_SPEAKER = {"train": 10001, "dev": 20001, "test": 30001}
@@ -61,7 +61,7 @@ def write_chapter(chapter: Chapter) -> float:
     moods = random.Random(chapter.seed)
     noise = np.random.default_rng(zlib.crc32(chapter.seed.encode()))
     transcripts, times, seconds = [], [], 0.0
-    with atomic_path(chapter.folder) as temporary:
+    with atomic_folder(chapter.folder, durable=False) as temporary:
         folder = temporary / chapter.name.split("-")[1]
         folder.mkdir(parents=True)
         for index, sentence in enumerate(chapter.sentences):
@@ -73,8 +73,8 @@ def write_chapter(chapter: Chapter) -> float:
             transcripts.append(f"{utterance} {sentence.upper()}\n")
             times += [ctm_line(utterance, word) for word in words]
             seconds += len(samples) / sound.SAMPLE_RATE
-        write_text(folder / f"{chapter.name}.ctm", "".join(times))
-        write_text(folder / f"{chapter.name}.trans.txt", "".join(transcripts))
+        write_text(folder / f"{chapter.name}.ctm", "".join(times), durable=False)
+        write_text(folder / f"{chapter.name}.trans.txt", "".join(transcripts), durable=False)
     return seconds
 
 
@@ -146,9 +146,6 @@ def fragments(rules: grammar.Rules, seconds: float, rate: float, generator: rand
 
 def synthesise(chapters: Sequence[Chapter], num_jobs: int) -> None:
     """Write those chapters that are not there yet, each in a process of its own (see espeak.py)."""
-    for folder in {chapter.folder.parent for chapter in chapters}:
-        for leftover in folder.glob(".*.part"):  # of a run that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
     missing = [chapter for chapter in chapters if not chapter.folder.exists()]
     if missing:
         with multiprocessing.get_context("fork").Pool(num_jobs, maxtasksperchild=1) as pool:
