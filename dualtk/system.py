@@ -29,6 +29,7 @@ from dualtk.modes import Mode, ModeOptions
 from dualtk.objective import Objective
 from dualtk.options import Section
 from dualtk.plan import PassOptions, PassPlan, PlannedPass, SampledSteps
+from dualtk.pruning.patterns import parse_pattern, require_reach
 from dualtk.pruning.pruner import Pruner, PruningOptions
 from dualtk.ssl.network import PretrainingNetwork
 from dualtk.ssl.objective import Pretraining, PretrainingOptions
@@ -106,8 +107,12 @@ class RunOptions(Section):
         sparse = [name for name, mode in self.modes.items() if mode.sparsity > 0]
         if sparse and self.pruning is None:
             raise ValueError(f"modes.{sparse[0]}.sparsity: there is no section `pruning`")
-        if self.pruning is not None and not sparse:
-            raise ValueError("pruning: no mode is sparse")
+        if self.pruning is not None:
+            for name in sparse:
+                pattern = parse_pattern(self.pruning.pattern)
+                require_reach(pattern, self.modes[name].sparsity, f"modes.{name}.sparsity")
+            if not sparse:
+                raise ValueError("pruning: no mode is sparse")
         if self.pruning is not None and self.pruning.sandwich:
             streaming = [name for name in self.passes if not self.modes[name].full_context]
             if self.sampled_steps or len(streaming) < 4:

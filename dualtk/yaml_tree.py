@@ -250,15 +250,18 @@ def _put_under(own: Tree, block: Tree) -> None:
 def merge(base: Tree, own: Tree, keep_null: bool = False) -> Tree:
     """`own` over `base`: mappings join unless they describe different blocks, null drops a key, all else replaces.
 
+    A key stays where it stands in `base`, so that the passes of a step run in the same order when one is changed.
     `keep_null`: null stays, to drop a key of what the result is laid over.
     """
     merged = {} if _describes_another(base, own) else dict(base)
     for key, value in own.items():
-        below = merged.pop(key, None)
+        below = merged.get(key)
         if isinstance(value, dict):
             merged[key] = merge(below if isinstance(below, dict) else {}, value, keep_null)
         elif value is not None or keep_null:
             merged[key] = value
+        else:
+            merged.pop(key, None)
     return merged
 
 

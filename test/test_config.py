@@ -122,6 +122,10 @@ THREE_WAY = "{name: three_way, student: streaming, teacher: full"
         ("features.kind=mfcc", "features.kind: must be one of fbank, samples, not 'mfcc'"),
         ("init={freeze: []}", "init.exp: missing"),
         ("init.exp=5", "init.exp: must be text, not 5"),
+        (
+            "pruning={pattern: 4:2}",
+            "pruning.pattern: '4:2' is not unstructured, blocks such as 8x1, or N:M such as '2:4'",
+        ),
         ("schedule.peak=0.1", "schedule.peak: unknown key"),
         (
             f"train.precision={'x' * 90}",

@@ -72,6 +72,18 @@ def test_another_block_replaces_the_whole_section(folder: Path) -> None:
     assert model.joiner.model_dump() == {"name": "tanh", "joiner_dim": 9}
 
 
+def test_what_is_changed_stays_where_it_stands(folder: Path) -> None:
+    """The passes of a step run, and draw their dropout, in the order of the file."""
+    assert list(merge({"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"x": 4}})) == ["a", "b"]
+    assert list(merge({"a": 1, "b": 2, "c": 3}, {"b": None, "a": 5, "d": 6})) == ["a", "c", "d"]
+    first, *others = transducer(folder / "whole.yaml").passes
+    write(folder, own=f"base: whole.yaml\npasses: {{{first}: {{weight: 0.25}}}}\n")
+    changed = transducer(folder / "own.yaml").passes
+    assert others
+    assert list(changed) == [first, *others]
+    assert changed[first].weight == 0.25
+
+
 def test_a_block_that_is_not_named_is_the_one_below() -> None:
     """Only features have a kind where none is said: those of other kinds have other keys."""
     assert merge({"t": {"weight": 2}}, {"t": {"name": "x", "shift": 1}}) == {

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from dualtk.errors import InputError
 from dualtk.modes import Mode
 from dualtk.options import Section
 from dualtk.pruning.masks import Scope, add_masks, magnitude_masks, masks_of, prunable_layers
-from dualtk.pruning.patterns import Pattern, parse_pattern
+from dualtk.pruning.patterns import Pattern, parse_pattern, require_reach
 from dualtk.pruning.schedule import SparsitySchedule
 
 
@@ -57,8 +58,7 @@ class Pruner:
         for name, layer in self.layers.items():
             pattern.check(layer.weight, name)
         for mode in self.modes:
-            if mode.sparsity > pattern.unit_sparsity + 1e-6:
-                raise InputError(f"modes.{mode.name}.sparsity: {pattern} removes {pattern.unit_sparsity:g} at most")
+            require_reach(pattern, mode.sparsity, f"modes.{mode.name}.sparsity")
         self._found: dict[str, float] | None = None
 
     @property
@@ -121,6 +121,11 @@ class PruningOptions(Section):
     """A sparse pass trains the weights that it keeps; otherwise all, straight through the mask."""
     sandwich: bool = False
     """A step runs the smallest, the largest and one other of the streaming passes."""
+
+    @model_validator(mode="after")
+    def _pattern_is_one(self) -> PruningOptions:
+        parse_pattern(self.pattern, "pattern")
+        return self
 
     def add_masks(self, network: nn.Module, modes: Sequence[Mode]) -> None:
         """Give the layers of `network` a mask for each sparse mode, which keeps all until training draws it."""

@@ -161,6 +161,7 @@ def test_a_supernet_of_many_sizes_trains_three_in_a_step(corpus: Path, tmp_path:
         (["modes.streaming.sparsity=0.5"], r"modes\.streaming\.sparsity: there is no section `pruning`"),
         ([SUPERNET[1]], "pruning: no mode is sparse"),
         ([*SUPERNET, "pruning.pattern='2:4'"], r"modes\.streaming\.sparsity: 2:4 removes 0\.5 at most"),
+        ([*SUPERNET, "pruning.pattern=0x8"], r"pruning\.pattern: '0x8' is not unstructured"),
         ([*SUPERNET, "pruning.schedule.end_step=12"], "masks are not complete before"),
         ([*SUPERNET, "pruning.schedule.end_step=2"], "end_step: 2 is not after start_step, 2"),
         (["train.max_steps=0"], r"train\.max_steps: 0 trains nothing, and there is no section `init`"),
