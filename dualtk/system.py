@@ -22,7 +22,14 @@ from dualtk.data.sampler import BatchesOptions
 from dualtk.data.tokens import TokenOptions
 from dualtk.data.waveform import WaveformOptions
 from dualtk.distill import AnyTermOptions
-from dualtk.distill.teacher import TEACHER, FrozenTeacher, FrozenTeacherOptions, Teacher, TeacherOptions
+from dualtk.distill.teacher import (
+    TEACHER,
+    CoLearnedTeacherOptions,
+    FrozenTeacher,
+    FrozenTeacherOptions,
+    Teacher,
+    TeacherOptions,
+)
 from dualtk.encoders.wav2vec import Wav2VecOptions
 from dualtk.errors import InputError
 from dualtk.modes import Mode, ModeOptions
@@ -255,17 +262,15 @@ class TransducerSystem(RunOptions):
 
     def taught_model(self) -> ModelOptions | None:
         """The model of a teacher that learns beside the student."""
-        if self.teacher is None or isinstance(self.teacher, FrozenTeacherOptions):
-            return None
-        return self.teacher.whole(self.model)
+        return self.teacher.whole(self.model) if isinstance(self.teacher, CoLearnedTeacherOptions) else None
 
     def teacher_alone(self) -> TransducerSystem | None:
         """A teacher that learns beside the student, as a system of its own with the one mode "teacher"."""
-        model = self.taught_model()
-        if model is None or self.teacher is None or isinstance(self.teacher, FrozenTeacherOptions):
+        if not isinstance(self.teacher, CoLearnedTeacherOptions):
             return None
-        alone = {"model": model, "modes": {TEACHER: self.teacher.mode}, "passes": {TEACHER: PassOptions()}}
-        return self.model_copy(update={**alone, "terms": {}, "teacher": None, "init": None, "pruning": None})
+        alone = {"modes": {TEACHER: self.teacher.mode}, "passes": {TEACHER: PassOptions()}, "terms": {}}
+        others = dict.fromkeys(("teacher", "init", "pruning"))
+        return self.model_copy(update={"model": self.taught_model(), **alone, **others})
 
     def build_network(self, vocab_size: int, feature_mean: Tensor, feature_istd: Tensor) -> Transducer:
         """The transducer for tokens 0 (blank) to `vocab_size` - 1, with the masks of its sparse modes."""
@@ -287,7 +292,7 @@ class TransducerSystem(RunOptions):
         """
         criterion = self.loss.build(network)
         teacher: Teacher | None = frozen
-        if self.teacher is not None and not isinstance(self.teacher, FrozenTeacherOptions):
+        if isinstance(self.teacher, CoLearnedTeacherOptions):
             teacher = self.teacher.build(network, self.model, self.loss, return_heads=self.reads("heads"))
         if teacher is not None:
             there, own = teacher.network.encoder.subsampling, network.encoder.subsampling

@@ -25,6 +25,7 @@ TINY = [
     "augment=null",
 ]
 THREE_WAY = "terms.three_way={student: streaming, teacher: full, weight: 0.5, start_step: 10, warmup_steps: 5}"
+CTC = "terms.ctc_consistency={student: streaming, teacher: full, reduction: sum}"
 
 
 def make(*overrides: str) -> Objective:
@@ -70,9 +71,10 @@ def test_a_term_waits_for_its_start_and_then_grows() -> None:
     assert growing == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5])
 
 
-def test_in_place_distillation_trains_the_student_norms_only() -> None:
+@pytest.mark.parametrize("term", [[THREE_WAY], ["ctc={}", CTC]])
+def test_in_place_distillation_trains_the_student_norms_only(term: list[str]) -> None:
     """Norms are one set per mode, so the term's gradient must leave those of the teacher's mode at zero."""
-    objective = make(THREE_WAY, "passes={full: {weight: 0.0}, streaming: {weight: 0.0}}")
+    objective = make(*term, "passes={full: {weight: 0.0}, streaming: {weight: 0.0}}")
     loss_of(objective, 100).total.backward()
     moved = {
         mode: sum(

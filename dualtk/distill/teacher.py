@@ -6,6 +6,7 @@ Axes: B batch, T frames, F features, U labels.
 from __future__ import annotations
 
 import functools
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,26 +177,46 @@ class FrozenTeacher(nn.Module):
         )
 
 
-class SharedDecoderTeacherOptions(Section):
+class CoLearnedTeacherOptions(Section):
+    """What teachers have in common that learn in the same steps."""
+
+    mode: ModeOptions
+    """What it may see."""
+    weight: NonNegativeFloat = 1.0
+    """Of its own loss."""
+
+    @abstractmethod
+    def whole(self, student: ModelOptions) -> ModelOptions:
+        """The teacher as a model of its own."""
+
+    @abstractmethod
+    def build_network(self, network: Transducer, model: ModelOptions) -> Transducer:
+        """The teacher's network beside the student `network`, which `model` describes."""
+
+    def build(
+        self, network: Transducer, model: ModelOptions, loss: LossOptions, *, return_heads: bool
+    ) -> CoLearnedTeacher:
+        """The teacher beside the student `network`, which `model` describes."""
+        taught = self.build_network(network, model)
+        return CoLearnedTeacher(
+            taught, loss.build(taught), self.mode.mode(TEACHER), self.weight, return_heads=return_heads
+        )
+
+
+class SharedDecoderTeacherOptions(CoLearnedTeacherOptions):
     """An encoder that learns in the same steps, with the student's predictor and joiner (CoDERT, section 3.3)."""
 
     name: Literal["shared_decoder"]
     """Which teacher."""
     encoder: EncoderOptions
     """Of the teacher; only its projection to the joiner is its own beside it."""
-    mode: ModeOptions
-    """What it may see."""
-    weight: NonNegativeFloat = 1.0
-    """Of its own loss."""
 
     def whole(self, student: ModelOptions) -> ModelOptions:
-        """The teacher as a model of its own."""
+        """See `CoLearnedTeacherOptions`."""
         return student.model_copy(update={"encoder": self.encoder})
 
-    def build(
-        self, network: Transducer, model: ModelOptions, loss: LossOptions, *, return_heads: bool
-    ) -> CoLearnedTeacher:
-        """The teacher beside the student `network`, which `model` describes."""
+    def build_network(self, network: Transducer, model: ModelOptions) -> Transducer:
+        """See `CoLearnedTeacherOptions`."""
         encoder = self.encoder.build(network.encoder.input_dim, [TEACHER])
         own = network.joiner
         joiner = model.joiner.build(encoder.output_dim, network.predictor.output_dim, own.vocab_size)
@@ -203,38 +224,26 @@ class SharedDecoderTeacherOptions(Section):
         if isinstance(joiner, TanhJoiner) and own.output is not None:
             joiner.output = own.output
         ctc = None if network.ctc is None else CTCHead(encoder.output_dim, own.vocab_size)
-        taught = Transducer(encoder, network.predictor, joiner, network.feature_mean, network.feature_istd, ctc)
-        return CoLearnedTeacher(
-            taught, loss.build(taught), self.mode.mode(TEACHER), self.weight, return_heads=return_heads
-        )
+        return Transducer(encoder, network.predictor, joiner, network.feature_mean, network.feature_istd, ctc)
 
 
-class SeparateTeacherOptions(Section):
+class SeparateTeacherOptions(CoLearnedTeacherOptions):
     """A whole network that learns in the same steps."""
 
     name: Literal["separate"]
     """Which teacher."""
     model: ModelOptions
     """The network; of the student's shape where the YAML does not say."""
-    mode: ModeOptions
-    """What it may see."""
-    weight: NonNegativeFloat = 1.0
-    """Of its own loss."""
 
     def whole(self, student: ModelOptions) -> ModelOptions:
-        """The teacher as a model of its own."""
+        """See `CoLearnedTeacherOptions`."""
         return self.model
 
-    def build(
-        self, network: Transducer, model: ModelOptions, loss: LossOptions, *, return_heads: bool
-    ) -> CoLearnedTeacher:
-        """The teacher beside the student `network`."""
-        vocab_size = network.joiner.vocab_size
+    def build_network(self, network: Transducer, model: ModelOptions) -> Transducer:
+        """See `CoLearnedTeacherOptions`."""
         statistics = network.feature_mean, network.feature_istd
-        taught = self.model.build([TEACHER], vocab_size, *statistics, with_ctc=network.ctc is not None)
-        return CoLearnedTeacher(
-            taught, loss.build(taught), self.mode.mode(TEACHER), self.weight, return_heads=return_heads
-        )
+        with_ctc = network.ctc is not None
+        return self.model.build([TEACHER], network.joiner.vocab_size, *statistics, with_ctc=with_ctc)
 
 
 class FrozenTeacherOptions(Section):

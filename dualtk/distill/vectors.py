@@ -1,4 +1,4 @@
-"""Distances of internal vectors, layer by layer (Kojima 2021, equations 6 and 7).
+"""Distillation of internal vectors, layer by layer (Kojima 2021, equations 6 and 7).
 
 Axes: B batch, T' output frames, D width, H heads.
 """
@@ -6,14 +6,37 @@ Axes: B batch, T' output frames, D width, H heads.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from dualtk.distill.reduction import Reduction, reduce_valid
+from dualtk.distill.terms import Outcome, TermOptions
 from dualtk.encoders.base import EncoderOutput
 from dualtk.errors import InputError
 from dualtk.nn.masks import padding_mask
+
+
+class LayerVectors:
+    """L2 distance of what every block gives; no gradient reaches the teacher.
+
+    Args:
+        name: `hidden`, the blocks' outputs (equation 6), or `heads` of attention after the residual connection
+            (equation 7).
+        reduction: over blocks, heads and frames; "sum" is that of the equations.
+    """
+
+    compares_lattices = False
+
+    def __init__(self, name: Literal["hidden", "heads"], *, reduction: Reduction) -> None:
+        self.name: str = name
+        self.reduction: Reduction = reduction
+
+    def __call__(self, student: Outcome, teacher: Outcome) -> Tensor:
+        """See `Term`."""
+        own, goal = student.run.encoded, teacher.run.encoded
+        return layer_distances(self.name, getattr(own, self.name), getattr(goal, self.name), own, self.reduction)
 
 
 def layer_distances(
@@ -50,3 +73,31 @@ def layer_distances(
         distances.append(distance.flatten(1))
         valid.append(mask.expand_as(distance).flatten(1))
     return reduce_valid(torch.cat(distances, 1), torch.cat(valid, 1), reduction)
+
+
+class HiddenVectorsOptions(TermOptions):
+    """Distance of the outputs of every block (Kojima 2021, equation 6)."""
+
+    reads = "hidden"
+    alike = ("num_layers", "dim")
+
+    name: Literal["hidden"]
+    """Which term."""
+
+    def build(self) -> LayerVectors:
+        """The term."""
+        return LayerVectors(self.name, **self.arguments())
+
+
+class HeadsOptions(TermOptions):
+    """Distance of the attention heads of every block (Kojima 2021, equation 7)."""
+
+    reads = "heads"
+    alike = ("num_layers", "dim", "num_heads")
+
+    name: Literal["heads"]
+    """Which term."""
+
+    def build(self) -> LayerVectors:
+        """The term."""
+        return LayerVectors(self.name, **self.arguments())

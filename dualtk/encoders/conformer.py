@@ -13,14 +13,13 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from dualtk.encoders.stack import BlockOptions, BlockOutput, BlockStack, Context
-from dualtk.encoders.stacked import StackedEncoder
+from dualtk.encoders.stack import BlockOutput, BlockStack, Context
+from dualtk.encoders.stacked import StackedOptions
 from dualtk.modes import Mode
 from dualtk.nn.attention import Positions
 from dualtk.nn.blocks import ConvolutionModule, FeedForward, SelfAttention
 from dualtk.nn.dual import DualNorm, NormKind
 from dualtk.nn.state import Spec, State
-from dualtk.nn.subsampling import SubsamplingKind, make_subsampling
 from dualtk.options import Depth, Unit
 
 
@@ -87,7 +86,7 @@ class ConformerBlock(nn.Module):
         return self._finish(x + convolved, mode), {**attention_state, **convolution_state}
 
 
-class ConformerOptions(BlockOptions):
+class ConformerOptions(StackedOptions):
     """Conformer (Gulati et al. 2020): subsampling, then blocks of attention and convolution."""
 
     name: Literal["conformer"]
@@ -98,26 +97,13 @@ class ConformerOptions(BlockOptions):
     """Inner width of the feed-forward branches."""
     kernel: Annotated[PositiveInt, Unit("encoder frames")] = 31
     """Odd number of taps of the dual depthwise convolution; streaming uses (kernel + 1) / 2 of them."""
-    subsampling: SubsamplingKind = "convolution"
-    """`convolution` (the paper), or `stacking` of frames, which learns faster from little speech."""
-    subsampling_factor: Annotated[PositiveInt, Unit("feature frames")] = 4
-    """Feature frames of one encoder frame; 4 or 8 for `convolution`."""
-    subsampling_channels: PositiveInt = 64
-    """Channels of the convolutions that subsample."""
     convolution_norm: Literal["batch", "layer"] = "batch"
     """Norm inside the convolution module."""
     positions: Positions = "relative"
     """What attention knows of the order of frames: `relative` (the paper), `rotary` (no parameters, faster), `none`."""
 
-    def build(self, input_dim: int, mode_names: Sequence[str]) -> StackedEncoder:
-        """The encoder of features of `input_dim`, with one set of norms for each mode."""
-        front = make_subsampling(
-            self.subsampling,
-            input_dim=input_dim,
-            output_dim=self.dim,
-            channels=self.subsampling_channels,
-            factor=self.subsampling_factor,
-        )
+    def build_stack(self, mode_names: Sequence[str]) -> BlockStack:
+        """See `StackedOptions`."""
         blocks = [
             ConformerBlock(
                 dim=self.dim,
@@ -132,11 +118,4 @@ class ConformerOptions(BlockOptions):
             )
             for _ in range(self.num_layers)
         ]
-        return StackedEncoder(
-            front,
-            BlockStack(blocks, dim=self.dim, num_heads=self.num_heads, positions=self.positions, norm=None),
-            input_dim=input_dim,
-            output_dim=self.dim,
-            subsampling=self.subsampling_factor,
-            dropout=self.dropout,
-        )
+        return BlockStack(blocks, dim=self.dim, num_heads=self.num_heads, positions=self.positions, norm=None)

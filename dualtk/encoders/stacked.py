@@ -5,14 +5,20 @@ Axes: B batch, T feature frames, T' output frames, F features, D width.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from dualtk.encoders.base import EncoderOutput, pad_features, require_streaming, zero_state
-from dualtk.encoders.stack import BlockStack
+from dualtk.encoders.stack import BlockOptions, BlockStack
 from dualtk.modes import Mode
 from dualtk.nn.dropout import Dropout
 from dualtk.nn.state import Spec, State, nest, nest_state, split_state
-from dualtk.nn.subsampling import ConvSubsampling, FrameStacking
+from dualtk.nn.subsampling import ConvSubsampling, FrameStacking, SubsamplingKind, make_subsampling
+from dualtk.options import Unit
 
 
 class StackedEncoder(nn.Module):
@@ -67,3 +73,36 @@ class StackedEncoder(nn.Module):
         x, front_state = self.front.step(chunk, split_state(state).get("front", {}))
         frames, stack_state = self.stack.step(x, state, mode)
         return frames, {**nest_state("front", front_state), **stack_state}
+
+
+class StackedOptions(BlockOptions):
+    """What encoders of subsampling and blocks have in common."""
+
+    subsampling: SubsamplingKind = "convolution"
+    """`convolution`, or `stacking` of `subsampling_factor` frames, which learns faster from little speech."""
+    subsampling_factor: Annotated[PositiveInt, Unit("feature frames")] = 4
+    """Feature frames of one encoder frame; 4 or 8 for `convolution`."""
+    subsampling_channels: PositiveInt = 64
+    """Channels of the convolutions that subsample."""
+
+    @abstractmethod
+    def build_stack(self, mode_names: Sequence[str]) -> BlockStack:
+        """The blocks."""
+
+    def build(self, input_dim: int, mode_names: Sequence[str]) -> StackedEncoder:
+        """The encoder of features of `input_dim`, with one set of norms for each mode."""
+        front = make_subsampling(
+            self.subsampling,
+            input_dim=input_dim,
+            output_dim=self.dim,
+            channels=self.subsampling_channels,
+            factor=self.subsampling_factor,
+        )
+        return StackedEncoder(
+            front,
+            self.build_stack(mode_names),
+            input_dim=input_dim,
+            output_dim=self.dim,
+            subsampling=self.subsampling_factor,
+            dropout=self.dropout,
+        )

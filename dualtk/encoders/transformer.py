@@ -11,15 +11,15 @@ from typing import Annotated, Literal
 from pydantic import PositiveInt
 from torch.nn import functional
 
-from dualtk.encoders.stack import BlockOptions
-from dualtk.encoders.stacked import StackedEncoder
+from dualtk.encoders.stack import BlockStack
+from dualtk.encoders.stacked import StackedOptions
 from dualtk.encoders.transformer_stack import transformer_stack
 from dualtk.nn.attention import Positions
-from dualtk.nn.subsampling import SubsamplingKind, make_subsampling
+from dualtk.nn.subsampling import SubsamplingKind
 from dualtk.options import Depth, Unit
 
 
-class TransformerOptions(BlockOptions):
+class TransformerOptions(StackedOptions):
     """Stacked frames or convolution subsampling, then Transformer blocks and a norm.
 
     Without `output_projection` the heads go straight into the residual connection. Kojima (2021) writes the projection
@@ -37,23 +37,14 @@ class TransformerOptions(BlockOptions):
     """`stacking` of `subsampling_factor` frames, or `convolution`."""
     subsampling_factor: Annotated[PositiveInt, Unit("feature frames")] = 3
     """Feature frames of one encoder frame; 4 or 8 for `convolution`."""
-    subsampling_channels: PositiveInt = 64
-    """Channels of the convolutions that subsample."""
     positions: Positions = "rotary"
     """What attention knows of the order of frames: `relative` (Zhang et al. 2020), `rotary` (no parameters), `none`."""
     output_projection: bool = True
     """Project the concatenated heads."""
 
-    def build(self, input_dim: int, mode_names: Sequence[str]) -> StackedEncoder:
-        """The encoder of features of `input_dim`, with one set of norms for each mode."""
-        front = make_subsampling(
-            self.subsampling,
-            input_dim=input_dim,
-            output_dim=self.dim,
-            channels=self.subsampling_channels,
-            factor=self.subsampling_factor,
-        )
-        stack = transformer_stack(
+    def build_stack(self, mode_names: Sequence[str]) -> BlockStack:
+        """See `StackedOptions`."""
+        return transformer_stack(
             dim=self.dim,
             num_layers=self.num_layers,
             num_heads=self.num_heads,
@@ -65,12 +56,4 @@ class TransformerOptions(BlockOptions):
             gradient_checkpointing=self.gradient_checkpointing,
             activation=functional.relu,
             pre_norm=True,
-        )
-        return StackedEncoder(
-            front,
-            stack,
-            input_dim=input_dim,
-            output_dim=self.dim,
-            subsampling=self.subsampling_factor,
-            dropout=self.dropout,
         )

@@ -204,25 +204,9 @@ class Wav2VecOptions(BlockOptions):
     """Inner width of the feed-forward branches."""
     channels: PositiveInt = 512
     """Of every convolution of the feature extractor."""
-    kernels: Annotated[tuple[PositiveInt, ...], Unit("inputs of the layer")] = (
-        10,
-        3,
-        3,
-        3,
-        3,
-        2,
-        2,
-    )
+    kernels: Annotated[tuple[PositiveInt, ...], Unit("inputs of the layer")] = (10, 3, 3, 3, 3, 2, 2)
     """Taps of the extractor's convolutions; no kernel is shorter than its stride."""
-    strides: Annotated[tuple[PositiveInt, ...], Unit("inputs of the layer")] = (
-        5,
-        2,
-        2,
-        2,
-        2,
-        2,
-        2,
-    )
+    strides: Annotated[tuple[PositiveInt, ...], Unit("inputs of the layer")] = (5, 2, 2, 2, 2, 2, 2)
     """Strides of the extractor's convolutions."""
     extractor_norm: ExtractorNorm = "layer"
     """`layer` after every convolution, in any mode, or `group` over time after the first, in full context only."""

@@ -10,7 +10,7 @@ from dualtk.lattice.joint import joint_lattice
 from dualtk.lattice.joint_kl import joint_kl
 from dualtk.lattice.lattice import Lattice, ScoredLattice
 from dualtk.lattice.logits import logits_lattice
-from dualtk.lattice.loss import SimpleLoss, rnnt_loss, rnnt_loss_pruned, rnnt_loss_simple
+from dualtk.lattice.loss import rnnt_loss, rnnt_loss_pruned, rnnt_loss_simple
 from dualtk.lattice.ranges import prune_ranges, prune_ranges_shared
 from dualtk.lattice.simple import simple_lattice
 from dualtk.lattice.three_way import ThreeWay, three_way
@@ -21,7 +21,6 @@ __all__ = [
     "Lattice",
     "Occupation",
     "ScoredLattice",
-    "SimpleLoss",
     "Softening",
     "ThreeWay",
     "chosen_backend",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,8 +24,7 @@ from dualtk.lattice.viterbi import best_path, sum_over_frames
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ScoredLattice:
+class ScoredLattice(NamedTuple):
     """The reduced loss and the occupation posteriors that come out of the same recursion."""
 
     loss: Tensor

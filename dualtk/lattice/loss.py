@@ -5,20 +5,13 @@ Axes: B batch, T frames, U labels, S prune range, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, overload
+from typing import Literal, overload
 
 from torch import Tensor
 
-from dualtk.lattice.backends.base import Occupation
+from dualtk.lattice.lattice import ScoredLattice
 from dualtk.lattice.logits import logits_lattice
 from dualtk.lattice.simple import simple_lattice
-
-
-class SimpleLoss(NamedTuple):
-    """The simple loss with the occupation that `prune_ranges` reads."""
-
-    loss: Tensor
-    occupation: Occupation
 
 
 def rnnt_loss(
@@ -106,7 +99,7 @@ def rnnt_loss_simple(
     reduction: str = ...,
     backend: str = ...,
     return_occupation: Literal[True],
-) -> SimpleLoss: ...
+) -> ScoredLattice: ...
 
 
 def rnnt_loss_simple(
@@ -124,7 +117,7 @@ def rnnt_loss_simple(
     reduction: str = "mean",
     backend: str = "auto",
     return_occupation: bool = False,
-) -> Tensor | SimpleLoss:
+) -> Tensor | ScoredLattice:
     """Loss of the additive joint am (B, T, V) + lm (B, U + 1, V), exact without a 4-D tensor; see `simple_lattice`.
 
     With `return_occupation` the posteriors of the same recursion come along, as `prune_ranges` needs them.
@@ -133,4 +126,4 @@ def rnnt_loss_simple(
         am, lm, targets, logit_lengths, target_lengths, blank, lm_scale=lm_scale, am_scale=am_scale
     )
     scored = lattice.score(reduction, fastemit_lambda=fastemit_lambda, delay_penalty=delay_penalty, backend=backend)
-    return SimpleLoss(scored.loss, scored.occupation) if return_occupation else scored.loss
+    return scored if return_occupation else scored.loss

@@ -14,8 +14,8 @@ from typing import Annotated, Literal, Protocol
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 
-from dualtk.lattice.lattice import Lattice
-from dualtk.lattice.loss import SimpleLoss, rnnt_loss_simple
+from dualtk.lattice.lattice import Lattice, ScoredLattice
+from dualtk.lattice.loss import rnnt_loss_simple
 from dualtk.lattice.ranges import prune_ranges
 from dualtk.options import Probability, Section, Unit
 from dualtk.transducer.ctc import CTCLoss
@@ -121,7 +121,7 @@ class PrunedLoss(nn.Module):
         """See `Criterion`."""
         return losses_together([self] * len(passes), passes, targets, target_lengths, step)
 
-    def simple(self, run: Pass, targets: Tensor, target_lengths: Tensor) -> SimpleLoss:
+    def simple(self, run: Pass, targets: Tensor, target_lengths: Tensor) -> ScoredLattice:
         """Targets (B, U) with lengths (B,) -> (B,) simple loss of a pass, and the occupation its ranges follow from."""
         return rnnt_loss_simple(
             self.simple_encoder(run.encoded.frames),

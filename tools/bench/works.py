@@ -10,7 +10,7 @@ from measure import Work
 
 from dualtk.lattice import (
     Lattice,
-    SimpleLoss,
+    ScoredLattice,
     joint_lattice,
     prune_ranges,
     prune_ranges_shared,
@@ -134,13 +134,13 @@ class Dual:
         self.layer = (self.batch.weight, self.batch.bias)
         self.joint = (*self.encoder, self.predictor[0], *self.layer)
 
-    def occupation(self, index: int) -> SimpleLoss:
+    def occupation(self, index: int) -> ScoredLattice:
         """Simple loss of one pass."""
         am, lm = self.am[index], self.lm[0]
         args = (self.batch.targets, *self.batch.lengths)
         return rnnt_loss_simple(am, lm, *args, lm_scale=0.25, return_occupation=True)
 
-    def ranges(self, first: SimpleLoss, second: SimpleLoss) -> torch.Tensor:
+    def ranges(self, first: ScoredLattice, second: ScoredLattice) -> torch.Tensor:
         """Ranges for both passes."""
         return prune_ranges_shared(first.occupation, second.occupation, *self.batch.lengths, 5)
 
