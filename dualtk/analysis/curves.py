@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,13 @@ def series(lines: Lines, kind: str, key: str) -> tuple[list[int], list[float]]:
     return [step for step, _ in found], [value for _, value in found]
 
 
+def draw_series(plot: Callable[..., Any], lines: Lines, kind: str, key: str, **style: Any) -> list[tuple[int, float]]:
+    """Draw one quantity over steps by `plot` of some axes; returns its points."""
+    steps, values = series(lines, kind, key)
+    plot(steps, values, **style)
+    return list(zip(steps, values))
+
+
 def loss_keys(lines: Lines) -> list[str]:
     """The named losses of the passes (`mode/loss`), and the total; in order of first appearance."""
     keys = dict.fromkeys(key for line in lines for key in line if "/" in key and not key.endswith(NO_LOSSES))
@@ -54,9 +61,10 @@ def loss_curves(lines: Lines, name: str = "loss") -> Picture:
     for index, key in enumerate(loss_keys(lines)):
         colour = COLOURS[index % len(COLOURS)]
         for kind, style in STYLES.items():
-            steps, values = series(lines, kind, key)
-            axes.plot(steps, values, color=colour, label=key if kind == "train" else None, **style)
-            rows += [[kind, key, step, value] for step, value in zip(steps, values)]
+            points = draw_series(
+                axes.plot, lines, kind, key, color=colour, label=key if kind == "train" else None, **style
+            )
+            rows += [[kind, key, *point] for point in points]
     if all(isinstance(row[3], float) and row[3] > 0 for row in rows):
         axes.set_yscale("log")
     decorate(axes, "step", "loss per utterance", legend=bool(rows))
@@ -67,10 +75,9 @@ def loss_curves(lines: Lines, name: str = "loss") -> Picture:
 def scalar_curve(lines: Lines, key: str, title: str, name: str) -> Picture:
     """One quantity of training over steps, such as `learning_rate` or `gradient_norm`."""
     figure, (axes,) = canvas(height=2.4)
-    steps, values = series(lines, "train", key)
-    axes.plot(steps, values, linewidth=1.0)
+    points = draw_series(axes.plot, lines, "train", key, linewidth=1.0)
     decorate(axes, "step", title.lower())
-    return Picture(name, title, f"{title} over training.", figure, Table(["step", key], list(zip(steps, values))))
+    return Picture(name, title, f"{title} over training.", figure, Table(["step", key], points))
 
 
 def compare_runs(runs: Mapping[str, Lines], key: str = "loss", kind: str = "valid", name: str = "compared") -> Picture:
@@ -78,11 +85,34 @@ def compare_runs(runs: Mapping[str, Lines], key: str = "loss", kind: str = "vali
     figure, (axes,) = canvas(height=3.2)
     rows: list[list[object]] = []
     for run, lines in runs.items():
-        steps, values = series(lines, kind, key)
-        axes.plot(steps, values, marker="o", markersize=3, linewidth=1.0, label=run)
-        rows += [[run, step, value] for step, value in zip(steps, values)]
+        points = draw_series(axes.plot, lines, kind, key, marker="o", markersize=3, linewidth=1.0, label=run)
+        rows += [[run, *point] for point in points]
     decorate(axes, "step", f"{key} ({kind})", legend=True)
     return Picture(name, "Runs compared", f"{key} ({kind}) of each run.", figure, Table(["run", "step", key], rows))
+
+
+def teacher_error(runs: Mapping[str, Lines], term: str, name: str = "teacher-error") -> Picture:
+    """The error between teacher and student (CoDERT, Figure 3): the distillation term of each run over steps.
+
+    Runs that do not train on the term log it in validation only, so validation is drawn where training has none.
+
+    Args:
+        runs: metrics by name of run, such as separate decoders, shared decoder, shared decoder with distillation.
+        term: name of the term; it is logged as `<student>/<term>`.
+        name: file name of the picture.
+    """
+    figure, (axes,) = canvas()
+    rows: list[list[object]] = []
+    for run, lines in runs.items():
+        keys = dict.fromkeys(key for line in lines for key in line if key.endswith(f"/{term}"))
+        for key in keys:
+            kind = "train" if series(lines, "train", key)[0] else "valid"
+            label = run if len(keys) == 1 else f"{run} {key}"
+            points = draw_series(axes.plot, lines, kind, key, linewidth=1.0, marker=".", markersize=3, label=label)
+            rows += [[run, key, kind, *point] for point in points]
+    decorate(axes, "step", term.replace("_", " "), legend=bool(rows))
+    caption = "Error between teacher and student over training, with and without a shared decoder and distillation."
+    return Picture(name, "Teacher-student error", caption, figure, Table(["run", "key", "kind", "step", "error"], rows))
 
 
 def training_pictures(lines: Lines, prefix: str) -> list[Picture]:

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dualtk.analysis.activations import observe
-from dualtk.analysis.curves import read_metrics, training_pictures
+from dualtk.analysis.curves import read_metrics, teacher_error, training_pictures
 from dualtk.analysis.picture import Picture
 from dualtk.analysis.scene import FIGURES, Scene, SeenUtterance, System, file_name
-from dualtk.analysis.teacher_error import teacher_error
 from dualtk.analysis.tsne import available as has_tsne
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from torch import Tensor
 
 from dualtk.distill.reduction import Reduction, reduce_valid
-from dualtk.distill.terms import Outcome, TermOptions
+from dualtk.distill.terms import Outcome, ShiftedTermOptions
 from dualtk.errors import InputError
 from dualtk.nn.masks import padding_mask
-from dualtk.options import Unit
 
 
 class CTCConsistency:
@@ -56,7 +54,7 @@ class CTCConsistency:
         return reduce_valid(kl, padding_mask(lengths, num_frames)[:, num_frames - pairs :], self.reduction)
 
 
-class CTCConsistencyOptions(TermOptions):
+class CTCConsistencyOptions(ShiftedTermOptions):
     """Divergence of the CTC posteriors, frame by frame (CR-CTC); needs the section `ctc`.
 
     The paper's 0.2 beside a CTC loss of weight 1 is `reduction: sum`, `symmetric: true` and as `weight` 0.2 times the
@@ -67,10 +65,6 @@ class CTCConsistencyOptions(TermOptions):
 
     name: Literal["ctc_consistency"]
     """Which term."""
-    shift: Annotated[int, Field(ge=-16, le=16), Unit("encoder frames")] = 0
-    """Frames by which the teacher is moved later before it is compared: a streaming mode emits later."""
-    symmetric: bool = False
-    """Add the divergence in the other direction, in which the student is held still; the paper does."""
 
     def build(self) -> CTCConsistency:
         """The term."""

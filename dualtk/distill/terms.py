@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
 from dualtk.distill.reduction import Reduction
@@ -120,3 +120,12 @@ class TermOptions(Section):
     def weighted(self, term: Term, key: str) -> WeightedTerm:
         """`term` between these passes; `key` names it in errors."""
         return WeightedTerm(term, self.student, self.teacher, self.weight, self.start_step, self.warmup_steps, key)
+
+
+class ShiftedTermOptions(TermOptions):
+    """What terms have in common whose teacher may be moved in time, and learn too."""
+
+    shift: Annotated[int, Field(ge=-16, le=16), Unit("encoder frames")] = 0
+    """Frames by which the teacher is moved later before it is compared: a streaming mode emits later."""
+    symmetric: bool = False
+    """Add the divergence in the other direction, in which the student is held still."""

@@ -5,16 +5,14 @@ Source: Panchapagesan et al. 2020, section 3; Dual-mode ASR, section 3.2 (with t
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from torch import Tensor
 
 from dualtk.distill.reduction import Reduction, reduce_valid
-from dualtk.distill.terms import Outcome, TermOptions
+from dualtk.distill.terms import Outcome, ShiftedTermOptions
 from dualtk.lattice.lattice import Lattice
 from dualtk.lattice.three_way import three_way
-from dualtk.options import Unit
 
 
 class ThreeWay:
@@ -46,15 +44,11 @@ class ThreeWay:
         return reduce_valid(compared.kl, compared.mask, self.reduction)
 
 
-class ThreeWayOptions(TermOptions):
+class ThreeWayOptions(ShiftedTermOptions):
     """In-place distillation over label, blank and rest (Dual-mode ASR, section 3.2)."""
 
     name: Literal["three_way"]
     """Which term."""
-    shift: Annotated[int, Field(ge=-16, le=16), Unit("encoder frames")] = 0
-    """Frames by which the teacher is moved later before it is compared."""
-    symmetric: bool = False
-    """Add the divergence in the other direction, in which the student is held still."""
 
     def build(self) -> ThreeWay:
         """The term."""

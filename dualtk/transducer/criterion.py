@@ -180,24 +180,30 @@ def with_ctc(loss: PassLoss, run: Pass, ctc: CTCLoss, targets: Tensor, target_le
     return PassLoss(loss.lattice, loss.loss + ctc.weight_at(step) * value, {**loss.parts, "ctc": value})
 
 
-class ExactLossOptions(Section):
+class RecursionOptions(Section):
+    """What the losses have in common."""
+
+    fastemit_lambda: NonNegativeFloat = 0.0
+    """FastEmit's weight (Yu et al. 2021): gradients through labels are multiplied by 1 + lambda; not those of the
+    simple loss beside a pruned one."""
+    delay_penalty: float = 0.0
+    """Bonus for each frame by which a label is early (Kang et al. 2022), on the simple loss too."""
+    backend: Backend = "auto"
+    """What computes it; `auto` is the best that works on the device."""
+
+
+class ExactLossOptions(RecursionOptions):
     """The transducer loss over the whole lattice (Graves 2012)."""
 
     name: Literal["exact"]
     """Which loss."""
-    fastemit_lambda: NonNegativeFloat = 0.0
-    """FastEmit's weight (Yu et al. 2021): gradients through labels are multiplied by 1 + lambda."""
-    delay_penalty: float = 0.0
-    """Bonus for each frame by which a label is early (Kang et al. 2022)."""
-    backend: Backend = "auto"
-    """What computes it; `auto` is the best that works on the device."""
 
     def build(self, network: Transducer) -> ExactLoss:
         """The loss of passes of `network`."""
         return ExactLoss(**self.arguments())
 
 
-class PrunedLossOptions(Section):
+class PrunedLossOptions(RecursionOptions):
     """The transducer loss on ranges of labels that a simple joint chooses (Kuang et al. 2022)."""
 
     name: Literal["pruned"]
@@ -213,12 +219,6 @@ class PrunedLossOptions(Section):
     """Smoothing of the simple joint by frames alone."""
     warmup_steps: Annotated[NonNegativeInt, Unit("steps")] = 2000
     """The simple loss goes from weight 1 to `simple_scale`, the pruned from 0.1 to 1."""
-    fastemit_lambda: NonNegativeFloat = 0.0
-    """FastEmit's weight (Yu et al. 2021), on the pruned loss."""
-    delay_penalty: float = 0.0
-    """Bonus for each frame by which a label is early (Kang et al. 2022), on both losses."""
-    backend: Backend = "auto"
-    """What computes it; `auto` is the best that works on the device."""
 
     def build(self, network: Transducer) -> PrunedLoss:
         """The loss of passes of `network`; its simple joint has projections of its own."""

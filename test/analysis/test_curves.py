@@ -4,8 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from dualtk.analysis.curves import compare_runs, loss_curves, loss_keys, read_metrics, series, training_pictures
-from dualtk.analysis.teacher_error import teacher_error
+from dualtk.analysis.curves import (
+    compare_runs,
+    loss_curves,
+    loss_keys,
+    read_metrics,
+    series,
+    teacher_error,
+    training_pictures,
+)
 from dualtk.errors import InputError
 
 LINES = [
