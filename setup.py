@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (HERE / "dualtk/__init__.py").read_text()).group(1)
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "dualtk/version.py").read_text()).group(1)
 
 setup(
     name="dualtk",
@@ -36,6 +36,7 @@ setup(
         "espeakng-loader>=0.1",
     ],
     extras_require={
+        "microphone": ["sounddevice>=0.4"],
         "analysis": ["scikit-learn>=1.3"],
         "dev": [
             "pytest>=7.4",

@@ -1,132 +1,296 @@
-"""A trained network, ready for audio: as it comes, with the whole utterance in view, or both with the same weights."""
+"""Audio to text with a trained network: recordings of any length, as they come or whole, in one pass or two."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from dualtk.data.audio import check_piece
 from dualtk.data.kinds import open_stream, read_options, require_features
-from dualtk.data.live import Piece
+from dualtk.data.live import Piece, file_pieces
+from dualtk.data.samples import SampleOptions
 from dualtk.errors import InputError
 from dualtk.frames import FRAME_SECONDS
 from dualtk.modes import Mode
-from dualtk.search.hypothesis import Hypothesis, SpokenWord, spoken_words
+from dualtk.search.greedy import Search
+from dualtk.search.hypothesis import Hypothesis, SpokenWord
 from dualtk.search.options import SearchOptions
 from dualtk.search.whole import WholeDecoder
+from dualtk.search.word_times import timed_words
 from dualtk.streaming.compiled_step import Precision
 from dualtk.streaming.decoder import open_decoder
+from dualtk.streaming.endpoint import EndpointOptions
+from dualtk.streaming.recording import Passes, Recording, Utterance
 from dualtk.streaming.session import StreamingDecoder
 from dualtk.trained import Trained
 from dualtk.trained import load as load_trained
 
 TWO_PASS = "two-pass"
+PIECE_SECONDS = 10.0  # of audio that is worked on at once: bounds the memory that a long array takes
+
+Samples = NDArray[np.floating] | NDArray[np.int16] | Tensor
 
 
 @dataclass(frozen=True)
-class Transcript:
-    """What was said in a recording, or in the part of it that has come in.
+class Segment:
+    """A part of a recording that is final, from one endpoint to the next; times in seconds from its start.
 
     Attributes:
         mode: that it was decoded in.
-        text: the words.
+        start, end: of the part.
+        text: what was said.
         words: each with its times and confidence.
-        audio_seconds: how much audio has come in.
-        is_final: whether that is all of it.
+        first_pass: with two passes, what the first had said.
     """
 
     mode: str
+    start: float
+    end: float
     text: str
     words: Sequence[SpokenWord]
-    audio_seconds: float
-    is_final: bool
+    first_pass: Segment | None = None
 
 
 @dataclass(frozen=True)
-class Recognizer:
-    """Transcribes audio with a trained network.
+class Result:
+    """What was said in a recording.
 
     Attributes:
-        trained: the network, with its configuration and tokens.
-        streaming: decodes audio as it comes; None where only the whole utterance is decoded.
-        whole: decodes the whole utterance, after the first pass if there is one; or None.
+        mode: that it was decoded in.
+        segments: in order; silence between them is of none.
+        audio_seconds: length of the recording.
     """
 
-    trained: Trained
-    streaming: StreamingDecoder[Any] | None
-    whole: WholeDecoder | None
+    mode: str
+    segments: Sequence[Segment]
+    audio_seconds: float
 
-    def transcribe(self, pieces: Iterable[Piece]) -> Iterator[Transcript]:
-        """Transcribe one recording: while it comes in, each change of its text; at its end, the result of each pass.
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return " ".join(segment.text for segment in self.segments if segment.text)
+
+    @property
+    def words(self) -> list[SpokenWord]:
+        """All words."""
+        return [word for segment in self.segments for word in segment.words]
+
+
+class Stream:
+    """Audio that is still coming in; opened by `Recognizer.stream`. One thread at a time may use it."""
+
+    def __init__(self, recognizer: Recognizer, mode: str, passes: Passes) -> None:
+        self.recognizer = recognizer
+        self.mode = mode
+        self.audio_seconds = 0.0
+        self._passes = passes
+        self._recording = Recording(self._passes)
+        self._front_end = open_stream(recognizer.trained.system.features)
+        self._rate: int | None = None
+
+    def accept(self, samples: Samples, rate: int) -> None:
+        """More audio, in pieces of any size; it is decoded before this returns.
 
         Args:
-            pieces: samples (N,) in [-1, 1] with their rate in Hz.
-        """
-        front_end, frames = open_stream(self.trained.system.features), []
-        session = None if self.streaming is None else self.streaming.open()
-        seconds, shown = 0.0, ""
-        for samples, rate in pieces:
-            seconds += len(samples) / rate
-            feats = front_end.accept(samples, rate)
-            if self.whole is not None:
-                frames.append(feats)
-            if session is not None:
-                session.push_features(feats)
-                session.decoder.advance([session])
-                partial = self._transcript(session.decoder.mode, session.best, seconds, is_final=False)
-                if partial.text != shown:
-                    yield partial
-                shown = partial.text
-        feats = front_end.finish()
-        if session is not None:
-            session.push_features(feats)
-            yield self._transcript(session.decoder.mode, session.finish(), seconds)
-        if self.whole is not None:
-            feats = torch.cat([*frames, feats]).unsqueeze(0)
-            hypotheses = self.whole.decode(feats, torch.tensor([feats.shape[1]]))
-            yield self._transcript(self.whole.mode, hypotheses[0][0], seconds)
+            samples: (N,), or (N, C) of which the channels are averaged; floats in [-1, 1] or 16-bit integers.
+            rate: in Hz.
 
-    def _transcript(self, mode: Mode, result: Hypothesis, seconds: float, is_final: bool = True) -> Transcript:
+        Raises:
+            InputError: samples that are no numbers, a rate below 4 kHz or other than before; the stream goes on.
+        """
+        mono = _mono(samples)
+        check_piece(mono, rate, self._rate)
+        self._rate = rate
+        for piece in torch.split(mono, round(PIECE_SECONDS * rate)):
+            self._recording.push(self._front_end.accept(piece, rate))
+            self._passes.advance([self._recording])
+        self.audio_seconds += len(mono) / rate
+
+    @property
+    def partial(self) -> str:
+        """The text since the last final segment; it may still change. Empty in full context."""
+        best = self._recording.partial
+        return "" if best is None else self.recognizer.trained.tokenizer.decode(best.tokens)
+
+    def results(self) -> list[Segment]:
+        """The segments that have become final since the last call."""
+        finished, self._recording.finished = self._recording.finished, []
+        segments = [self.recognizer.segment(self.mode, one) for one in finished]
+        return [one for one in segments if one.text or (one.first_pass is not None and one.first_pass.text)]
+
+    def finish(self) -> list[Segment]:
+        """No more audio will come: the last segments."""
+        self._recording.push(self._front_end.finish())
+        self._recording.close()
+        self._passes.advance([self._recording])
+        return self.results()
+
+
+class Recognizer:
+    """A trained network, ready for audio. Any number of threads may use one at once, each with streams of its own.
+
+    Args:
+        trained: the network, on the device where it is to compute.
+        search: how to search in every mode.
+        endpoints: when an utterance of a recording is over.
+        chunk_ms: milliseconds that are decided together in streaming; None: as trained.
+        precision: arithmetic of the encoder in streaming; int8 needs a CPU and a bounded left context.
+    """
+
+    def __init__(
+        self,
+        trained: Trained,
+        search: SearchOptions,
+        endpoints: EndpointOptions,
+        chunk_ms: int | None,
+        precision: Precision,
+    ) -> None:
+        self.trained = trained
+        self.endpoints = endpoints
+        self.chunk_ms = chunk_ms
+        self.precision: Precision = precision
+        self._search_options = search
+        self._search = self._build_search(())
+        self._passes: dict[str, Passes] = {}
+        self._lock = threading.Lock()
+
+    def transcribe(self, audio: str | Path | Samples, mode: str = "streaming", *, rate: int | None = None) -> Result:
+        """What is said in a recording of any length.
+
+        Args:
+            audio: an audio file, or samples as `Stream.accept` takes them.
+            mode: one of the network's modes, or `two-pass`: streaming, then each utterance again in full context.
+            rate: of samples, in Hz.
+
+        Raises:
+            InputError: audio that cannot be read, or no such mode.
+        """
+        stream, segments = self.stream(mode), []
+        for samples, piece_rate in _pieces(audio, rate):
+            stream.accept(samples, piece_rate)
+            segments += stream.results()
+        segments += stream.finish()
+        return Result(mode, segments, stream.audio_seconds)
+
+    def stream(self, mode: str = "streaming", *, hotwords: Sequence[str] = ()) -> Stream:
+        """A new stream of audio.
+
+        Args:
+            mode: as those of `transcribe`.
+            hotwords: `WORD [WORD ...] [:REWARD]`, words that this stream prefers beside those of the recogniser.
+
+        Raises:
+            InputError: no such mode, or a hotword that the network has no tokens for.
+        """
+        passes = self.passes(mode)
+        return Stream(self, mode, passes.with_search(self._build_search(hotwords)) if hotwords else passes)
+
+    def _build_search(self, hotwords: Sequence[str]) -> Search[Any]:
         tokenizer = self.trained.tokenizer
-        words = spoken_words(result, tokenizer.pieces, self.trained.network.encoder.subsampling * FRAME_SECONDS)
-        return Transcript(mode.name, tokenizer.decode(result.tokens), words, seconds, is_final)
+        return self._search_options.build(self.trained.network, tokenizer.pieces, tokenizer.encode, hotwords)
+
+    def passes(self, mode: str) -> Passes:
+        """How a mode, or `two-pass`, decodes; made at its first use.
+
+        Raises:
+            InputError: the network has no such mode, or it does not go with the recogniser's options.
+        """
+        with self._lock:
+            if mode not in self._passes:
+                self._passes[mode] = self._build(mode)
+            return self._passes[mode]
+
+    def _build(self, mode: str) -> Passes:
+        network, trained = self.trained.network, self.trained
+        modes = [trained.mode(name) for name in (("streaming", "full") if mode == TWO_PASS else (mode,))]
+        first = with_chunk(modes[0], self.chunk_ms, network.encoder.subsampling)
+        decoder = open_decoder(network, first, self._search, self.precision)
+        return Passes(
+            decoder if isinstance(decoder, StreamingDecoder) else None,
+            WholeDecoder(network, modes[-1], self._search) if modes[-1].full_context else None,
+            self.endpoints,
+            is_log=not isinstance(trained.system.features, SampleOptions),
+        )
+
+    def segment(self, mode: str, utterance: Utterance) -> Segment:
+        """What a mode says of an utterance."""
+        passes = self.passes(mode)
+        segment: Segment | None = None
+        for decoder, hypothesis in ((passes.first, utterance.first), (passes.second, utterance.second)):
+            if decoder is not None and hypothesis is not None:
+                segment = replace(self._segment(decoder.mode, utterance, hypothesis), first_pass=segment)
+        assert segment is not None
+        return segment
+
+    def _segment(self, mode: Mode, utterance: Utterance, hypothesis: Hypothesis) -> Segment:
+        start, tokenizer = utterance.start * FRAME_SECONDS, self.trained.tokenizer
+        words = timed_words(self.trained.network, mode, utterance.feats, hypothesis, tokenizer.pieces)
+        shifted = [replace(word, start=start + word.start, end=start + word.end) for word in words]
+        end = start + len(utterance.feats) * FRAME_SECONDS
+        return Segment(mode.name, start, end, tokenizer.decode(hypothesis.tokens), shifted)
 
 
 def load(
-    folder: Path,
-    mode: str = "streaming",
+    path: str | Path,
     *,
-    tokens: Path | None = None,
-    chunk_ms: int | None = None,
+    device: str = "cpu",
     precision: Precision = "float32",
+    chunk_ms: int | None = None,
+    tokens: Path | None = None,
     search: SearchOptions | None = None,
+    endpoints: EndpointOptions | None = None,
 ) -> Recognizer:
-    """The network of an experiment folder, ready for audio.
+    """A trained network, ready for audio.
 
     Args:
-        folder: of the experiment.
-        mode: one of its modes, or `two-pass`: streaming, then full.
-        tokens: folder of its tokens; None: `lang` in the experiment folder.
+        path: experiment folder, or a model folder that `dualtk pack` wrote.
+        device: where to compute, as torch names it.
+        precision: arithmetic of the encoder in streaming; int8 needs a CPU and a bounded left context.
         chunk_ms: milliseconds that are decided together in streaming; None: as trained.
-        precision: arithmetic of the encoder in streaming; int8 needs a bounded left context.
+        tokens: folder of its tokens; None: `lang` in the folder.
         search: None: greedy.
+        endpoints: when an utterance of a recording is over; None: by the rules' defaults.
 
     Raises:
-        InputError: no trained network, no such mode, or one that the other arguments do not go with.
+        InputError: no trained network there, or one whose features cannot be made from audio here.
     """
+    folder = Path(path)
     trained = load_trained(folder, tokens)
     read_options(folder)  # it has none where features were made elsewhere, which audio cannot be made into here
     require_features(folder, trained.system.features)
-    built = (search or SearchOptions()).build(trained.network, trained.tokenizer.pieces)
-    modes = [trained.mode(name) for name in (("streaming", "full") if mode == TWO_PASS else (mode,))]
-    first = with_chunk(modes[0], chunk_ms, trained.network.encoder.subsampling)
-    decoder = open_decoder(trained.network, first, built, precision)
-    streaming = decoder if isinstance(decoder, StreamingDecoder) else None
-    whole = WholeDecoder(trained.network, modes[-1], built) if modes[-1].full_context else None
-    return Recognizer(trained, streaming, whole)
+    trained.network.to(_device(device))
+    return Recognizer(trained, search or SearchOptions(), endpoints or EndpointOptions(), chunk_ms, precision)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name}: {str(error).splitlines()[0]}") from error
+
+
+def _mono(samples: Samples) -> Tensor:
+    """Samples (N,) or (N, C), floats or 16-bit integers -> (N,) float32."""
+    tensor = samples if isinstance(samples, Tensor) else torch.from_numpy(np.ascontiguousarray(samples))
+    if tensor.dtype == torch.int16:
+        tensor = tensor.to(torch.float32) / 32768.0
+    return tensor.to(torch.float32).mean(1) if tensor.dim() == 2 and tensor.is_floating_point() else tensor
+
+
+def _pieces(audio: str | Path | Samples, rate: int | None) -> Iterable[Piece]:
+    if isinstance(audio, str | Path):
+        return file_pieces(Path(audio), PIECE_SECONDS)
+    if rate is None:
+        raise InputError("rate: the sample rate of the samples, in Hz, is needed")
+    return [(_mono(audio), rate)]
 
 
 def with_chunk(mode: Mode, milliseconds: int | None, subsampling: int) -> Mode:

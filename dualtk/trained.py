@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from dualtk.checksums import require_unaltered
 from dualtk.data.tokens import Tokenizer
 from dualtk.distill.output_cache import OutputCache
 from dualtk.distill.teacher import FrozenTeacher, FrozenTeacherOptions
@@ -58,6 +59,7 @@ def load(folder: Path, tokens: Path | None = None) -> Trained:
     Raises:
         InputError: no experiment that finished a validation, or its parts do not fit together.
     """
+    require_unaltered(folder)  # a model folder of `dualtk pack` says what its files are
     system = require_transducer(load_experiment(folder), str(folder))
     tokenizer = Tokenizer(tokens or folder / "lang")
     dim = system.features.dim

@@ -25,8 +25,8 @@ Graph = dict[str, set[str]]
 
 # From the bottom up; parts of one line may know each other. Some are still to come. "" is the face, `dualtk` itself.
 LAYERS = [
-    "errors owner files locks memory modes options frames jit",
-    "tables ctm trn yaml_text tensors",
+    "errors owner files locks memory modes options frames jit version",
+    "tables ctm trn yaml_text tensors checksums",
     "yaml_tree steps config trainable",
     "nn",
     "encoders lattice",
@@ -41,7 +41,7 @@ LAYERS = [
     "train",
     "system",
     "trained trial_build reference",
-    "compact recognizer",
+    "compact recognizer formats package",
     "analysis",
     "bin export serve",
 ]
@@ -50,7 +50,7 @@ HIGHEST_KNOWN = LEVEL | {"data": 1, "score": 1}  # these two know nothing of net
 
 # Imports that are still wrong: take one out when it is gone, and add none.
 KNOWN_CIRCLES: set[tuple[str, str]] = set()
-KNOWN_UPWARD = {("dualtk.bin.dualtk", "dualtk"), ("dualtk.train.experiment", "dualtk")}
+KNOWN_UPWARD: set[tuple[str, str]] = set()
 
 
 def find_modules(root: Path, package: str) -> dict[str, Path]:

@@ -11,25 +11,25 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from dualtk.bin.decoded import FOLDER, Decoded, Writer
+from dualtk.bin.decoding import decode_apart, set_up
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
-from dualtk.bin.searching import add_precision_option, add_search_options, search_options
-from dualtk.data.batches import Batch, FeatureDataset, batch_loader, select_utterances
+from dualtk.bin.searching import add_precision_option, add_search_options
+from dualtk.data.batches import FeatureDataset, select_utterances
 from dualtk.data.kinds import require_features
 from dualtk.data.sampler import BatchesOptions
 from dualtk.errors import InputError
 from dualtk.files import Done, digest, require_replaceable
 from dualtk.modes import Mode
-from dualtk.streaming.decoder import Decoder, open_decoder
 from dualtk.streaming.session import StreamingDecoder
-from dualtk.trained import Trained, load
+from dualtk.trained import Trained
 
 logger = logging.getLogger("dualtk")
 
@@ -50,6 +50,13 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--max-frames", type=at_least(1), default=20000, metavar="N", help="feature frames in a batch; default: 20000"
+    )
+    options.add_argument(
+        "--nj",
+        type=at_least(1),
+        default=1,
+        metavar="N",
+        help="processes, on a CPU of one thread each, on as many GPUs as there are; default: 1",
     )
     options.add_argument(
         "--nbest",
@@ -91,17 +98,18 @@ def default_output(options: argparse.Namespace) -> Path:
 def inputs(options: argparse.Namespace, trained: Trained) -> str:
     """A digest of all that the result is made from."""
     files = [trained.folder / "model.safetensors", options.data / "feats.scp", trained.tokenizer.path]
-    files += [path for path in (options.data / "fbank.json", options.lm) if path is not None and path.exists()]
-    return digest(files, vars(options))
+    more = [options.data / "fbank.json", options.lm, options.hotwords]
+    files += [path for path in more if path is not None and path.exists()]
+    return digest(files, {key: value for key, value in vars(options).items() if key != "nj"})
 
 
-def read_set(data: Path, trained: Trained) -> FeatureDataset:
-    """The features of a data directory.
+def read_set(options: argparse.Namespace, trained: Trained) -> FeatureDataset:
+    """The features of the data directory.
 
     Raises:
         InputError: they are not what the network takes.
     """
-    features = trained.system.features
+    data, features = options.data, trained.system.features
     require_features(data, features)
     dataset = FeatureDataset(select_utterances(data, min_frames=trained.network.encoder.subsampling))
     if dataset.dim != features.dim:
@@ -110,13 +118,6 @@ def read_set(data: Path, trained: Trained) -> FeatureDataset:
             f"the network of {trained.folder} takes {features.dim}"
         )
     return dataset
-
-
-def decode_batches(decoder: Decoder, batches: Iterable[Batch]) -> Iterator[Decoded]:
-    """The utterances of all batches."""
-    for batch in batches:
-        hypotheses = decoder.decode(batch.feats, batch.feat_lengths)
-        yield from map(Decoded, batch.utterances, batch.feat_lengths.tolist(), hypotheses)
 
 
 def describe(trained: Trained, mode: Mode) -> dict[str, object]:
@@ -139,20 +140,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     out, device = options.out or default_output(options), choose_device(options)
     require_replaceable(out, FOLDER)
-    trained = load(options.exp, options.tokens)
-    network, mode = trained.network.to(device), trained.mode(options.mode)
-    search = search_options(options)
-    built = search.build(network, trained.tokenizer.pieces)
+    setup = set_up(options, device)
+    trained, mode = setup.trained, setup.mode
     key = inputs(options, trained)
     done = Done(out / ".done")
     if done.matches(key):
         logger.info("%s: up to date", out)
         return 0
-    dataset = read_set(options.data, trained)
-    decoder = open_decoder(network, mode, built, options.precision)
-    order = BatchesOptions(max_frames=options.max_frames).build(dataset.lengths, shuffle=False)
+    is_streamed = isinstance(setup.decoder, StreamingDecoder)
+    dataset = read_set(options, trained)
+    batches = BatchesOptions(max_frames=options.max_frames).build(dataset.lengths, shuffle=False).batches(0)
     began = time.monotonic()
-    decoding = decode_batches(decoder, batch_loader(dataset, order))
+    if options.nj > 1:
+        decoding = decode_apart(options, device, read_set, batches)
+    else:
+        decoding = (one for indices in batches for one in setup.decode(dataset, indices))
     name = f"{options.data.name} {mode.name}"
     progress = tqdm(decoding, total=len(dataset), unit="utt", disable=None, desc=name)
     results: list[Decoded] = sorted(progress, key=lambda one: one.utterance.encode())
@@ -160,12 +162,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     audio = sum(one.seconds for one in results)
     facts = {
         **describe(trained, mode),
-        "streamed": isinstance(decoder, StreamingDecoder),
+        "streamed": is_streamed,
         "real_time_factor": seconds / audio,
         "audio_seconds": audio,
         "seconds": seconds,
         "precision": options.precision,
-        "search": search.facts(),
+        "processes": options.nj,
+        "search": setup.search.facts(),
     }
     Writer(trained, mode).write(out, results, facts, options.nbest)
     done.write(key)

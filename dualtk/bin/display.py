@@ -1,4 +1,4 @@
-"""How `dualtk transcribe` shows its results: on a terminal, in a file, or as JSON lines."""
+"""How `dualtk transcribe` shows its results while they come: on a terminal, in a file, or as JSON lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import shutil
 from typing import Protocol, TextIO
 
-from dualtk.recognizer import Transcript
+from dualtk.formats import as_dict
+from dualtk.recognizer import Segment
 
 CLEAR_LINE = "\r\x1b[K"
 
@@ -14,8 +15,12 @@ CLEAR_LINE = "\r\x1b[K"
 class Display(Protocol):
     """Where results go."""
 
-    def show(self, name: str, transcript: Transcript) -> None:
-        """The text of the recording `name` so far, or the final one of a pass."""
+    def partial(self, name: str, text: str, audio_seconds: float) -> None:
+        """What is said in the recording `name` since its last final segment, so far."""
+        ...
+
+    def final(self, name: str, segment: Segment, audio_seconds: float) -> None:
+        """A segment of the recording `name`, after one of its passes."""
         ...
 
     def clear(self) -> None:
@@ -24,7 +29,8 @@ class Display(Protocol):
 
 
 class TextDisplay:
-    """One line for each pass. On a terminal it is rewritten while the text grows; elsewhere only its end is written.
+    """One line for each segment and pass. On a terminal it is rewritten while the text grows; elsewhere only its end is
+    written.
 
     Args:
         output: where to.
@@ -38,23 +44,26 @@ class TextDisplay:
         self.with_modes = with_modes
         self.rewrites = output.isatty()
 
-    def show(self, name: str, transcript: Transcript) -> None:
-        """See `Display.show`."""
-        mode = transcript.mode if self.with_modes and transcript.is_final else ""
-        source = " ".join(([name] if self.with_names else []) + ([mode] if mode else []))
-        line = f"{source}: {transcript.text}" if source else transcript.text
-        if transcript.is_final:
-            self.clear()
-            self._write(line + "\n")
-        elif self.rewrites:
-            room = shutil.get_terminal_size().columns - 1
+    def partial(self, name: str, text: str, audio_seconds: float) -> None:
+        """See `Display.partial`."""
+        if self.rewrites:
+            line, room = self._line(name, "", text), shutil.get_terminal_size().columns - 1
             # A line that wraps cannot be taken back, so a long one shows its end.
             self._write(CLEAR_LINE + (line if len(line) <= room else "…" + line[len(line) - room + 1 :]))
+
+    def final(self, name: str, segment: Segment, audio_seconds: float) -> None:
+        """See `Display.final`."""
+        self.clear()
+        self._write(self._line(name, segment.mode if self.with_modes else "", segment.text) + "\n")
 
     def clear(self) -> None:
         """See `Display.clear`."""
         if self.rewrites:
             self._write(CLEAR_LINE)
+
+    def _line(self, name: str, mode: str, text: str) -> str:
+        source = " ".join(([name] if self.with_names else []) + ([mode] if mode else []))
+        return f"{source}: {text}" if source else text
 
     def _write(self, text: str) -> None:
         self.output.write(text)
@@ -62,28 +71,23 @@ class TextDisplay:
 
 
 class JsonDisplay:
-    """A line of JSON for every change; the last of a pass says when each word was emitted, and how surely."""
+    """A line of JSON for every change; those of final segments say when each word was said, and how surely."""
 
     def __init__(self, output: TextIO) -> None:
         self.output = output
 
-    def show(self, name: str, transcript: Transcript) -> None:
-        """See `Display.show`."""
-        line: dict[str, object] = {"file": name, "type": "final" if transcript.is_final else "partial"}
-        line |= {"mode": transcript.mode} if transcript.is_final else {}
-        line |= {"text": transcript.text, "audio_seconds": round(transcript.audio_seconds, 3)}
-        if transcript.is_final:
-            line["words"] = [
-                {
-                    "word": word.text,
-                    "start": round(word.start, 3),
-                    "end": round(word.end, 3),
-                    "confidence": round(word.confidence, 3),
-                }
-                for word in transcript.words
-            ]
-        self.output.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self.output.flush()
+    def partial(self, name: str, text: str, audio_seconds: float) -> None:
+        """See `Display.partial`."""
+        self._write({"file": name, "type": "partial", "text": text, "audio_seconds": round(audio_seconds, 3)})
+
+    def final(self, name: str, segment: Segment, audio_seconds: float) -> None:
+        """See `Display.final`."""
+        said = as_dict(segment)
+        self._write({"file": name, "type": "final", **said, "audio_seconds": round(audio_seconds, 3)})
 
     def clear(self) -> None:
         """Nothing: lines that were written stay."""
+
+    def _write(self, line: dict[str, object]) -> None:
+        self.output.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self.output.flush()

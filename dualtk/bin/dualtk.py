@@ -9,9 +9,9 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from dualtk import __version__
 from dualtk.errors import InputError
 from dualtk.owner import end_with_parent
+from dualtk.version import __version__
 
 PACKAGE = "dualtk.bin"
 
@@ -30,6 +30,7 @@ COMMANDS = {
     "report": "an HTML report of an experiment",
     "analyse": "the papers' figures: lattices, emissions, posteriors",
     "transcribe": "transcribe audio files with a trained model",
+    "pack": "write a trained model as a folder to hand on",
     "extract": "take one model out of a trained supernet",
     "ablate": "run a series of related experiments",
 }

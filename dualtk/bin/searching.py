@@ -10,6 +10,7 @@ from typing import Any
 from dualtk.bin.options import at_least
 from dualtk.config import validate
 from dualtk.search.options import SearchOptions
+from dualtk.streaming.endpoint import EndpointOptions
 
 KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
     "head": (str, "NAME"),
@@ -18,6 +19,8 @@ KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
     "max_length": (at_least(0), "N"),
     "lm": (Path, "ARPA"),
     "lm_weight": (float, "W"),
+    "hotwords": (Path, "FILE"),
+    "hotwords_score": (float, "S"),
 }
 
 
@@ -44,3 +47,27 @@ def add_precision_option(options: argparse.ArgumentParser) -> None:
         help="arithmetic of the encoder's linear layers; int8 is for streaming on a CPU with a bounded left context, "
         "and about twice as fast; default: float32",
     )
+
+
+ENDPOINTS = ("rule1_min_trailing_silence", "rule2_min_trailing_silence", "rule3_min_utterance_length", "min_pause")
+
+
+def add_endpoint_options(options: argparse.ArgumentParser) -> None:
+    """An option for each field of `EndpointOptions`."""
+    for key in ENDPOINTS:
+        field = EndpointOptions.model_fields[key]
+        text = str(field.description).rstrip(".").replace("\n", " ")
+        options.add_argument(
+            f"--{key.replace('_', '-')}",
+            type=float,
+            default=field.default,
+            metavar="SECONDS",
+            help=f"{text[0].lower()}{text[1:]}; default: {field.default}",
+        )
+    options.add_argument("--no-endpoints", action="store_true", help="a recording is one utterance")
+
+
+def endpoint_options(options: argparse.Namespace) -> EndpointOptions:
+    """The endpoints that the options ask for."""
+    fields = {key: getattr(options, key) for key in ENDPOINTS}
+    return validate(EndpointOptions, {"enabled": not options.no_endpoints, **fields}, "endpoints")

@@ -1,35 +1,60 @@
-"""Transcribe audio: as it comes, with the whole utterance in view, or both with the same weights."""
+"""Transcribe audio of any length: as it comes, with whole utterances in view, or both with the same weights.
+
+A recording is cut into utterances at its pauses. `--mode two-pass` shows each as it is spoken, and then what the same
+weights make of it with all of it in view.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from dualtk.bin.display import Display, JsonDisplay, TextDisplay
 from dualtk.bin.dualtk import run
+from dualtk.bin.interrupt import until_interrupted
 from dualtk.bin.options import at_least
-from dualtk.bin.searching import add_precision_option, add_search_options, search_options
-from dualtk.data.live import file_pieces, raw_pieces
+from dualtk.bin.searching import (
+    add_endpoint_options,
+    add_precision_option,
+    add_search_options,
+    endpoint_options,
+    search_options,
+)
+from dualtk.data.live import Piece, file_pieces, raw_pieces
+from dualtk.data.microphone import microphone_pieces
 from dualtk.errors import InputError
-from dualtk.recognizer import TWO_PASS, load
+from dualtk.files import write_text
+from dualtk.formats import FORMATS
+from dualtk.recognizer import TWO_PASS, Recognizer, Result, Segment, load
 
 PIECE_SECONDS = 0.1  # of audio that is taken at once
+MICROPHONE = "microphone"
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of `dualtk transcribe`."""
     options = argparse.ArgumentParser(prog="dualtk transcribe", description=__doc__)
-    options.add_argument("files", nargs="+", metavar="FILE", help="audio; - is raw 16-bit 16 kHz mono PCM on stdin")
-    options.add_argument("--exp", type=Path, required=True, metavar="DIR", help="experiment folder of stage 3")
+    options.add_argument("files", nargs="*", metavar="FILE", help="audio; - is raw 16-bit 16 kHz mono PCM on stdin")
+    options.add_argument("--exp", type=Path, required=True, metavar="DIR", help="experiment or model folder")
     options.add_argument(
         "--mode",
         default="streaming",
         metavar="NAME",
         help="a mode of the experiment (streaming, full), or two-pass: streaming, then full; default: streaming",
+    )
+    options.add_argument(
+        "--microphone",
+        nargs="?",
+        const="",
+        metavar="DEVICE",
+        help="listen to the default microphone, or to that of this name or number, until Ctrl-C",
     )
     options.add_argument(
         "--chunk-ms",
@@ -38,42 +63,177 @@ def parser() -> argparse.ArgumentParser:
         help="milliseconds decided together in streaming; default: as trained",
     )
     options.add_argument("--tokens", type=Path, metavar="DIR", help="folder of tokens; default: EXP/lang")
-    options.add_argument("--json", action="store_true", help="JSON lines: partial results, then one with word times")
+    options.add_argument("--json", action="store_true", help="JSON lines: partial results, then segments with words")
+    options.add_argument(
+        "--output-format",
+        type=_formats,
+        metavar="F[,F...]",
+        help=f"of {', '.join(FORMATS)}: whole transcripts, one after the other, or in files of --output",
+    )
+    options.add_argument("--output", type=Path, metavar="DIR", help="write DIR/NAME.FORMAT for each file; default: txt")
+    options.add_argument("--jobs", type=at_least(1), default=1, metavar="N", help="files at once; default: 1")
+    options.add_argument("--device", default="cpu", metavar="NAME", help="as torch names it; default: cpu")
     add_precision_option(options)
     options.add_argument(
         "--threads", type=at_least(0), default=0, metavar="N", help="CPU threads; default: torch's own choice"
     )
+    add_endpoint_options(options)
     add_search_options(options)
     return options
+
+
+def _formats(text: str) -> list[str]:
+    for name in text.split(","):
+        if name not in FORMATS:
+            raise argparse.ArgumentTypeError(f"{name}: expected one of {', '.join(FORMATS)}")
+    return text.split(",")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is transcribed: the recogniser, its mode, and where results go."""
+
+    recognizer: Recognizer
+    options: argparse.Namespace
+    display: Display | None
+
+    def pieces(self, name: str) -> Iterable[Piece]:
+        """The audio called `name` on the command line."""
+        if name == MICROPHONE and self.options.microphone is not None:
+            return microphone_pieces(self.options.microphone, PIECE_SECONDS)
+        if name == "-":
+            return raw_pieces(sys.stdin.buffer, PIECE_SECONDS)
+        return file_pieces(Path(name), PIECE_SECONDS)
+
+    def transcribe(self, name: str) -> Result:
+        """All of it; shows what comes while it comes."""
+        stream, segments = self.recognizer.stream(self.options.mode), []
+        shown = ""
+        with tqdm(desc=name, unit="s", unit_scale=True, delay=2.0, leave=False, disable=self._no_bar()) as bar:
+            for samples, rate in until_interrupted(self.pieces(name)):
+                stream.accept(samples, rate)
+                bar.update(len(samples) / rate)
+                segments += self._show(name, stream.results(), stream.audio_seconds)
+                if self.display is not None and stream.partial != shown:
+                    shown = stream.partial
+                    self.display.partial(name, shown, stream.audio_seconds)
+        segments += self._show(name, stream.finish(), stream.audio_seconds)
+        if not segments:
+            self._show(name, [_nothing(self.recognizer, self.options.mode)], stream.audio_seconds)
+        return Result(self.options.mode, segments, stream.audio_seconds)
+
+    def _no_bar(self) -> bool | None:
+        """None: a bar where stderr is a terminal; none beside results that are shown while they come."""
+        return None if self.display is None or not sys.stdout.isatty() else True
+
+    def _show(self, name: str, segments: list[Segment], audio_seconds: float) -> list[Segment]:
+        for segment in segments if self.display is not None else ():
+            assert self.display is not None
+            for one in (segment.first_pass, segment):
+                if one is not None:
+                    self.display.final(name, one, audio_seconds)
+        return segments
+
+    def write(self, name: str, result: Result) -> None:
+        """The files of --output, or the formats of --output-format on stdout."""
+        stem = name if name in ("-", MICROPHONE) else Path(name).stem
+        stem = "stdin" if stem == "-" else stem
+        for kind in self.options.output_format or ["txt"]:
+            text = FORMATS[kind](stem, result)
+            if self.options.output is not None:
+                write_text(self.options.output / f"{stem}.{kind}", text)
+            else:
+                sys.stdout.write(text)
+                sys.stdout.flush()
+
+
+def _nothing(recognizer: Recognizer, mode: str) -> Segment:
+    """The segment of a recording in which nothing was said."""
+    names = [
+        one.mode.name for one in (recognizer.passes(mode).first, recognizer.passes(mode).second) if one is not None
+    ]
+    segment: Segment | None = None
+    for name in names:
+        segment = Segment(name, 0.0, 0.0, "", [], segment)
+    assert segment is not None
+    return segment
+
+
+def _require_names(options: argparse.Namespace) -> list[str]:
+    """What is to be transcribed, by name.
+
+    Raises:
+        InputError: nothing, or two files whose results would have one name.
+    """
+    names = [*options.files, *([MICROPHONE] if options.microphone is not None else [])]
+    if not names:
+        raise InputError("nothing to transcribe: name files, - for stdin, or --microphone")
+    stems: dict[str, str] = {}
+    for name in names if options.output is not None else ():
+        other = stems.setdefault(Path(name).stem, name)
+        if other != name:
+            raise InputError(f"{other} and {name}: both would be written to {options.output / Path(name).stem}")
+    return names
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Transcribe; see `parser` for the options."""
     options = parser().parse_args(argv)
+    names = _require_names(options)
     if options.threads:
         torch.set_num_threads(options.threads)
     recognizer = load(
         options.exp,
-        options.mode,
+        device=options.device,
         tokens=options.tokens,
         chunk_ms=options.chunk_ms,
         precision=options.precision,
         search=search_options(options),
+        endpoints=endpoint_options(options),
     )
-    in_words = TextDisplay(sys.stdout, len(options.files) > 1, options.mode == TWO_PASS)
-    display: Display = JsonDisplay(sys.stdout) if options.json else in_words
+    recognizer.passes(options.mode)  # says now what is wrong with the options
+    is_written = options.output is not None or options.output_format is not None
+    task = Task(recognizer, options, None if is_written or options.jobs > 1 else _display(options, names))
     status = 0
-    for name in options.files:
-        pieces = raw_pieces(sys.stdin.buffer, PIECE_SECONDS) if name == "-" else file_pieces(Path(name), PIECE_SECONDS)
-        try:
-            for transcript in recognizer.transcribe(pieces):
-                display.show(name, transcript)
-        except InputError as error:  # one bad file does not keep the others from being transcribed
-            display.clear()
-            line = str(error)
-            print(f"dualtk: error: {line if line.startswith(name) else f'{name}: {line}'}", file=sys.stderr)
-            status = 2
+    for name, found in _transcribe_all(task, names):
+        if isinstance(found, Result):
+            if is_written:
+                task.write(name, found)
+            elif task.display is None:
+                _show_at_once(_display(options, names), name, found)
+            continue
+        if task.display is not None:  # one bad file does not keep the others from being transcribed
+            task.display.clear()
+        line = str(found)
+        print(f"dualtk: error: {line if line.startswith(name) else f'{name}: {line}'}", file=sys.stderr)
+        status = 2
     return status
+
+
+def _display(options: argparse.Namespace, names: Sequence[str]) -> Display:
+    in_words = TextDisplay(sys.stdout, len(names) > 1, options.mode == TWO_PASS)
+    return JsonDisplay(sys.stdout) if options.json else in_words
+
+
+def _show_at_once(display: Display, name: str, result: Result) -> None:
+    for segment in result.segments:
+        display.final(name, segment, result.audio_seconds)
+
+
+def _transcribe_all(task: Task, names: Sequence[str]) -> Iterator[tuple[str, Result | InputError]]:
+    """The result or the fault of each, in order."""
+
+    def attempt(name: str) -> Result | InputError:
+        try:
+            return task.transcribe(name)
+        except InputError as error:
+            return error
+
+    if task.options.jobs == 1:
+        yield from ((name, attempt(name)) for name in names)
+        return
+    with ThreadPoolExecutor(task.options.jobs) as pool:
+        yield from zip(names, pool.map(attempt, names))
 
 
 if __name__ == "__main__":

@@ -86,11 +86,15 @@ def _start_worker(counter: Any) -> None:
     global _progress
     _progress = counter
     torch.set_num_threads(1)
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    follow_parent()
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """End this worker when its parent is gone, killed perhaps; it would wait for its next job for ever."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

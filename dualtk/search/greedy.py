@@ -6,6 +6,7 @@ V vocabulary.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from dualtk.search.hotwords import Hotwords
 from dualtk.search.hypothesis import BLANK, Hypothesis, Limits
 from dualtk.transducer.joiner import Joiner
 from dualtk.transducer.predictor import Predictor, State
@@ -55,15 +57,37 @@ def first_output(predictor: Predictor, joiner: Joiner) -> tuple[Tensor, State]:
     return joiner.predictor(output), state
 
 
+class _WithoutOneDNN:
+    """Switches oneDNN off for the whole process while any thread is inside."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = True
+
+    def __enter__(self) -> None:
+        onednn: Any = torch.backends.mkldnn  # its own context manager warns of settings that are not touched here
+        with self._lock:
+            if self._inside == 0:
+                self._before, onednn.enabled = onednn.enabled, False
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        onednn: Any = torch.backends.mkldnn
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                onednn.enabled = self._before
+
+
+_without_onednn = _WithoutOneDNN()
+
+
 def predict(predictor: Predictor, tokens: Tensor, state: State) -> tuple[Tensor, State]:
     """One step of the predictor. oneDNN packs an LSTM's weights anew in every call, which for one label takes several
     times as long as the label, so it is left out."""
-    onednn: Any = torch.backends.mkldnn
-    before, onednn.enabled = onednn.enabled, False  # its context manager warns of settings that are not touched here
-    try:
+    with _without_onednn:
         return predictor.step(tokens, state)
-    finally:
-        onednn.enabled = before
 
 
 def stack_states(states: Sequence[State]) -> State:
@@ -73,12 +97,14 @@ def stack_states(states: Sequence[State]) -> State:
 
 @dataclass
 class GreedyStream:
-    """A stream's place in a greedy search: what the predictor says now, its state, and the labels so far."""
+    """A stream's place in a greedy search: what the predictor says now, its state, and the labels so far; where words
+    are preferred, the state after them."""
 
     output: Tensor  # (1, J)
     predictor: State
     hypothesis: Hypothesis
     num_frames: int = 0
+    preferred: int = 0
 
 
 class GreedySearch:
@@ -86,12 +112,20 @@ class GreedySearch:
 
     Between two labels the predictor's output does not change, so the joiner looks at a block of frames at once, and
     only what follows a label is computed again. The result is that of one frame at a time.
+
+    Args:
+        predictor, joiner: of the network.
+        limits: on labels per frame and per utterance.
+        hotwords: words whose tokens are rewarded while they go on with one; what was given is not taken back here.
     """
 
-    def __init__(self, predictor: Predictor, joiner: Joiner, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self, predictor: Predictor, joiner: Joiner, limits: Limits = DEFAULT_LIMITS, hotwords: Hotwords | None = None
+    ) -> None:
         self.predictor = predictor
         self.joiner = joiner
         self.limits = limits
+        self.hotwords = hotwords
 
     @torch.inference_mode()
     def start(self, batch: int) -> list[GreedyStream]:
@@ -110,12 +144,12 @@ class GreedySearch:
             "predictor": {key: value.clone() for key, value in stream.predictor.items()},
             "hypothesis": stream.hypothesis.save(),
             "num_frames": stream.num_frames,
+            "preferred": stream.preferred,
         }
 
     def restore(self, saved: dict[str, Any]) -> GreedyStream:
         """See `Search.restore`."""
-        hypothesis = Hypothesis(**saved["hypothesis"])
-        return GreedyStream(saved["output"], saved["predictor"], hypothesis, saved["num_frames"])
+        return GreedyStream(**{**saved, "hypothesis": Hypothesis(**saved["hypothesis"])})
 
     @torch.inference_mode()
     def advance(self, frames: Tensor, lengths: Tensor, streams: Sequence[GreedyStream]) -> None:
@@ -137,6 +171,9 @@ class GreedySearch:
                 output[index] = self.joiner.predictor(new_output)
                 for key, value in memory.items():
                     value[index] = new[key]
+                if self.hotwords is not None:
+                    for row in emitted:
+                        row.stream.preferred = self.hotwords.advance(row.stream.preferred, row.token)
             searching = [row for row in searching if row.position < row.length]
         for row in rows:
             row.stream.output = output[row.index : row.index + 1]
@@ -149,8 +186,13 @@ class GreedySearch:
         start = torch.tensor([row.position for row in rows], device=projected.device)
         times = (start.unsqueeze(1) + torch.arange(block, device=projected.device)).clamp(max=projected.size(1) - 1)
         logits = self.joiner(projected[index.unsqueeze(1), times], output[index].unsqueeze(1))  # (R, K, V)
-        best, tokens = logits.max(-1)
         total = logits.logsumexp(-1)
+        if self.hotwords is None:
+            best, tokens = logits.max(-1)
+        else:
+            rewards = self.hotwords.scores([row.stream.preferred for row in rows]).clamp(min=0.0)
+            tokens = (logits + rewards.to(logits.device).unsqueeze(1)).argmax(-1)
+            best = logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
         log_probs, blanks = best - total, logits[..., BLANK] - total
         found = zip(rows, tokens.tolist(), log_probs.tolist(), blanks.tolist())
         for row, row_tokens, row_log_probs, row_blanks in found:

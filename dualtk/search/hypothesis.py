@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 BLANK = 0
@@ -33,6 +33,10 @@ class Hypothesis:
         self.frames.append(frame)
         self.log_probs.append(log_prob)
 
+    def shifted(self, frames: int) -> Hypothesis:
+        """The same, `frames` later."""
+        return replace(self, frames=[frames + frame for frame in self.frames])
+
     def save(self) -> dict[str, Any]:
         """Lists and numbers, from which `Hypothesis(**saved)` makes the same again."""
         return {
@@ -41,6 +45,17 @@ class Hypothesis:
             "log_probs": list(self.log_probs),
             "score": self.score,
         }
+
+
+def joined(hypotheses: Sequence[Hypothesis]) -> Hypothesis:
+    """One after the other."""
+    whole = Hypothesis()
+    for one in hypotheses:
+        whole.tokens += one.tokens
+        whole.frames += one.frames
+        whole.log_probs += one.log_probs
+        whole.score += one.score
+    return whole
 
 
 @dataclass(frozen=True)

@@ -213,6 +213,10 @@ class StreamingDecoder(Generic[StreamT]):
         self.chunk_features = mode.chunk * network.encoder.subsampling
         self.start = Row(network.encoder.init_state(1, mode), 0)
 
+    def with_search(self, search: Search[StreamT]) -> StreamingDecoder[StreamT]:
+        """The same step with another search."""
+        return StreamingDecoder(self.network, self.mode, search, self.step, together=self.together)
+
     @property
     def frame_seconds(self) -> float:
         """Seconds from one encoder frame to the next."""

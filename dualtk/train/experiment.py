@@ -23,12 +23,12 @@ import numba
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-import dualtk
 from dualtk.config import FILE, dump, laid, plain_values, read_experiment
 from dualtk.errors import InputError
 from dualtk.files import PART, atomic_path, digest, remove_leftovers, write_text
 from dualtk.locks import NAME, locked
 from dualtk.options import Section
+from dualtk.version import __version__
 from dualtk.yaml_tree import Tree
 
 logger = logging.getLogger("dualtk")
@@ -157,7 +157,7 @@ class Experiment:
             override: continue with a changed configuration or data all the same.
         """
         facts = {
-            "dualtk": dualtk.__version__,
+            "dualtk": __version__,
             "commit": _git_commit(),
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -74,6 +74,8 @@ def test_a_decoding_is_consistent(exp, data, tmp_path) -> None:
         "max_length": None,
         "lm": None,
         "lm_weight": None,
+        "hotwords": None,
+        "hotwords_score": None,
     }
 
 
@@ -146,6 +148,29 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mode", ["full", "streaming"])
+def test_several_processes_find_what_one_finds(exp, data, tmp_path, mode: str) -> None:
+    for processes in (1, 3):
+        options = ("--mode", mode, "--max-frames", 120, "--nj", processes)
+        assert call(exp, data, tmp_path / str(processes), *options) == 0
+    for name in ("text", "hyp.ctm", "tokens.jsonl"):
+        assert (tmp_path / "1" / name).read_text() == (tmp_path / "3" / name).read_text()
+    assert (tmp_path / "3/text").read_text().strip()
+
+
+def test_hotwords_change_what_is_found(exp, data, tmp_path) -> None:
+    (tmp_path / "words").write_text("ALPHA BRAVO :6.0\nECHO :6.0\n")
+    for name, options in (("without", ()), ("with", ("--hotwords", tmp_path / "words"))):
+        assert call(exp, data, tmp_path / name, "--mode", "full", *options) == 0
+    counts = [(tmp_path / name / "text").read_text().count("ECHO") for name in ("without", "with")]
+    assert counts[0] < counts[1]
+    assert json.loads((tmp_path / "with/decode.json").read_text())["search"]["hotwords"] == "words"
+    (tmp_path / "words").write_text("ALPHA\nÄÖÜ\n")
+    assert call(exp, data, tmp_path / "bad", "--mode", "full", "--hotwords", tmp_path / "words") == 2
+    assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("beam", [1, 3], ids=["greedy", "beam"])
 def test_eight_bits_find_the_tokens_that_transcribe_finds(streamed, spoken, tmp_path, beam) -> None:
     out, options = tmp_path / "out", ("--mode", "streaming", "--precision", "int8", "--beam", beam)
@@ -154,11 +179,12 @@ def test_eight_bits_find_the_tokens_that_transcribe_finds(streamed, spoken, tmp_
     facts = json.loads((out / "decode.json").read_text(encoding="utf-8"))
     assert (facts["precision"], facts["streamed"]) == ("int8", True)
     loaded = recognizer.load(streamed, precision="int8", search=SearchOptions(beam=beam))
-    assert loaded.streaming is not None
+    decoder = loaded.passes("streaming").first
+    assert decoder is not None
     said = 0
     for line in map(json.loads, (out / "tokens.jsonl").read_text(encoding="utf-8").splitlines()):
         samples, rate = soundfile.read(spoken / f"{line['utt']}.wav", dtype="float32")
-        session = loaded.streaming.open(FbankStream(MELS))
+        session = decoder.open(FbankStream(MELS))
         for piece in torch.from_numpy(samples).split(1600):
             session.accept(piece, rate)
         found = session.finish()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import signal
+import subprocess
 import sys
+import termios
+import time
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +24,8 @@ from dualtk.bin import transcribe
 from dualtk.bin.display import CLEAR_LINE, TextDisplay
 from dualtk.bin.dualtk import run
 from dualtk.data.fbank import fbank
-from dualtk.recognizer import Transcript
+from dualtk.formats import FORMATS
+from dualtk.recognizer import Segment
 from dualtk.search.greedy import GreedySearch
 from dualtk.search.whole import WholeDecoder
 from dualtk.trained import load
@@ -180,11 +187,111 @@ def test_a_terminal_line_is_rewritten_and_never_wraps(monkeypatch) -> None:
     terminal = Terminal()
     display = TextDisplay(terminal, with_names=False)
     for text in ("ONE", "ONE " + "TWO " * 10 + "END"):
-        display.show("a", Transcript("streaming", text, [], 0.1, is_final=False))
-    display.show("a", Transcript("streaming", "ONE TWO END", [], 1.0, is_final=True))
+        display.partial("a", text, 0.1)
+    display.final("a", Segment("streaming", 0.0, 1.0, "ONE TWO END", []), 1.0)
     first, second, last = terminal.getvalue().removeprefix(CLEAR_LINE).split(CLEAR_LINE)
     assert first == "ONE"
     assert len(second) == 19
     assert second.startswith("…")
     assert second.endswith("TWO END")
     assert last == "ONE TWO END\n"
+
+
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sentences with a pause."""
+    path = tmp_path_factory.mktemp("talk") / "talk.wav"
+    samples = torch.cat([speech(14000, 1), torch.zeros(16000), speech(20000, 2), torch.zeros(16000)])
+    soundfile.write(path, samples.numpy(), 16000, subtype="FLOAT")
+    return path
+
+
+def test_a_long_recording_has_a_line_for_each_segment(exp, talk, capsys) -> None:
+    assert call(exp, "--mode", "two-pass", talk) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["streaming", "full"] * 2
+    assert call(exp, "--no-endpoints", talk) == 0
+    assert capsys.readouterr().out.splitlines() == [expected_text(exp, talk, "streaming")]
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_files_of_every_format(exp, audio, talk, capsys, tmp_path, jobs: int) -> None:
+    files = [talk, audio / "0.wav", audio / "1.wav"]
+    assert call(exp, "--output", tmp_path, "--output-format", ",".join(FORMATS), "--jobs", jobs, *files) == 0
+    assert capsys.readouterr().out == ""
+    assert {path.name for path in tmp_path.iterdir()} == {f"{path.stem}.{kind}" for path in files for kind in FORMATS}
+    assert (tmp_path / "0.txt").read_text().rstrip("\n") == expected_text(exp, audio / "0.wav", "streaming")
+    whole = json.loads((tmp_path / "talk.json").read_text())
+    assert len(whole["segments"]) == 2
+    assert (tmp_path / "talk.trn").read_text() == f"{whole['text']} (talk)\n"
+
+
+def test_one_format_on_standard_output(exp, talk, capsys) -> None:
+    assert call(exp, "--output-format", "srt", talk) == 0
+    assert capsys.readouterr().out.startswith("1\n00:00:00,")
+
+
+def test_several_jobs_print_in_order(exp, audio, capsys) -> None:
+    files = [audio / "1.wav", audio / "0.wav", audio / "none.wav"]
+    assert call(exp, "--jobs", 3, *files) == 2
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [f"{path}: {expected_text(exp, path, 'streaming')}" for path in files[:2]]
+    assert captured.err.startswith(f"dualtk: error: {files[2]}: no such file")
+
+
+def test_results_of_one_name_are_refused(exp, audio, capsys, tmp_path) -> None:
+    assert call(exp, "--output", tmp_path / "out", audio / "0.wav", tmp_path / "0.flac") == 2
+    assert "both would be written to" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [((), "nothing to transcribe"), (("--min-pause", 0), "min_pause"), (("--device", "abacus", "x.wav"), "abacus")],
+)
+def test_what_is_refused_before_anything_is_read(exp, capsys, arguments, words: str) -> None:
+    assert call(exp, *arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_without_sounddevice_it_says_what_to_install(exp, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert call(exp, "--microphone") == 2
+    assert "pip install sounddevice" in capsys.readouterr().err
+
+
+SLOWLY = """
+import sys, time
+from pathlib import Path
+from dualtk.bin import transcribe
+from dualtk.bin.dualtk import run
+
+sys.exit(run(transcribe.main, ["--exp", sys.argv[1], "-"]))
+"""
+
+
+@pytest.mark.slow
+def test_control_c_ends_with_the_last_segment(exp, tmp_path) -> None:
+    samples = (speech(14000, 1).numpy() * 32767).astype("<i2")
+    command = [sys.executable, "-c", SLOWLY, str(exp)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(samples.tobytes())
+        process.stdin.flush()
+        while not waits_for_input(process):
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said, errors = process.stdout.read().decode(), process.stderr.read().decode()
+    soundfile.write(tmp_path / "same.wav", samples, 16000)
+    assert said.rstrip("\n") == expected_text(exp, tmp_path / "same.wav", "streaming")
+    assert (process.returncode, errors) == (0, "")
+
+
+def waits_for_input(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has read what there was in its pipe and sleeps until there is more."""
+    unread = array("i", [0])
+    fcntl.ioctl(process.stdin, termios.FIONREAD, unread)
+    state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2][0]
+    return unread[0] == 0 and state == "S"

@@ -1,0 +1,96 @@
+"""Batches of utterances, decoded in this process or in several."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from dualtk.bin.decoded import Decoded
+from dualtk.bin.searching import search_options
+from dualtk.data.batches import FeatureDataset, collate
+from dualtk.data.processes import follow_parent
+from dualtk.errors import InputError
+from dualtk.modes import Mode
+from dualtk.search.options import SearchOptions
+from dualtk.streaming.compiled_step import Precision
+from dualtk.streaming.decoder import Decoder, open_decoder
+from dualtk.trained import Trained, load
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What decodes, as the options of `dualtk decode` ask for."""
+
+    trained: Trained
+    mode: Mode
+    search: SearchOptions
+    precision: Precision
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """Of the mode, on the network's device."""
+        tokenizer = self.trained.tokenizer
+        search = self.search.build(self.trained.network, tokenizer.pieces, tokenizer.encode)
+        return open_decoder(self.trained.network, self.mode, search, self.precision)
+
+    def decode(self, dataset: FeatureDataset, indices: Sequence[int]) -> list[Decoded]:
+        """The utterances of one batch."""
+        batch = collate([dataset[index] for index in indices])
+        hypotheses = self.decoder.decode(batch.feats, batch.feat_lengths)
+        return list(map(Decoded, batch.utterances, batch.feat_lengths.tolist(), hypotheses))
+
+
+def set_up(options: argparse.Namespace, device: torch.device) -> Setup:
+    """Load the network."""
+    trained = load(options.exp, options.tokens)
+    trained.network.to(device)
+    return Setup(trained, trained.mode(options.mode), search_options(options), options.precision)
+
+
+Read = Callable[[argparse.Namespace, Trained], FeatureDataset]
+_worker: tuple[Setup, FeatureDataset] | None = None  # of this process
+
+
+def _start(options: argparse.Namespace, kind: str, read: Read) -> None:
+    global _worker
+    torch.set_num_threads(1)
+    follow_parent()
+    number = multiprocessing.current_process()._identity[-1] - 1
+    device = f"{kind}:{number % torch.cuda.device_count()}" if kind == "cuda" else kind
+    setup = set_up(options, torch.device(device))
+    _worker = setup, read(options, setup.trained)
+
+
+def _decode(indices: Sequence[int]) -> list[Decoded]:
+    assert _worker is not None
+    setup, dataset = _worker
+    return setup.decode(dataset, indices)
+
+
+def decode_apart(
+    options: argparse.Namespace, device: torch.device, read: Read, batches: Sequence[Sequence[int]]
+) -> Iterator[Decoded]:
+    """The utterances of `batches`, by `--nj` processes of one thread each, on all GPUs there are where `device` is one.
+
+    The batches are those of one process, so the results are too.
+
+    Raises:
+        InputError: a process was killed.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    try:
+        with ProcessPoolExecutor(
+            min(options.nj, max(1, len(batches))), context, _start, (options, device.type, read)
+        ) as pool:
+            for decoded in pool.map(_decode, batches):
+                yield from decoded
+    except BrokenProcessPool as error:
+        raise InputError("a decoding process was killed (out of memory?)") from error

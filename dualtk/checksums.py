@@ -1,0 +1,46 @@
+"""SHA-256 of every file of a folder, as `sha256sum -c SHA256SUMS` reads it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from dualtk.errors import InputError
+from dualtk.tables import read_lines
+
+FILE = "SHA256SUMS"
+
+
+def _sum(path: Path) -> str:
+    total = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            for block in iter(lambda: stream.read(1 << 20), b""):
+                total.update(block)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    return total.hexdigest()
+
+
+def checksums(folder: Path) -> str:
+    """The content of SHA256SUMS for all files below `folder`."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
+    return "".join(f"{_sum(path)}  {path.relative_to(folder).as_posix()}\n" for path in paths)
+
+
+def require_unaltered(folder: Path) -> None:
+    """Compare the files of a folder with its SHA256SUMS, where it has one.
+
+    Raises:
+        InputError: a file that is missing, cut short or altered, by its name and both sums; a line that is none.
+    """
+    if not (folder / FILE).is_file():
+        return
+    for number, line in enumerate(read_lines(folder / FILE), start=1):
+        expected, _, name = line.partition("  ")
+        if len(expected) != 64 or not name:
+            raise InputError(f"{folder / FILE}:{number}: expected a SHA-256 and a file name")
+        if (found := _sum(folder / name)) != expected:
+            raise InputError(
+                f"{folder / name}: altered or cut short: its SHA-256 is {found[:16]}..., {FILE} says {expected[:16]}..."
+            )
