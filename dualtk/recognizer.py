@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +107,17 @@ class Stream:
         Raises:
             InputError: samples that are no numbers, a rate below 4 kHz or other than before; the stream goes on.
         """
+        for piece in self._checked(samples, rate):
+            self._recording.push(self._front_end.accept(piece, rate))
+            self._passes.advance([self._recording])
+
+    def _checked(self, samples: Samples, rate: int) -> Sequence[Tensor]:
+        """Mono audio that goes on where the stream is, in pieces of bounded size."""
         mono = _mono(samples)
         check_piece(mono, rate, self._rate)
         self._rate = rate
-        for piece in torch.split(mono, round(PIECE_SECONDS * rate)):
-            self._recording.push(self._front_end.accept(piece, rate))
-            self._passes.advance([self._recording])
         self.audio_seconds += len(mono) / rate
+        return torch.split(mono, round(PIECE_SECONDS * rate))
 
     @property
     def partial(self) -> str:
@@ -192,6 +197,25 @@ class Recognizer:
         """
         passes = self.passes(mode)
         return Stream(self, mode, passes.with_search(self._build_search(hotwords)) if hotwords else passes)
+
+    def accept(self, streams: Sequence[Stream], samples: Sequence[Samples], rate: int) -> None:
+        """More audio of several streams of this recogniser: their first passes take their steps together, which costs
+        less than one after the other.
+
+        Args:
+            streams: each once.
+            samples: of each; see `Stream.accept`.
+            rate: of all, in Hz.
+        """
+        pieces = [stream._checked(own, rate) for stream, own in zip(streams, samples, strict=True)]
+        for together in zip_longest(*pieces):
+            groups: dict[int, list[Stream]] = {}
+            for stream, piece in zip(streams, together):
+                if piece is not None:
+                    stream._recording.push(stream._front_end.accept(piece, rate))
+                    groups.setdefault(id(stream._passes), []).append(stream)
+            for group in groups.values():
+                group[0]._passes.advance([stream._recording for stream in group])
 
     def _build_search(self, hotwords: Sequence[str]) -> Search[Any]:
         tokenizer = self.trained.tokenizer

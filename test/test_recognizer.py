@@ -117,6 +117,16 @@ def test_many_threads_with_one_recognizer(exp) -> None:
     assert torch.backends.mkldnn.enabled
 
 
+def test_streams_together_give_what_they_give_alone(recognizer) -> None:
+    inputs = [talk(seed) for seed in range(4)]
+    streams = [recognizer.stream(mode) for mode in ("streaming", "two-pass", "streaming", "full")]
+    for start in range(0, len(inputs[0]), 3000):
+        recognizer.accept(streams, [one[start : start + 3000] for one in inputs], RATE)
+    for stream, samples in zip(streams, inputs):
+        expected = recognizer.transcribe(samples, stream.mode, rate=RATE).segments
+        assert [one.text for one in stream.finish()] == [one.text for one in expected]
+
+
 def test_what_is_refused_in_one_line(recognizer, exp, tmp_path) -> None:
     for call, words in (
         (lambda: recognizer.transcribe(np.zeros(9000, np.float32)), "rate"),

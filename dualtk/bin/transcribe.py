@@ -27,6 +27,7 @@ from dualtk.bin.searching import (
     endpoint_options,
     search_options,
 )
+from dualtk.data.audio import read_header
 from dualtk.data.live import Piece, file_pieces, raw_pieces
 from dualtk.data.microphone import microphone_pieces
 from dualtk.errors import InputError
@@ -109,7 +110,9 @@ class Task:
         """All of it; shows what comes while it comes."""
         stream, segments = self.recognizer.stream(self.options.mode), []
         shown = ""
-        with tqdm(desc=name, unit="s", unit_scale=True, delay=2.0, leave=False, disable=self._no_bar()) as bar:
+        with tqdm(
+            desc=name, total=_seconds(name), unit="s", unit_scale=True, delay=2.0, leave=False, disable=self._no_bar()
+        ) as bar:
             for samples, rate in until_interrupted(self.pieces(name)):
                 stream.accept(samples, rate)
                 bar.update(len(samples) / rate)
@@ -123,8 +126,10 @@ class Task:
         return Result(self.options.mode, segments, stream.audio_seconds)
 
     def _no_bar(self) -> bool | None:
-        """None: a bar where stderr is a terminal; none beside results that are shown while they come."""
-        return None if self.display is None or not sys.stdout.isatty() else True
+        """None: a bar where stderr is a terminal; none beside results that are shown while they come, nor for one of
+        several files at once."""
+        shows = self.display is not None and sys.stdout.isatty()
+        return True if shows or self.options.jobs > 1 else None
 
     def _show(self, name: str, segments: list[Segment], audio_seconds: float) -> list[Segment]:
         for segment in segments if self.display is not None else ():
@@ -145,6 +150,14 @@ class Task:
             else:
                 sys.stdout.write(text)
                 sys.stdout.flush()
+
+
+def _seconds(name: str) -> float | None:
+    """Length of a file, where it can be told before it is read."""
+    try:
+        return read_header(Path(name)).duration
+    except InputError:
+        return None
 
 
 def _nothing(recognizer: Recognizer, mode: str) -> Segment:

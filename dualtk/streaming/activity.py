@@ -15,7 +15,7 @@ ABOVE_BACKGROUND = 6.0  # dB
 BELOW_SPEECH = 30.0  # dB
 QUIETEST = -30.0  # dB, about 70 below a sine of full scale: never speech
 WINDOW, NEEDED = 6, 4  # frames of which so many are loud in speech
-SMOOTHED = 10  # frames over which the quietest place is looked for
+SMOOTHED = 16  # frames over which the quietest place is looked for: longer than the closure of a stop
 
 
 def energy(feats: Tensor, *, is_log: bool) -> Tensor:
