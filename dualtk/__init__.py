@@ -19,6 +19,7 @@ from dualtk.version import __version__
 if TYPE_CHECKING:
     from dualtk.errors import InputError
     from dualtk.recognizer import Recognizer, Result, Segment, Stream, load
+    from dualtk.search.hypothesis import SpokenWord
     from dualtk.search.options import SearchOptions
     from dualtk.streaming.endpoint import EndpointOptions
 
@@ -29,6 +30,7 @@ __all__ = [
     "Result",
     "SearchOptions",
     "Segment",
+    "SpokenWord",
     "Stream",
     "__version__",
     "load",
@@ -38,6 +40,7 @@ _MODULES = {
     "EndpointOptions": "dualtk.streaming.endpoint",
     "InputError": "dualtk.errors",
     "SearchOptions": "dualtk.search.options",
+    "SpokenWord": "dualtk.search.hypothesis",
 }
 
 

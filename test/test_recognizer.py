@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
@@ -19,6 +21,7 @@ import dualtk
 from dualtk.recognizer import Recognizer, Segment
 
 RATE = 16000
+ROOT = Path(__file__).resolve().parents[1]
 NEW = "import sys, dualtk; print(sorted({'torch', 'numpy', 'pydantic'} & set(sys.modules)), dualtk.__version__)"
 
 
@@ -151,3 +154,15 @@ def test_a_stream_goes_on_after_bad_samples(recognizer) -> None:
             stream.accept(bad, rate)
     stream.accept(samples[20000:], RATE)
     assert stream.finish() == list(recognizer.transcribe(samples, rate=RATE).segments)
+
+
+def test_the_python_of_the_documentation_runs(exp, tmp_path, monkeypatch, capsys) -> None:
+    """The five lines of `import dualtk` on the page for users, on another network and recording."""
+    text = (ROOT / "docs/recognising.md").read_text(encoding="utf-8")
+    block = text[text.index("    import dualtk\n") :].partition("\n\n`")[0]
+    soundfile.write(tmp_path / "talk.wav", talk(1), RATE, subtype="FLOAT")
+    monkeypatch.chdir(tmp_path)
+    exec(textwrap.dedent(block).replace("exp/dual_conformer", str(exp)), {})
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first == dualtk.load(exp).transcribe("talk.wav", mode="two-pass").text
+    assert len(rest) == 2

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,15 +86,17 @@ class NgramModel:
         self._followers = {key: (torch.tensor(ids), torch.tensor(values)) for key, (ids, values) in followers.items()}
         self._floor = min(value for ngram, value in arpa.log_probs.items() if ngram[-1] != self._start)
         self._matters = {ngram[:-1] for ngram in arpa.log_probs} | set(arpa.backoffs)  # contexts
+        self._lock = threading.Lock()  # threads that share a recogniser share its model
         self._contexts: list[Words] = []
         self._numbers: dict[Words, int] = {}
         self._rows: dict[int, Tensor] = {}
 
     def _number(self, context: Words) -> int:
-        if context not in self._numbers:
-            self._numbers[context] = len(self._contexts)
-            self._contexts.append(context)
-        return self._numbers[context]
+        with self._lock:
+            if context not in self._numbers:
+                self._numbers[context] = len(self._contexts)
+                self._contexts.append(context)
+            return self._numbers[context]
 
     def _known(self, context: Words) -> Words:
         """The longest suffix of `context` that says anything about what follows."""
@@ -115,11 +118,13 @@ class NgramModel:
         return torch.stack([self._row(state) for state in states])
 
     def _row(self, state: int) -> Tensor:
-        if state not in self._rows:
+        row = self._rows.get(state)
+        if row is None:
+            row = self._compute(self._contexts[state])
             if len(self._rows) >= CACHED_ROWS:
                 self._rows.clear()
-            self._rows[state] = self._compute(self._contexts[state])
-        return self._rows[state]
+            self._rows[state] = row
+        return row
 
     def _compute(self, context: Words) -> Tensor:
         row = torch.full((self.vocab_size,), self._floor)
