@@ -18,10 +18,11 @@ from dualtk.version import __version__
 
 if TYPE_CHECKING:
     from dualtk.errors import InputError
-    from dualtk.recognizer import Recognizer, Result, Segment, Stream, load
+    from dualtk.recognizer import Recognizer, Stream, load
     from dualtk.search.hypothesis import SpokenWord
     from dualtk.search.options import SearchOptions
     from dualtk.streaming.endpoint import EndpointOptions
+    from dualtk.transcript import Result, Segment
 
 __all__ = [
     "EndpointOptions",
@@ -39,6 +40,8 @@ __all__ = [
 _MODULES = {
     "EndpointOptions": "dualtk.streaming.endpoint",
     "InputError": "dualtk.errors",
+    "Result": "dualtk.transcript",
+    "Segment": "dualtk.transcript",
     "SearchOptions": "dualtk.search.options",
     "SpokenWord": "dualtk.search.hypothesis",
 }

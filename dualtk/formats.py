@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 
 from dualtk.errors import InputError
-from dualtk.recognizer import Result, Segment
 from dualtk.search.hypothesis import SpokenWord
+from dualtk.transcript import Result, Segment
 
 CUE_LETTERS = 84  # two lines of 42, as broadcasters set subtitles
 CUE_SECONDS = 7.0

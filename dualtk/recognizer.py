@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from dualtk.errors import InputError
 from dualtk.frames import FRAME_SECONDS
 from dualtk.modes import Mode
 from dualtk.search.greedy import Search
-from dualtk.search.hypothesis import Hypothesis, SpokenWord
+from dualtk.search.hypothesis import Hypothesis
 from dualtk.search.options import SearchOptions
 from dualtk.search.whole import WholeDecoder
 from dualtk.search.word_times import timed_words
@@ -33,56 +33,12 @@ from dualtk.streaming.recording import Passes, Recording, Utterance
 from dualtk.streaming.session import StreamingDecoder
 from dualtk.trained import Trained
 from dualtk.trained import load as load_trained
+from dualtk.transcript import Result, Segment
 
 TWO_PASS = "two-pass"
 PIECE_SECONDS = 10.0  # of audio that is worked on at once: bounds the memory that a long array takes
 
 Samples = NDArray[np.floating] | NDArray[np.int16] | Tensor
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A part of a recording that is final, from one endpoint to the next; times in seconds from its start.
-
-    Attributes:
-        mode: that it was decoded in.
-        start, end: of the part.
-        text: what was said.
-        words: each with its times and confidence.
-        first_pass: with two passes, what the first had said.
-    """
-
-    mode: str
-    start: float
-    end: float
-    text: str
-    words: Sequence[SpokenWord]
-    first_pass: Segment | None = None
-
-
-@dataclass(frozen=True)
-class Result:
-    """What was said in a recording.
-
-    Attributes:
-        mode: that it was decoded in.
-        segments: in order; silence between them is of none.
-        audio_seconds: length of the recording.
-    """
-
-    mode: str
-    segments: Sequence[Segment]
-    audio_seconds: float
-
-    @property
-    def text(self) -> str:
-        """All of it."""
-        return " ".join(segment.text for segment in self.segments if segment.text)
-
-    @property
-    def words(self) -> list[SpokenWord]:
-        """All words."""
-        return [word for segment in self.segments for word in segment.words]
 
 
 class Stream:

@@ -11,8 +11,8 @@ import pytest
 from dualtk.ctm import read_ctm
 from dualtk.errors import InputError
 from dualtk.formats import CUE_LETTERS, CUE_SECONDS, FORMATS, cues
-from dualtk.recognizer import Result, Segment
 from dualtk.search.hypothesis import SpokenWord
+from dualtk.transcript import Result, Segment
 
 
 def words(text: str, start: float, each: float = 0.5) -> list[SpokenWord]:

@@ -41,7 +41,7 @@ LAYERS = [
     "train",
     "system",
     "trained trial_build reference",
-    "compact recognizer formats package",
+    "compact transcript recognizer formats package",
     "analysis",
     "bin export serve",
 ]

@@ -17,7 +17,8 @@ from small_experiment import write_experiment
 from small_networks import speech
 
 import dualtk
-from dualtk.recognizer import Recognizer, Segment
+from dualtk.recognizer import Recognizer
+from dualtk.transcript import Segment
 
 RATE = 16000
 ROOT = Path(__file__).resolve().parents[1]

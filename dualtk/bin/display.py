@@ -7,7 +7,7 @@ import shutil
 from typing import Protocol, TextIO
 
 from dualtk.formats import as_dict
-from dualtk.recognizer import Segment
+from dualtk.transcript import Segment
 
 CLEAR_LINE = "\r\x1b[K"
 

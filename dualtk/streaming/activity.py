@@ -13,7 +13,7 @@ FLOOR_RISE = 0.03  # dB a frame by which the level of the background is forgotte
 PEAK_FALL = 0.01  # and that of speech downwards
 ABOVE_BACKGROUND = 6.0  # dB
 BELOW_SPEECH = 30.0  # dB
-QUIETEST = -30.0  # dB, about 70 below a sine of full scale: never speech
+QUIETEST = -30.0  # dB, about 70 below a sine of full scale: no signal
 WINDOW, NEEDED = 6, 4  # frames of which so many are loud in speech
 SMOOTHED = 16  # frames over which the quietest place is looked for: longer than the closure of a stop
 
@@ -65,6 +65,12 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.energies)
+
+    def num_empty(self) -> int:
+        """How many frames at its beginning hold no signal, as of a microphone that is muted. No network has seen such
+        frames in training, and one that streams may not recover from them."""
+        signal = (self.energies > QUIETEST).nonzero()
+        return int(signal[0]) if len(signal) else len(self)
 
 
 class Frames:

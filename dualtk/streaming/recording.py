@@ -150,6 +150,8 @@ class Recording:
         """Take the next frames, where there are some; `settle` is to be called after the first pass over them."""
         if not self._is_open and not self._wait():
             return False
+        if self._read == self.start and (empty := self._frames.part(self._read, self._frames.end).num_empty()):
+            self._begin(self._read + empty)
         available = self._frames.end - self._read
         if available == 0 and self._closed:
             self._finish(self._read)

@@ -25,10 +25,10 @@ from dualtk.bin.display import CLEAR_LINE, TextDisplay
 from dualtk.bin.dualtk import run
 from dualtk.data.fbank import fbank
 from dualtk.formats import FORMATS
-from dualtk.recognizer import Segment
 from dualtk.search.greedy import GreedySearch
 from dualtk.search.whole import WholeDecoder
 from dualtk.trained import load
+from dualtk.transcript import Segment
 
 
 @pytest.fixture(scope="module")

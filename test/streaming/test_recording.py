@@ -127,10 +127,20 @@ def test_what_is_kept_does_not_grow() -> None:
 def test_silence_is_not_decoded() -> None:
     how = passes(MODE)
     recording = Recording(how)
-    recording.push(fbank(torch.zeros(60 * RATE), RATE, MELS))
+    recording.push(fbank(1e-3 * torch.randn(20 * RATE, generator=torch.Generator().manual_seed(0)), RATE, MELS))
     how.advance([recording])
-    assert recording.session is None
-    assert len(recording.finished) == 1  # the first second, given up
+    decoded = [len(one.feats) for one in recording.finished]
+    assert decoded[0] == 104  # the first second, given up
+    assert sum(decoded) < 400
+
+
+def test_no_utterance_begins_with_frames_of_no_signal() -> None:
+    zeros, spoken = torch.zeros(3 * RATE), speech(2 * RATE)
+    feats = fbank(torch.cat([zeros, spoken, zeros, spoken, zeros]), RATE, MELS)
+    for piece in (10**6, 1, 33):
+        found = decode(passes(MODE, FULL_CONTEXT), feats, piece)
+        assert [one.start for one in found] == [299, 799]
+        assert all(int(one.feats.isclose(one.feats.min()).all(1).sum()) <= 45 for one in found)
 
 
 def test_without_endpoints_a_recording_is_one_utterance() -> None:

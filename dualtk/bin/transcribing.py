@@ -1,0 +1,124 @@
+"""Recordings one after the other or several at once, and where their transcripts go."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dualtk.bin.display import Display
+from dualtk.bin.interrupt import until_interrupted
+from dualtk.data.audio import read_header
+from dualtk.data.live import Piece, file_pieces, raw_pieces
+from dualtk.data.microphone import microphone_pieces
+from dualtk.errors import InputError
+from dualtk.files import write_text
+from dualtk.formats import FORMATS
+from dualtk.recognizer import Recognizer
+from dualtk.transcript import Result, Segment
+
+PIECE_SECONDS = 0.1  # of audio that is taken at once
+MICROPHONE = "microphone"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is transcribed: the recogniser, its mode, and where results go."""
+
+    recognizer: Recognizer
+    options: argparse.Namespace
+    display: Display | None
+
+    def pieces(self, name: str) -> Iterable[Piece]:
+        """The audio called `name` on the command line."""
+        if name == MICROPHONE and self.options.microphone is not None:
+            return microphone_pieces(self.options.microphone, PIECE_SECONDS)
+        if name == "-":
+            return raw_pieces(sys.stdin.buffer, PIECE_SECONDS)
+        return file_pieces(Path(name), PIECE_SECONDS)
+
+    def transcribe(self, name: str) -> Result:
+        """All of it; shows what comes while it comes."""
+        stream, segments = self.recognizer.stream(self.options.mode), []
+        shown = ""
+        with tqdm(
+            desc=name, total=_seconds(name), unit="s", unit_scale=True, delay=2.0, leave=False, disable=self._no_bar()
+        ) as bar:
+            for samples, rate in until_interrupted(self.pieces(name)):
+                stream.accept(samples, rate)
+                bar.update(len(samples) / rate)
+                segments += self._show(name, stream.results(), stream.audio_seconds)
+                if self.display is not None and stream.partial != shown:
+                    shown = stream.partial
+                    self.display.partial(name, shown, stream.audio_seconds)
+        segments += self._show(name, stream.finish(), stream.audio_seconds)
+        if not segments:
+            self._show(name, [_nothing(self.recognizer, self.options.mode)], stream.audio_seconds)
+        return Result(self.options.mode, segments, stream.audio_seconds)
+
+    def _no_bar(self) -> bool | None:
+        """None: a bar where stderr is a terminal; none beside results that are shown while they come, nor for one of
+        several files at once."""
+        shows = self.display is not None and sys.stdout.isatty()
+        return True if shows or self.options.jobs > 1 else None
+
+    def _show(self, name: str, segments: list[Segment], audio_seconds: float) -> list[Segment]:
+        for segment in segments if self.display is not None else ():
+            assert self.display is not None
+            for one in (segment.first_pass, segment):
+                if one is not None:
+                    self.display.final(name, one, audio_seconds)
+        return segments
+
+    def write(self, name: str, result: Result) -> None:
+        """The files of --output, or the formats of --output-format on stdout."""
+        stem = name if name in ("-", MICROPHONE) else Path(name).stem
+        stem = "stdin" if stem == "-" else stem
+        for kind in self.options.output_format or ["txt"]:
+            text = FORMATS[kind](stem, result)
+            if self.options.output is not None:
+                write_text(self.options.output / f"{stem}.{kind}", text)
+            else:
+                sys.stdout.write(text)
+                sys.stdout.flush()
+
+
+def _seconds(name: str) -> float | None:
+    """Length of a file, where it can be told before it is read."""
+    try:
+        return read_header(Path(name)).duration
+    except InputError:
+        return None
+
+
+def _nothing(recognizer: Recognizer, mode: str) -> Segment:
+    """The segment of a recording in which nothing was said."""
+    names = [
+        one.mode.name for one in (recognizer.passes(mode).first, recognizer.passes(mode).second) if one is not None
+    ]
+    segment: Segment | None = None
+    for name in names:
+        segment = Segment(name, 0.0, 0.0, "", [], segment)
+    assert segment is not None
+    return segment
+
+
+def transcribe_all(task: Task, names: Sequence[str]) -> Iterator[tuple[str, Result | InputError]]:
+    """The result or the fault of each, in order."""
+
+    def attempt(name: str) -> Result | InputError:
+        try:
+            return task.transcribe(name)
+        except InputError as error:
+            return error
+
+    if task.options.jobs == 1:
+        yield from ((name, attempt(name)) for name in names)
+        return
+    with ThreadPoolExecutor(task.options.jobs) as pool:
+        yield from zip(names, pool.map(attempt, names))
