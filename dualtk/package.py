@@ -16,7 +16,7 @@ from dualtk.compact import linear_weights
 from dualtk.config import dump
 from dualtk.data.kinds import FILE as FEATURES_FILE
 from dualtk.errors import InputError
-from dualtk.files import atomic_path, write_text
+from dualtk.files import atomic_folder, write_text
 from dualtk.pruning.packing import pack
 from dualtk.pruning.patterns import Blocks
 from dualtk.score.summary import SetScore
@@ -79,7 +79,7 @@ def write_package(folder: Path, trained: Trained, modes: Sequence[str], precisio
     }
     int8 = linear_weights(trained.network) if precision == "int8" else set()
     packed, metadata = pack(tensors, {}, Blocks(), int8)
-    with atomic_path(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         (temporary / "lang").mkdir(parents=True)
         save_network(Experiment(temporary, writes=False).network_file, packed, metadata)
         write_text(temporary / "config.yaml", dump(of_modes(trained.system, modes)))

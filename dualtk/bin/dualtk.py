@@ -32,6 +32,7 @@ COMMANDS = {
     "transcribe": "transcribe audio files with a trained model",
     "pack": "write a trained model as a folder to hand on",
     "extract": "take one model out of a trained supernet",
+    "export": "write ONNX files for sherpa-onnx or onnxruntime, and compare them",
     "ablate": "run a series of related experiments",
 }
 

@@ -115,7 +115,7 @@ def pad_features(feats: Tensor, lengths: Tensor, subsampling: int, mode: Mode) -
     num_features = feats.shape[1]
     feats = feats.masked_fill(~padding_mask(lengths, num_features).unsqueeze(2), 0.0)
     feats = F.pad(feats, (0, 0, 0, -num_features % (subsampling * mode.chunk)))
-    return PaddedFeatures(feats, -(-num_features // subsampling), output_lengths, visible)
+    return PaddedFeatures(feats, (num_features + subsampling - 1) // subsampling, output_lengths, visible)
 
 
 def zero_state(spec: Spec, batch: int, like: Tensor) -> State:

@@ -30,10 +30,12 @@ def position_table(positions: Positions, num_queries: int, num_keys: int, dim: i
     half = torch.arange(0, dim, 2, device=like.device, dtype=torch.float32)
     rate = torch.exp(half * (-math.log(10000.0) / dim))
     if positions == "rotary":
-        angle = torch.outer(torch.arange(num_keys, device=like.device, dtype=torch.float32), rate).repeat(1, 2)
+        frame = torch.arange(num_keys, device=like.device, dtype=torch.float32)
+        angle = frame.unsqueeze(1) * rate
+        angle = torch.cat([angle, angle], dim=1)
         return torch.stack([angle.cos(), angle.sin()])
     offset = torch.arange(1 - num_keys, num_queries, device=like.device, dtype=torch.float32)
-    angle = torch.outer(offset, rate)
+    angle = offset.unsqueeze(1) * rate
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
@@ -55,6 +57,8 @@ def relative_scores(query: Tensor, offsets: Tensor) -> Tensor:
     Returns:
         (B, H, Q, K), unscaled.
     """
+    if torch.onnx.is_in_onnx_export():
+        return _shift_rows(query @ offsets.transpose(1, 2))  # (H, R, E) -> (H, E, R)
     batch, heads, num_queries, width = query.shape
     num_offsets = offsets.shape[1]
     rows = query.transpose(0, 1).reshape(heads, batch * num_queries, width)  # (B, H, Q, E) -> (H, B * Q, E)
@@ -63,6 +67,14 @@ def relative_scores(query: Tensor, offsets: Tensor) -> Tensor:
     size = (batch, heads, num_queries, num_offsets - num_queries + 1)
     stride = (num_queries * num_offsets, batch * num_queries * num_offsets, num_offsets - 1, 1)
     return scores.as_strided(size, stride, num_queries - 1)
+
+
+def _shift_rows(scores: Tensor) -> Tensor:
+    """(B, H, Q, R) -> (B, H, Q, R - Q + 1), row i from its column Q - 1 - i on: ONNX knows no views with strides."""
+    num_queries, num_offsets = scores.shape[2], scores.shape[3]
+    flat = F.pad(scores, (0, 1)).flatten(2)[:, :, num_queries - 1 :][:, :, : num_queries * num_offsets]
+    rows = flat.reshape(scores.shape[0], scores.shape[1], num_queries, num_offsets)
+    return rows[..., : num_offsets - num_queries + 1]
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -98,8 +98,9 @@ class SelfAttention(nn.Module):
         return output, {"key": key[:, :, drop:], "value": value[:, :, drop:]}
 
     def _project(self, x: Tensor, mode: Mode) -> tuple[Tensor, Tensor, Tensor]:
-        projected = self.input(optional_norm(self.norm, x, mode), mode).unflatten(2, (3, self.num_heads, -1))
-        query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)  # (B, T, 3, H, E) -> 3 of (B, H, T, E)
+        projected = self.input(optional_norm(self.norm, x, mode), mode).chunk(3, dim=2)
+        shape = x.shape[0], x.shape[1], self.num_heads, self.dim // self.num_heads
+        query, key, value = (one.view(shape).transpose(1, 2) for one in projected)  # (B, T, H, E) -> (B, H, T, E)
         return query, key, value
 
     def _mix(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, table: Tensor | None, mode: Mode) -> Tensor:

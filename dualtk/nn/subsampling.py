@@ -47,7 +47,7 @@ class ConvSubsampling(nn.Module):
 
     def forward(self, feats: Tensor) -> Tensor:
         """(B, T, F), T a multiple of the factor -> (B, T/factor, D)."""
-        start = {name: feats.new_zeros(len(feats), *shape) for name, shape in self.state_spec().items()}
+        start = {name: feats.new_zeros(feats.shape[0], *shape) for name, shape in self.state_spec().items()}
         return self.step(feats, start)[0]
 
     def step(self, feats: Tensor, state: State) -> tuple[Tensor, State]:

@@ -81,7 +81,7 @@ def _replace(module: nn.Module, choose: Callable[[nn.Module], nn.Module | None])
             setattr(module, name, other)
 
 
-def _fix_positions(encoder: nn.Module, run: Callable[[], object]) -> None:
+def fix_positions(encoder: nn.Module, run: Callable[[], object]) -> None:
     """Replace projections of relative positions, whose input depends on the mode only, by what they give."""
     found: dict[nn.Module, Tensor] = {}
     layers = [one for one in encoder.modules() if isinstance(one, SelfAttention) and one.positions == "relative"]
@@ -126,7 +126,7 @@ def compile_step(
 
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sizes that a trace holds constant are constant here
-        _fix_positions(own, lambda: plain(chunk, *state.values()))
+        fix_positions(own, lambda: plain(chunk, *state.values()))
         if precision == "int8":
             _replace(own, quantized)
         trace: Any = torch.jit.trace  # has no types

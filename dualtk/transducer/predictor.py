@@ -117,6 +117,11 @@ class LSTMPredictor(nn.Module):
         projected: Tensor = self.projection(self.dropout(output))
         return projected
 
+    def windows(self, labels: Tensor) -> Tensor:
+        """Labels (B, U), -1 for the start, as if nothing came before -> (B, U, D)."""
+        projected: Tensor = self.projection(self.lstm(_embed(self.embedding, labels))[0])
+        return projected
+
     def init_state(self, batch: int) -> State:
         """No label seen."""
         zeros = self.embedding.weight.new_zeros(batch, self.num_layers, self.dim)

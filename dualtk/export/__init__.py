@@ -1,0 +1,1 @@
+"""A trained network as ONNX graphs: for unmodified sherpa-onnx, or plain."""
