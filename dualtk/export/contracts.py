@@ -3,9 +3,9 @@
 `onnx`: the state of an encoder or predictor is as many tensors as it has, under their names; a frame is a frame.
 
 `sherpa-onnx`: what its transducers of type `lstm` (streaming) and `transducer` (whole utterances) are made of. Values
-go by position. It takes a frame for 40 ms and at most one label from it, so a frame of 80 ms stands there twice. Read in
-its sources, version 2.0.1: online-lstm-transducer-model.cc, online-transducer-model.cc, offline-transducer-model.cc,
-online-transducer-greedy-search-decoder.cc.
+go by position. It takes a frame for 40 ms and at most one label from it, so a frame of 80 ms stands there twice. Read
+in its sources, version 2.0.1: online-lstm-transducer-model.cc, online-transducer-model.cc,
+offline-transducer-model.cc, online-transducer-greedy-search-decoder.cc.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class PackedStates(nn.Module):
 
     def forward(self, feats: Tensor, state0: Tensor, state1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, T, F), two of (1, N, S) -> (N, T', J), two of (1, N, S)."""
-        pieces = torch.cat([state0, state1], dim=2).squeeze(0).split(self.sizes, dim=1)
+        pieces = torch.split(torch.cat([state0, state1], dim=2).squeeze(0), self.sizes, dim=1)
         shapes = self.encoder.spec.values()
         states = (piece.reshape(feats.shape[0], *shape) for piece, shape in zip(pieces, shapes))
         frames, *after = self.encoder(feats, *states)

@@ -63,7 +63,8 @@ class OnnxDecoder:
         """Features (T, F) of an utterance -> (T', J); `mean` (F,) fills up the last window of a stream."""
         facts = self.encoder.metadata
         if "T" not in facts:
-            return self.encoder(feats[None], np.array([len(feats)]))[0][0]
+            whole: Array = self.encoder(feats[None], np.array([len(feats)]))[0][0]
+            return whole
         size, shift = int(facts["T"]), int(facts["decode_chunk_len"])
         ahead, frame = size - shift, int(facts["frame_features"])
         count = -(-len(feats) // shift)
