@@ -299,7 +299,7 @@ def test_every_field_of_features_changes_them(runs: Runs, speech: Path, tmp_path
             assert made(f"features.{one.name}={FEATURES[one.name]}") != plain, one.key
 
 
-@pytest.mark.parametrize("override", ["tokens.size=15", "tokens.type=bpe"])
+@pytest.mark.parametrize("override", ["tokens.size=15", "tokens.type=bpe", "tokens.size=300 tokens.byte_fallback=true"])
 def test_every_field_of_tokens_changes_them(runs: Runs, tmp_path: Path, override: str) -> None:
     """What the stage of tokens makes, by the configuration."""
     text = tmp_path / "text"
@@ -313,8 +313,8 @@ def test_every_field_of_tokens_changes_them(runs: Runs, tmp_path: Path, override
         assert tokens.main(options) == 0
         return (out / "tokens.txt").read_text(encoding="utf-8")
 
-    assert {one.name for one in fields_of(TokenOptions())} == {"size", "type"}
-    assert made(override) != made()
+    assert {one.name for one in fields_of(TokenOptions())} == {"size", "type", "byte_fallback"}
+    assert made(*override.split()) != made()
 
 
 def test_no_field_is_left_out(runs: Runs) -> None:

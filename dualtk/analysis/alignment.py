@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dualtk.analysis.picture import COLOURS, INK, Picture, Table, canvas, decorate, heat_map
 from dualtk.frames import FRAME_SECONDS
-from dualtk.score.read import WORD_START
+from dualtk.pieces import WORD_START
 
 
 def alignment_picture(

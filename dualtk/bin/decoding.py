@@ -13,6 +13,7 @@ from functools import cached_property
 import torch
 
 from dualtk.bin.decoded import Decoded
+from dualtk.bin.problems import about
 from dualtk.bin.searching import search_options
 from dualtk.data.batches import FeatureDataset, collate
 from dualtk.data.processes import follow_parent
@@ -43,7 +44,11 @@ class Setup:
     def decode(self, dataset: FeatureDataset, indices: Sequence[int]) -> list[Decoded]:
         """The utterances of one batch."""
         batch = collate([dataset[index] for index in indices])
-        hypotheses = self.decoder.decode(batch.feats, batch.feat_lengths)
+        longest = int(batch.feat_lengths.argmax())
+        several = f", the longest of {len(batch.utterances)}" if len(batch.utterances) > 1 else ""
+        frames = f"({batch.feat_lengths[longest]} frames{several})"
+        with about(f"{dataset.directory}: mode {self.mode.name}: utterance {batch.utterances[longest]} {frames}"):
+            hypotheses = self.decoder.decode(batch.feats, batch.feat_lengths)
         return list(map(Decoded, batch.utterances, batch.feat_lengths.tolist(), hypotheses))
 
 

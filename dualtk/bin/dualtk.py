@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
-from dualtk.errors import InputError
+from dualtk.bin.problems import DEBUG, problem
+from dualtk.errors import InputError, visible
 from dualtk.owner import end_with_parent
 from dualtk.version import __version__
 
@@ -59,24 +63,62 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "`dualtk COMMAND --help` describes the options of a command.",
+            "`dualtk COMMAND --help` describes the options of a command; `dualtk --debug COMMAND` shows tracebacks.",
         ]
     )
 
 
 def run(main: Main, argv: Sequence[str] | None = None) -> int:
-    """Run `main` and return the exit status; bad input becomes one line on stderr and status 2."""
+    """Run `main` and return the exit status.
+
+    Bad input, and whatever a library raises, becomes one line on stderr and status 2; a fault of dualtk itself one line
+    and status 1. With DUALTK_DEBUG in the environment the traceback comes with it.
+    """
+    open_streams()
     try:
-        return main(argv)
-    except InputError as error:
-        print(f"dualtk: error: {error}", file=sys.stderr)
-        return 2
+        try:
+            return main(argv)
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader has gone (`dualtk ... | head`); the interpreter must not fail again when it flushes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        close_output()  # the reader has gone: `dualtk ... | head`
         return 141
+    except InputError as error:
+        return tell(str(error), 2)
+    except Exception as error:
+        found = problem(error)
+        return tell(found.line, 1 if found.is_ours else 2)
+
+
+def open_streams() -> None:
+    """Standard streams that were closed lead nowhere, and no character makes them fail."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (as long as the process)
+        elif name == "stdout" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def close_output() -> None:
+    """Lead stdout nowhere: the interpreter must not fail again when it flushes what could not be written."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def tell(line: str, status: int) -> int:
+    """Say what ended the command, on one line; returns `status`."""
+    with contextlib.suppress(OSError):
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
+        print(f"dualtk: error: {visible(line)}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        close_output()
+    return status
 
 
 def follow_parent() -> None:
@@ -89,6 +131,9 @@ def dispatch(argv: Sequence[str] | None = None) -> int:
     """Find the command in `argv` (without the program's name) and run it."""
     follow_parent()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["--debug"]:
+        os.environ[DEBUG] = "1"
+        arguments.pop(0)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if arguments else 2

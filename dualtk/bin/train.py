@@ -26,6 +26,7 @@ from dualtk.lattice import chosen_backend
 from dualtk.memory import enough_memory
 from dualtk.objective import Objective
 from dualtk.system import PretrainingSystem, System, TransducerSystem, load
+from dualtk.tables import read_table
 from dualtk.train.distributed import World, is_first, number_of_processes, world
 from dualtk.train.experiment import Experiment, Origin
 from dualtk.train.initial import Rows, initialise
@@ -40,6 +41,7 @@ from dualtk.trial_build import require_buildable
 logger = logging.getLogger("dualtk")
 
 NAMED = 5  # utterances that are left out, each by a line of the log
+MOST_UNKNOWN = 2.0  # percent of words
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,6 +77,13 @@ def parser() -> argparse.ArgumentParser:
         help="processes of this machine that share each step, each with a GPU or, on the CPU, a thread; default: 1",
     )
     options.add_argument(
+        "--max-unknown",
+        type=float,
+        default=MOST_UNKNOWN,
+        metavar="PERCENT",
+        help="most words of a text that may hold characters without a token; default: 2",
+    )
+    options.add_argument(
         "--override", action="store_true", help="continue although configuration or data changed (default: refuse)"
     )
     return options
@@ -90,6 +99,21 @@ def steps_per_epoch(train_dir: Path, batches: BatchesOptions, accumulate: int) -
     lengths = [length for length in frames if length <= batches.max_utterance_frames]
     order = batches.build(lengths, shuffle=False, world_size=number_of_processes())
     return max(1, len(order) // accumulate)
+
+
+def require_known(tokenizer: Tokenizer, directories: Sequence[Path], most: float) -> None:
+    """Say which words of the transcripts become `<unk>`.
+
+    Raises:
+        InputError: they are more than `most` percent of those of a directory.
+    """
+    for directory in directories:
+        found = tokenizer.unknown_in(read_table(directory / "text"))
+        line = f"{directory / 'text'}: {found}"
+        if found.percent > most:
+            raise InputError(f"{line}: what helps is tokens of this text, tokens.byte_fallback or --max-unknown")
+        if found.unknown:
+            logger.warning(line)
 
 
 def read_system(options: argparse.Namespace) -> System:
@@ -110,6 +134,8 @@ def read_system(options: argparse.Namespace) -> System:
         system = system.model_copy(update={TEACHER: system.teacher.model_copy(update={"exp": exp})})
     if isinstance(system, TransducerSystem) and options.tokens is None:
         raise InputError("--tokens: a transducer needs the folder that `dualtk tokens` wrote")
+    if isinstance(system, TransducerSystem):
+        require_known(Tokenizer(options.tokens), [options.train_dir, options.dev_dir], options.max_unknown)
     return system
 
 

@@ -14,7 +14,7 @@ from dualtk.data.tokens import Tokenizer
 from dualtk.errors import InputError
 from dualtk.files import atomic_path
 from dualtk.search.kneser_ney import NgramEstimator, arpa_lines
-from dualtk.tables import read_table
+from dualtk.tables import read_lines, read_table
 
 logger = logging.getLogger("dualtk")
 
@@ -47,10 +47,7 @@ def sentences(options: argparse.Namespace) -> Iterator[str]:
     for path in options.text:
         yield from read_table(path, ordered=False, empty_values=True).values()
     for path in options.plain:
-        try:
-            yield from filter(str.strip, path.read_text(encoding="utf-8-sig").splitlines())
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read: {error}") from error
+        yield from filter(str.strip, read_lines(path))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

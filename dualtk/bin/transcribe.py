@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from dualtk.bin.display import Display, JsonDisplay, TextDisplay
-from dualtk.bin.dualtk import run
+from dualtk.bin.dualtk import run, tell
 from dualtk.bin.options import at_least
 from dualtk.bin.searching import (
     add_endpoint_options,
@@ -127,8 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if task.display is not None:  # one bad file does not keep the others from being transcribed
             task.display.clear()
         line = str(found)
-        print(f"dualtk: error: {line if line.startswith(name) else f'{name}: {line}'}", file=sys.stderr)
-        status = 2
+        status = tell(line if line.startswith(name) else f"{name}: {line}", 2)
     return status
 
 

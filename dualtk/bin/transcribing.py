@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from dualtk.bin.display import Display
 from dualtk.bin.interrupt import until_interrupted
+from dualtk.bin.problems import about
 from dualtk.data.audio import read_header
 from dualtk.data.live import Piece, file_pieces, raw_pieces
 from dualtk.data.microphone import microphone_pieces
@@ -113,7 +114,8 @@ def transcribe_all(task: Task, names: Sequence[str]) -> Iterator[tuple[str, Resu
 
     def attempt(name: str) -> Result | InputError:
         try:
-            return task.transcribe(name)
+            with about(name):
+                return task.transcribe(name)
         except InputError as error:
             return error
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
 from dualtk.data.validation import validate
+from dualtk.errors import visible
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         total += len(faults)
         for fault in faults:
-            print(fault, file=sys.stderr)
+            print(visible(fault), file=sys.stderr)
         print(f"{directory}: {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
     return 2 if total else 0
 

@@ -105,10 +105,30 @@ def write_cmvn(path: Path, stats: np.ndarray) -> None:
         write_array(stream, stats)
 
 
+def _entries(path: Path) -> int:
+    """How many matrices follow each other in an archive."""
+    with path.open("rb") as stream:
+        count = 0
+        while True:
+            while (letter := stream.read(1)) not in (b"", b"\0"):
+                pass
+            if not letter:
+                return count
+            stream.seek(-1, 1)
+            try:
+                read_matrix_or_vector(stream)
+            except (AssertionError, ValueError, OSError, IndexError, struct.error):
+                return count
+            count += 1
+
+
 def read_cmvn(path: Path) -> tuple[Tensor, Tensor]:
-    """Mean and inverse standard deviation, float32 (F,) each, of a Kaldi cmvn.ark: a bare matrix, or its first entry.
+    """Mean and inverse standard deviation, float32 (F,) each, of a Kaldi cmvn.ark: a bare matrix, or its only entry.
 
     Variances are floored at 1e-5, so that a constant bin divides by nothing extreme.
+
+    Raises:
+        InputError: no statistics of a whole set: those of speakers are several.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file (dualtk features --cmvn writes it)")
@@ -116,6 +136,8 @@ def read_cmvn(path: Path) -> tuple[Tensor, Tensor]:
     if start < 0:
         raise InputError(f"{path}: holds no Kaldi matrix")
     stats = read_matrix(f"{path}:{start}", path.parent).astype(np.float64)
+    if (entries := _entries(path)) > 1:
+        raise InputError(f"{path}: holds {entries} entries, as of speakers; expected one of the whole set")
     if stats.ndim != 2 or stats.shape[0] != 2 or stats[0, -1] < 1:
         raise InputError(f"{path}: holds no CMVN statistics")
     mean = stats[0, :-1] / stats[0, -1]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,9 +17,11 @@ from dualtk.errors import InputError
 from dualtk.files import Done, FolderKind, atomic_folder, digest, require_replaceable
 from dualtk.options import Section, Unit
 
-TokenType = Literal["unigram", "bpe"]
+TokenType = Literal["unigram", "bpe", "char"]
 BLANK = "<blk>"
 UNKNOWN = "<unk>"
+UNKNOWN_ID = 1
+MOST_LETTERS = 8  # that are named
 DONE = ".bpe.done"
 MODEL = "bpe.model"
 FOLDER = FolderKind("folder of tokens", MODEL, frozenset({MODEL, "bpe.vocab", "tokens.txt", DONE}))
@@ -27,14 +31,39 @@ class TokenOptions(Section):
     """Into what tokens transcripts are cut."""
 
     type: TokenType = "unigram"
-    """Algorithm of sentencepiece: a unigram language model, or byte-pair encoding."""
+    """Algorithm of sentencepiece: a unigram language model, byte-pair encoding, or characters."""
     size: Annotated[PositiveInt, Unit("tokens")] = 500
     """Number of tokens, `<blk>` and `<unk>` included; fewer where the text does not allow so many."""
+    byte_fallback: bool = False
+    """Whether 256 of the tokens are bytes, of which characters that the text lacks are made."""
 
     @property
     def label(self) -> str:
         """A name for a folder of such tokens, such as `unigram500`."""
-        return f"{self.type}{self.size}"
+        return f"{self.type}{self.size}{'-bytes' if self.byte_fallback else ''}"
+
+
+@dataclass
+class UnknownWords:
+    """Words of some texts, those with a character that no token has, which these are, and the first utterance."""
+
+    words: int = 0
+    unknown: int = 0
+    letters: Counter[str] = field(default_factory=Counter)
+    first: str = ""
+
+    @property
+    def percent(self) -> float:
+        """The share of such words."""
+        return 100.0 * self.unknown / max(1, self.words)
+
+    def __str__(self) -> str:
+        letters = ", ".join(f"{letter!r} ({count})" for letter, count in self.letters.most_common(MOST_LETTERS))
+        more = ", ..." if len(self.letters) > MOST_LETTERS else ""
+        return (
+            f"{self.unknown} of {self.words} words ({self.percent:.1f} %) become {UNKNOWN}, for no token has the "
+            f"characters {letters}{more}; the first is in utterance {self.first}"
+        )
 
 
 class Tokenizer:
@@ -67,6 +96,20 @@ class Tokenizer:
         ids: list[int] = self._processor.EncodeAsIds(text)
         return ids
 
+    def unknown_in(self, texts: Mapping[str, str]) -> UnknownWords:
+        """What of the words of `texts`, by the names of utterances, no token stands for."""
+        alphabet = set().union(*texts.values()) if texts else set()
+        unknown = {letter for letter in alphabet if not letter.isspace() and UNKNOWN_ID in self.encode(letter)}
+        found = UnknownWords()
+        for name, text in texts.items():
+            words = text.split()
+            at_fault = [word for word in words if not unknown.isdisjoint(word)] if unknown else []
+            found.words += len(words)
+            found.unknown += len(at_fault)
+            found.first = found.first or (name if at_fault else "")
+            found.letters.update(letter for word in at_fault for letter in word if letter in unknown)
+        return found
+
     def decode(self, ids: Sequence[int]) -> str:
         """Words of a sequence of ids; an unknown token reads `<unk>`."""
         text: str = self._processor.DecodeIds(list(ids))
@@ -86,21 +129,22 @@ def train_tokenizer(sentences: Sequence[str], options: TokenOptions) -> bytes:
     size = options.size
     while True:
         try:
-            return _train(sentences, options.type, size)
-        except RuntimeError as error:
+            return _train(sentences, options, size)
+        except (RuntimeError, UnicodeError) as error:
             limit = re.search(r"value <= (\d+)", str(error))
             if limit is None or int(limit[1]) >= size:
                 raise InputError(_explain(str(error), options)) from error
             size = int(limit[1])
 
 
-def _train(sentences: Sequence[str], model_type: TokenType, size: int) -> bytes:
+def _train(sentences: Sequence[str], options: TokenOptions, size: int) -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
         sentence_iterator=iter(sentences),
         model_writer=model,
-        model_type=model_type,
+        model_type=options.type,
         vocab_size=size,
+        byte_fallback=options.byte_fallback,
         pad_id=0,
         pad_piece=BLANK,
         unk_id=1,

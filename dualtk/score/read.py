@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dualtk.ctm import Word
+from dualtk.pieces import WORD_START, spelled
 from dualtk.tables import read_jsonl
-
-WORD_START = "\u2581"  # with which sentencepiece marks the beginning of a word
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Emissions:
             groups[-1].append(index)
         words = []
         for group in groups:
-            text = "".join(self.tokens[index] for index in group).replace(WORD_START, "")
+            text = spelled([self.tokens[index] for index in group])
             if text:  # a lone word mark is no word
                 words.append(Word(text, self.times[group[0]], self.times[group[-1]]))
         return words

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dualtk.pieces import WORD_START, spelled
+
 BLANK = 0
-WORD_START = "▁"  # what sentencepiece puts before the first piece of a word
 
 
 @dataclass
@@ -114,7 +115,7 @@ def spoken_words(hypothesis: Hypothesis, pieces: Sequence[str], frame_seconds: f
         groups[-1].append(index)
     words = []
     for group in groups:
-        text = "".join(pieces[hypothesis.tokens[index]] for index in group).removeprefix(WORD_START)
+        text = spelled([pieces[hypothesis.tokens[index]] for index in group])
         mean = sum(hypothesis.log_probs[index] for index in group) / len(group)
         start, end = hypothesis.frames[group[0]] * frame_seconds, (hypothesis.frames[group[-1]] + 1) * frame_seconds
         if text:

@@ -6,9 +6,12 @@ Shapes: N hypotheses, V vocabulary.
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -20,7 +23,10 @@ from dualtk.errors import InputError
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 LN_10 = math.log(10.0)
+MOST_OTHERS = 0.3  # of the words of a file may be no tokens of the network
 CACHED_ROWS = 4096  # of V scores each, kept between calls
+
+logger = logging.getLogger("dualtk")
 
 Words = tuple[int, ...]
 
@@ -150,27 +156,35 @@ class NgramModel:
 def read_arpa(path: Path, pieces: Sequence[str]) -> NgramModel:
     """Read an n-gram model over the wordpieces `pieces` (blank first) from an ARPA file, gzipped or not.
 
-    Its words are wordpieces as in tokens.txt ("▁HE", "LLO"); n-grams with other words are passed over.
+    Its words are tokens as in tokens.txt ("▁HE", "LLO"); n-grams with other words are passed over, and said.
 
     Raises:
-        InputError: the file cannot be read, is no ARPA file, or knows none of the wordpieces.
+        InputError: the file cannot be read, is no whole ARPA file, or one of other tokens: three in ten of its
+            words are none of these.
     """
     ids = {piece: index for index, piece in enumerate(pieces)}
     ids |= {START: len(pieces), END: len(pieces) + 1}
     arpa = Arpa(0, {}, {})
+    words: list[str] = []
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             for ngram in _ngrams(path, file):
                 arpa.order = max(arpa.order, len(ngram.words))
+                if len(ngram.words) == 1 and ngram.words[0] not in (START, END, UNKNOWN):
+                    words += ngram.words
                 if all(word in ids for word in ngram.words):
                     known = tuple(ids[word] for word in ngram.words)
                     arpa.log_probs[known] = ngram.log_prob
                     if ngram.backoff is not None:
                         arpa.backoffs[known] = ngram.backoff
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
-    if not any(len(ngram) == 1 and ngram[0] < len(pieces) for ngram in arpa.log_probs):
-        raise InputError(f"{path}: no ARPA model of these wordpieces: none of its words is one")
+    others = [word for word in words if word not in ids]
+    if others or not words:
+        line = f"{path}: {len(others)} of {len(words)} words are no tokens of this network, such as {others[:1]}"
+        if len(others) >= MOST_OTHERS * len(words):
+            raise InputError(f"{line}: a model of words, or of other tokens")
+        logger.warning("%s: n-grams with them are left out", line)
     return NgramModel(arpa, len(pieces))
 
 
@@ -183,18 +197,41 @@ class _Ngram(NamedTuple):
 
 
 def _ngrams(path: Path, lines: Iterable[str]) -> Iterator[_Ngram]:
-    order = 0
+    """Every n-gram of an ARPA file, whose head says how many there are of each order."""
+    order, promised, found = 0, Counter[int](), Counter[int]()
     for number, line in enumerate(lines, start=1):
         fields = line.split()
         try:
             if line.startswith("\\") and line.rstrip().endswith("-grams:"):
                 order = int(line.strip()[1 : -len("-grams:")])
             elif fields == ["\\end\\"]:
-                return
+                break
             elif order and fields:
-                probability, words, rest = fields[0], fields[1 : order + 1], fields[order + 1 :]
-                if len(words) < order or len(rest) > 1:
-                    raise ValueError(line)
-                yield _Ngram(words, float(probability) * LN_10, float(rest[0]) * LN_10 if rest else None)
+                found[order] += 1
+                yield _ngram(fields, order)
+            elif fields[:1] == ["ngram"]:
+                length, count = "".join(fields[1:]).split("=")
+                promised[int(length)] = int(count)
         except ValueError as error:
             raise InputError(f"{path}:{number}: not a line of an ARPA file") from error
+    else:
+        raise InputError(f"{path}: is cut off: it does not end in \\end\\{_lacking(promised, found)}")
+    if promised != found:
+        raise InputError(f"{path}: is not whole{_lacking(promised, found)}")
+
+
+def _ngram(fields: Sequence[str], order: int) -> _Ngram:
+    """The n-gram that a line says; ValueError where it is none."""
+    words, rest = list(fields[1 : order + 1]), fields[order + 1 :]
+    log_prob, *backoff = (float(one) * LN_10 for one in (fields[0], *rest))
+    if len(words) < order or len(rest) > 1 or not log_prob <= 0.0 or not all(map(math.isfinite, (log_prob, *backoff))):
+        raise ValueError(f"no {order}-gram")
+    return _Ngram(words, log_prob, backoff[0] if backoff else None)
+
+
+def _lacking(promised: Mapping[int, int], found: Mapping[int, int]) -> str:
+    """Of the first order that has not as many n-grams as the head of the file says: how many it has."""
+    for order in sorted({*promised, *found}):
+        if promised.get(order, 0) != found.get(order, 0):
+            return f", and has {found.get(order, 0)} of {promised.get(order, 0)} {order}-grams"
+    return ""

@@ -87,8 +87,8 @@ def test_same_text_same_bytes(sentences):
 
 
 def test_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"type\n.*'unigram' or 'bpe'"):
-        TokenOptions(type="char")
+    with pytest.raises(ValueError, match=r"type\n.*'unigram', 'bpe' or 'char'"):
+        TokenOptions(type="word")
     with pytest.raises(ValueError, match="size"):
         TokenOptions(size=0)
     with pytest.raises(InputError, match="no text"):
@@ -122,3 +122,38 @@ def test_a_folder_of_other_things_is_kept(tmp_path):
         with pytest.raises(InputError, match="exists and is no folder of tokens"):
             write_tokenizer(path, PROVERBS, TokenOptions(size=40))
     assert (tmp_path / "keep" / "notes.txt").read_text() == "precious"
+
+
+def test_characters_as_tokens(tmp_path):
+    write_tokenizer(tmp_path / "lang", PROVERBS, TokenOptions(type="char"))
+    tokenizer = Tokenizer(tmp_path / "lang")
+    assert set(tokenizer.pieces[2:]) == {"\u2581"} | set("".join(PROVERBS).replace(" ", ""))
+    assert tokenizer.decode(tokenizer.encode("THE BIRD")) == "THE BIRD"
+
+
+def test_bytes_stand_for_characters_that_the_text_lacks(tmp_path):
+    options = TokenOptions(type="char", size=300, byte_fallback=True)
+    write_tokenizer(tmp_path / "lang", PROVERBS, options)
+    tokenizer = Tokenizer(tmp_path / "lang")
+    ids = tokenizer.encode("THE ÜBER \u732b")
+    assert 1 not in ids
+    assert tokenizer.decode(ids) == "THE ÜBER \u732b"
+    assert tokenizer.unknown_in({"a": "ÜBER \u732b"}).unknown == 0
+    assert options.label == "char300-bytes"
+    with pytest.raises(InputError, match=r"tokens.size: 60 is too small for this text: its characters alone need \d+"):
+        train_tokenizer(PROVERBS, TokenOptions(size=60, byte_fallback=True))
+
+
+@pytest.mark.parametrize("model_type", ["unigram", "bpe", "char"])
+def test_words_without_tokens_are_counted_and_their_characters_named(tmp_path, model_type):
+    write_tokenizer(tmp_path / "lang", PROVERBS, TokenOptions(type=model_type, size=40))
+    tokenizer = Tokenizer(tmp_path / "lang")
+    texts = {"u1": "THE EARLY BIRD", "u2": "the ÜBER BIRD", "u3": "ÜÜ\u3000MOSS"}
+    found = tokenizer.unknown_in(texts)
+    assert found.words == 8
+    assert found.unknown == sum(1 in tokenizer.encode(word) for text in texts.values() for word in text.split())
+    assert str(found) == (
+        "3 of 8 words (37.5 %) become <unk>, for no token has the characters 'Ü' (3), 't' (1), 'h' (1), 'e' (1); "
+        "the first is in utterance u2"
+    )
+    assert tokenizer.unknown_in({}).percent == 0.0

@@ -85,10 +85,21 @@ def test_gzip_is_read_too(model, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("no model\n", "none of its words"),
+        ("no model\n", "is cut off: it does not end in"),
+        ("\\data\\\nngram 1=9\nngram 2=7\n\\1-grams:\n-1 ▁A\n-1 ▁B\n", "end.*, and has 2 of 9 1-grams"),
+        ("\\data\\\nngram 1=1\nngram 2=7\n\\1-grams:\n-1 ▁A\n\\end\\\n", "not whole, and has 0 of 7 2-grams"),
+        ("\\data\\\nngram 1=1\n\\1-grams:\n-1 ▁A\n-1 ▁B\n\\end\\\n", "not whole, and has 2 of 1 1-grams"),
+        ("\\data\\\nngram 1=none\n", "arpa:2: not a line"),
+        ("\\1-grams:\nnan ▁A\n", "arpa:2: not a line"),
+        ("\\1-grams:\n0.5 ▁A\n", "arpa:2: not a line"),
+        ("\\1-grams:\n-1 ▁A inf\n", "arpa:2: not a line"),
+        ("\\data\\\nngram 1=0\n\\1-grams:\n\\end\\\n", "0 of 0 words are no tokens of this network"),
         ("\\1-grams:\n-0.5\n", "arpa:2: not a line"),
         ("\\1-grams:\nx ▁A\n", "arpa:2: not a line"),
-        ("\\1-grams:\n-1 FOO\n\\end\\\n", "none of its words"),
+        (
+            "\\data\\\nngram 1=4\n\\1-grams:\n-1 <s>\n-1 ▁A\n-1 CAT\n-1 FOO\n\\end\\\n",
+            r"2 of 3 words are no tokens of this network, such as \['CAT'\]: a model of words, or of other tokens",
+        ),
     ],
 )
 def test_what_is_no_model_is_refused(tmp_path, text: str, words: str) -> None:
@@ -118,3 +129,17 @@ def test_fusion_adds_the_weighted_score_of_the_language_model(model) -> None:
             state = model.advance(state, token)
         expected = plain[tuple(one.tokens)] + 0.4 * (total + model.final(state))
         assert one.score == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_share_of_words_that_are_no_tokens_is_said(tmp_path, caplog) -> None:
+    (tmp_path / "lm.arpa").write_text(ARPA, encoding="utf-8")
+    read_arpa(tmp_path / "lm.arpa", PIECES)
+    assert "lm.arpa: 1 of 4 words are no tokens of this network, such as ['OTHER']: n-grams" in caplog.text
+
+
+def test_a_damaged_archive_is_refused(tmp_path) -> None:
+    packed = gzip.compress(ARPA.encode())
+    for content in (packed[:40], packed[:20] + b"\xff\xff\xff\xff" + packed[24:], b"\xff\xfe" * 40):
+        (tmp_path / "lm.arpa.gz").write_bytes(content)
+        with pytest.raises(InputError, match=r"lm\.arpa\.gz"):
+            read_arpa(tmp_path / "lm.arpa.gz", PIECES)
