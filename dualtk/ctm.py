@@ -10,6 +10,8 @@ from pathlib import Path
 from dualtk.errors import InputError
 from dualtk.tables import read_lines
 
+LATEST = 1e7  # seconds: more than any recording lasts
+
 
 @dataclass(frozen=True)
 class Word:
@@ -46,7 +48,7 @@ def parse_ctm(path: Path) -> tuple[list[TimedWord], list[str]]:
             times = float(start), float(duration)
         except ValueError:
             times = -math.inf, -math.inf
-        if all(0.0 <= time < math.inf for time in times):
+        if all(0.0 <= time < LATEST for time in times):
             words.append(TimedWord(utterance, Word(word, times[0], times[0] + times[1]), " ".join(fields)))
         else:
             faults.append(f"{path}:{number}: expected `utt channel start duration WORD`")

@@ -13,10 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
+
 from dualtk.errors import InputError
 from dualtk.files import write_text
 
 Line = TypeVar("Line")
+
+NO_JSON = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
+LONGEST_NAME = 200  # bytes; a file system allows 255, and names get endings
 
 
 def read_lines(path: Path) -> list[str]:
@@ -26,6 +31,8 @@ def read_lines(path: Path) -> list[str]:
         InputError: the file cannot be read, or is not UTF-8 (the line says where).
     """
     try:
+        if path.is_char_device():
+            raise InputError(f"{path}: is a device")
         content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
@@ -82,10 +89,20 @@ def parse_table(path: Path, *, ordered: bool = True, empty_values: bool = False)
             table.faults.append(f"{path}:{number}: {key} has no value{_hint(path)}")
         if ordered and key < previous:  # code points sort as their UTF-8 bytes do, which is LC_ALL=C
             table.faults.append(f"{path}:{number}: {key} is out of order after {previous} (use LC_ALL=C sort)")
+        if fault := name_fault(key):
+            table.faults.append(f"{path}:{number}: {fault}")
         previous = key
         table.entries[key] = value.strip()
         table.lines[key] = number
     return table
+
+
+def name_fault(name: str) -> str:
+    """Why `name` cannot be that of an utterance or a speaker, for files are called by it; empty where it can."""
+    if not name.isprintable():
+        return f"the id {name} has characters that cannot be seen"
+    size = len(name.encode("utf-8", errors="surrogatepass"))
+    return f"the id {name[:40]}... has {size} bytes, more than {LONGEST_NAME}" if size > LONGEST_NAME else ""
 
 
 def _hint(path: Path) -> str:
@@ -137,9 +154,66 @@ def read_jsonl(path: Path, parse: Callable[[Any], Line], content: str) -> Iterat
     for number, line in enumerate(read_lines(path), start=1):
         if line.strip():
             try:
-                yield parse(json.loads(line, parse_constant=_no_number))
-            except (ValueError, TypeError, KeyError) as error:
+                yield parse(_parsed(line))
+            except NO_JSON as error:
                 raise InputError(f"{path}:{number}: not a line of {content} ({error})") from None
+
+
+def read_json(path: Path, model: type[BaseModel]) -> dict[str, Any]:
+    """The object of a JSON file that has what `model` wants.
+
+    Raises:
+        InputError: the file cannot be read, is no JSON object, or one of its values is not what it should be.
+    """
+    try:
+        text = "\n".join(read_lines(path))
+        values = _parsed(text)
+        if not isinstance(values, dict):
+            raise ValueError("not an object")
+        model.model_validate_json(text)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(map(str, fault["loc"]))
+        said = f"lacks the key {key}" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
+        raise InputError(
+            ": ".join(filter(None, [str(path), "" if fault["type"] == "missing" else key, said]))
+        ) from None
+    except InputError:
+        raise
+    except NO_JSON as error:
+        raise InputError(f"{path}: is not JSON ({error})") from None
+    return values
+
+
+def json_text(values: Mapping[str, Any]) -> str:
+    """An object as JSON, in which a number that is not finite is null."""
+    return json.dumps(_finite(values), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _parsed(text: str) -> Any:
+    return json.loads(text, parse_constant=_no_number)
+
+
+def text_in(entry: Mapping[str, Any], key: str) -> str:
+    """A text of a JSON object; TypeError where it is none."""
+    if not isinstance(entry[key], str):
+        raise TypeError(f"{key} is no text")
+    return str(entry[key])
+
+
+def number_in(value: object) -> float:
+    """A finite number of JSON; TypeError or ValueError where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    return finite(str(value))
 
 
 def finite(text: str) -> float:

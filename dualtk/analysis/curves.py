@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dualtk.analysis.picture import COLOURS, Picture, Table, canvas, decorate
-from dualtk.errors import InputError
+from dualtk.tables import read_lines
 
 STYLES: dict[str, dict[str, Any]] = {
     "train": {"linewidth": 1.0},
@@ -22,22 +22,23 @@ Lines = Sequence[Mapping[str, Any]]  # each with step, kind ("train" or "valid")
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl; one that was cut short by a kill is left out."""
-    try:
-        content = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
     lines = []
-    for line in content.splitlines():
+    for line in read_lines(path):
         try:
             lines.append(json.loads(line))
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
-    return [line for line in lines if isinstance(line, dict) and "step" in line and "kind" in line]
+    return [line for line in lines if isinstance(line, dict) and "kind" in line and _is_number(line.get("step"))]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def series(lines: Lines, kind: str, key: str) -> tuple[list[int], list[float]]:
     """Steps and values of one quantity."""
-    found = [(int(line["step"]), float(line[key])) for line in lines if line["kind"] == kind and key in line]
+    chosen = [line for line in lines if line["kind"] == kind and _is_number(line.get(key))]
+    found = [(int(line["step"]), float(line[key])) for line in chosen]
     return [step for step, _ in found], [value for _, value in found]
 
 

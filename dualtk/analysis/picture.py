@@ -22,6 +22,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from dualtk.files import atomic_path, write_text
@@ -29,6 +30,7 @@ from dualtk.files import atomic_path, write_text
 INK = "#010203"
 COLOURS = ("#4a8fd9", "#e5566d", "#2f9e5b", "#cf9500", "#17a2b8", "#b0559f", "#a6693a", "#8585d6")
 DPI = 150
+POWER = re.compile(r"\$\\mathdefault\{[\w^{}.\\\u2212 -]*\}\$")
 FADING = LinearSegmentedColormap.from_list("fading", ["#e5566d00", "#e5566dff", "#7a1030ff"])
 STYLE: dict[str, Any] = {
     "text.color": INK,
@@ -87,6 +89,7 @@ class Picture:
 
     def svg(self) -> str:
         """The figure as an SVG element for a web page, in the page's own text colour."""
+        _show_dollars(self.figure)
         buffer = io.StringIO()
         with _styled(**{"svg.hashsalt": self.name}):
             self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -104,8 +107,17 @@ class Picture:
         """Write NAME.svg, NAME.png (on white) and NAME.tsv into `folder`."""
         write_text(folder / f"{self.name}.svg", self.svg())
         write_text(folder / f"{self.name}.tsv", self.table.tsv())
+        _show_dollars(self.figure)
         with atomic_path(folder / f"{self.name}.png") as temporary, _styled():
             self.figure.savefig(temporary, format="png", dpi=DPI, facecolor="white")
+
+
+def _show_dollars(figure: Figure) -> None:
+    """Only the powers of ten that matplotlib writes itself are formulas: a `$` in a name or a word is a letter."""
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        if "$" in text.get_text() and not POWER.fullmatch(text.get_text()):
+            text.set_parse_math(False)
 
 
 def canvas(rows: int = 1, width: float = 4.8, height: float = 2.8, share_x: bool = False) -> tuple[Figure, list[Axes]]:

@@ -26,11 +26,12 @@ SoundOf = Callable[[SetScore, str], Sound | None]
 
 def _figure(drawing: Drawing) -> str:
     """A figure with its title, its caption and a link to its data; a wide one has the page's width for itself."""
-    link = f'<a download="{drawing.name}.tsv" href="data:text/tab-separated-values,{quote(drawing.tsv)}">data</a>'
+    data = quote(drawing.tsv, errors="replace")
+    link = f'<a download="{escape(drawing.name)}.tsv" href="data:text/tab-separated-values,{data}">data</a>'
     width = re.search(r'<svg [^>]*width="([0-9.]+)pt"', drawing.svg)
     kind = ' class="wide"' if width and float(width[1]) > WIDE_POINTS else ""
-    text = f"<strong>{drawing.title}.</strong> {drawing.caption} {link}"
-    return f"<figure{kind}><div>{drawing.svg}</div><figcaption>{text}</figcaption></figure>\n"
+    text = f"<strong>{escape(drawing.title)}.</strong> {escape(drawing.caption)} {link}"
+    return f"<figure{kind}><div>{drawing.html()}</div><figcaption>{text}</figcaption></figure>\n"
 
 
 def _drawn(pictures: Sequence[Picture]) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import base64
 import io
-import json
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import soundfile
+from pydantic import BaseModel
 
 from dualtk.analysis.curves import read_metrics
 from dualtk.analysis.experiment import Decoded, Drawing, Experiment
@@ -27,6 +27,7 @@ from dualtk.files import require_file, write_text
 from dualtk.score.summary import SetScore, read_scores
 from dualtk.score.utterances import UTTERANCE_FILE, read_utterances
 from dualtk.system import load_experiment
+from dualtk.tables import read_json, read_lines
 from dualtk.yaml_tree import leaves
 
 logger = logging.getLogger("dualtk")
@@ -40,24 +41,35 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("experiments", type=Path, nargs="+", metavar="EXP", help="experiment folder with scored sets")
     options.add_argument("--out", type=Path, metavar="FILE", help="default: report.html of the first EXP")
     options.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="data directories whose audio may go into the page, for the worst utterances; default: none",
+    )
+    options.add_argument(
         "--worst",
         type=at_least(0),
         default=10,
         metavar="N",
-        help="worst utterances of each set, with audio; default: 10",
+        help="worst utterances of each set; default: 10",
     )
     return options
 
 
 class Sounds:
-    """Audio of utterances from the data directories that the scores name, as FLAC inside the page."""
+    """Audio of utterances, as FLAC inside the page, where scores name a directory that the user names too."""
 
-    def __init__(self) -> None:
+    def __init__(self, directories: Sequence[Path]) -> None:
+        self._directories = {directory.resolve() for directory in directories}
         self._sources: dict[str, dict[str, AudioSource]] = {}
 
     def __call__(self, score: SetScore, utterance: str) -> Sound | None:
         """The utterance's audio, or None (said once a set) where the data directory or the file has gone."""
         data = score.score["data"]
+        if Path(data).resolve() not in self._directories:
+            return None
         if data not in self._sources:
             try:
                 self._sources[data] = read_audio_sources(Path(data))
@@ -86,7 +98,7 @@ def load(folder: Path, name: str) -> Experiment:
     decoded = [Decoded(score, read_utterances(score.folder / UTTERANCE_FILE)) for score in read_scores(folder)]
     metrics, extracted = folder / "metrics.jsonl", folder / "extract.json"
     drawings = [
-        Drawing(path.stem, path.read_text(encoding="utf-8"), path.with_suffix(".tsv").read_text(encoding="utf-8"))
+        Drawing(path.stem, *("\n".join(read_lines(one)) for one in (path, path.with_suffix(".tsv"))), is_read=True)
         for path in sorted((folder / DRAWINGS).glob("*.svg"))
         if path.with_suffix(".tsv").is_file()
     ]
@@ -97,7 +109,7 @@ def load(folder: Path, name: str) -> Experiment:
         read_metrics(metrics) if metrics.is_file() else [],
         decoded,
         drawings,
-        json.loads(extracted.read_text(encoding="utf-8")) if extracted.is_file() else None,
+        read_json(extracted, BaseModel) if extracted.is_file() else None,
     )
 
 
@@ -117,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_file(out)
     names = distinct_names(options.experiments)
     experiments = [load(folder, name) for folder, name in zip(options.experiments, names)]
-    write_text(out, report(experiments, Sounds(), options.worst))
+    write_text(out, report(experiments, Sounds(options.data), options.worst))
     logger.info("%s: %.1f MB", out, out.stat().st_size / 1e6)
     return 0
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
@@ -25,12 +23,12 @@ from dualtk.score.latency import LatencyReport, UtteranceLatency, latency_report
 from dualtk.score.marks import has_marks, is_unclear
 from dualtk.score.read import read_emissions
 from dualtk.score.sclite_detail import detail_text, result_text
-from dualtk.score.summary import SCORE_FILE, summarise
+from dualtk.score.summary import SCORE_FILE, Decoding, summarise
 from dualtk.score.table import percent
 from dualtk.score.utterances import UTTERANCE_FILE, utterance_table
 from dualtk.score.wer import ScoredUtterance, missing_utterances, score_all
-from dualtk.tables import read_table
-from dualtk.trn import trn_text
+from dualtk.tables import json_text, read_json, read_table
+from dualtk.trn import shared_rows, trn_text
 
 logger = logging.getLogger("dualtk")
 
@@ -64,30 +62,6 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def read_decoding(path: Path) -> dict[str, Any]:
-    """The facts of a decoding, `decode.json`."""
-    try:
-        decoding: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON ({error})") from None
-    wanted = (
-        "mode",
-        "full_context",
-        "chunk",
-        "look_ahead_ms",
-        "subsampling",
-        "num_parameters",
-        "real_time_factor",
-        "search",
-    )
-    for key in wanted:
-        if key not in decoding:
-            raise InputError(f"{path}: lacks the key {key}")
-    return decoding
-
-
 def score_words(data: Path, decode: Path) -> tuple[list[ScoredUtterance], list[str]]:
     """The scored utterances of a set, and those without a hypothesis; writes the files in sclite's formats."""
     refs, hyps = (read_table(one / "text", ordered=False, empty_values=True) for one in (data, decode))
@@ -96,6 +70,8 @@ def score_words(data: Path, decode: Path) -> tuple[list[ScoredUtterance], list[s
         if utterance not in speakers:
             raise InputError(f"{data / 'utt2spk'}: lacks utterance {utterance}")
     scored = score_all(refs, hyps, speakers, str(decode / "text"))
+    for row in shared_rows(speakers[utterance] for utterance in refs):
+        logger.warning("%s: speakers %s are one row of result.txt, as in sclite", data / "utt2spk", " and ".join(row))
     _remark_marks(data / "text", refs)
     _remark_marks(decode / "text", hyps)
     missing = missing_utterances(refs, hyps, str(decode / "text"))
@@ -157,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Score; see `parser` for the options."""
     options = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    decoding = read_decoding(options.decode / "decode.json")
+    decoding = read_json(options.decode / "decode.json", Decoding)
     scored, missing = score_words(options.data, options.decode)
     found = warnings(scored)
     for line in found:
@@ -173,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     summary["warnings"] = found
     write_text(options.decode / UTTERANCE_FILE, utterance_table(scored, delays))
-    write_text(options.decode / SCORE_FILE, json.dumps(summary, indent=2) + "\n")
+    write_text(options.decode / SCORE_FILE, json_text(summary))
     counts = summary["wer"]["counts"]
     errors = ", ".join(f"{counts[kind]} {kind}" for kind in ("substitutions", "deletions", "insertions"))
     logger.info("%s: WER %s %% (%s)", options.decode, percent(summary["wer"]["rate"]), errors)

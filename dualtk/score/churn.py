@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dualtk.tables import read_jsonl
+from dualtk.tables import number_in, read_jsonl, text_in
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def read_partials(path: Path) -> dict[str, list[Partial]]:
 
 
 def _session(entry: Any) -> tuple[str, list[Partial]]:
-    return entry["utt"], [Partial(float(time), str(text)) for time, text in entry["partials"]]
+    return text_in(entry, "utt"), [Partial(number_in(time), str(text)) for time, text in entry["partials"]]
 
 
 def total_churn(churns: Iterable[Churn]) -> Churn:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dualtk.ctm import Word
+from dualtk.ctm import LATEST, Word
 from dualtk.pieces import WORD_START, spelled
-from dualtk.tables import read_jsonl
+from dualtk.tables import number_in, read_jsonl, text_in
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,14 @@ class Emissions:
 
 def _emissions(entry: Any) -> tuple[str, Emissions]:
     """The utterance and the emissions of a line of tokens.jsonl."""
-    tokens, times = tuple(entry["tokens"]), tuple(float(time) for time in entry["emissions"])
+    tokens, times = tuple(entry["tokens"]), tuple(map(number_in, entry["emissions"]))
+    if not all(isinstance(token, str) for token in tokens):
+        raise TypeError("a token is no text")
     if len(tokens) != len(times):
         raise ValueError(f"{len(tokens)} tokens but {len(times)} emissions")
-    return entry["utt"], Emissions(tokens, times, float(entry["duration"]))
+    if not all(0.0 <= time < LATEST for time in times):
+        raise ValueError("an emission before the audio, or long after it")
+    return text_in(entry, "utt"), Emissions(tokens, times, number_in(entry["duration"]))
 
 
 def read_emissions(path: Path) -> dict[str, Emissions]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, model_validator
 
 from dualtk.errors import InputError
 from dualtk.frames import FRAME_REACH_SECONDS, FRAME_SECONDS
@@ -15,8 +16,54 @@ from dualtk.score.bootstrap import Interval, rate_interval
 from dualtk.score.churn import Churn
 from dualtk.score.latency import LatencyReport
 from dualtk.score.wer import Counts, ScoredUtterance, total
+from dualtk.tables import read_json
 
 SCORE_FILE = "score.json"
+
+
+Count = Annotated[int, Field(ge=1, lt=10**15)]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False, strict=True)
+
+
+class Search(_Facts):
+    """How a set was searched."""
+
+    name: str
+    beam: int = 1
+    lm: str | None = None
+    lm_weight: float | None = None
+
+
+class ChunkSeconds(_Facts):
+    """Seconds to compute a chunk, at 50, 90 and 99 %."""
+
+    p50: float
+    p90: float
+    p99: float
+
+
+class Decoding(_Facts):
+    """What scoring and reports want of the facts of a decoding, decode.json."""
+
+    mode: str
+    full_context: bool
+    chunk: Count | None
+    look_ahead_ms: NonNegativeFloat
+    subsampling: Count
+    num_parameters: Count
+    real_time_factor: float
+    search: Search
+    reach: float = FRAME_REACH_SECONDS
+    chunk_seconds: ChunkSeconds | None = None
+
+    @model_validator(mode="after")
+    def _chunk_of_a_stream(self) -> Decoding:
+        if self.chunk is None and not self.full_context:
+            raise ValueError("a mode that streams has a chunk")
+        return self
 
 
 @dataclass(frozen=True)
@@ -104,6 +151,39 @@ def summarise(
     }
 
 
+class _Interval(_Facts):
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class _Rate(_Facts):
+    rate: _Interval
+    counts: Counts
+
+
+class Computation(_Facts):
+    """Of a decoding."""
+
+    real_time_factor: float
+    chunk_seconds: ChunkSeconds | None
+
+
+class Score(_Facts):
+    """What tables and reports want of a score.json."""
+
+    data: str
+    wer: _Rate
+    cer: _Rate
+    emission_latency: LatencyReport | None
+    churn: dict[str, float | None] | None
+    algorithmic_latency: dict[str, float] | None
+    computation: Computation
+    felt_latency: dict[str, float] | None
+    decoding: Decoding
+    warnings: list[str] = []
+
+
 @dataclass(frozen=True)
 class SetScore:
     """One decoded set of an experiment: its folder, its name, its mode, and the content of its score.json."""
@@ -128,11 +208,11 @@ def read_score(folder: Path) -> SetScore:
     path = folder / SCORE_FILE
     if not path.is_file():
         raise InputError(f"{folder}: has no {SCORE_FILE}; run `dualtk score` on it first")
-    try:
-        score = json.loads(path.read_text(encoding="utf-8"))
-        mode = score["decoding"]["mode"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: is not a score ({error})") from None
+    score = read_json(path, Score)
+    for kind in ("wer", "cer"):  # of a set without reference words
+        rate = score[kind]["rate"]
+        score[kind]["rate"] = {key: math.nan if value is None else value for key, value in rate.items()}
+    mode = score["decoding"]["mode"]
     return SetScore(folder, folder.name.removesuffix(f"-{mode}"), mode, score)
 
 

@@ -55,3 +55,15 @@ def test_heat_maps_fade_into_the_page() -> None:
     assert pixels[0, 0, 3] == 1.0
     assert len(panels) == 2
     assert figure.axes == panels
+
+
+def test_a_dollar_in_a_name_is_a_letter() -> None:
+    figure, (axes,) = canvas()
+    axes.plot([1, 2], [1e-3, 1e3], label="a$b$ 5 $\\frac{")
+    axes.set_yscale("log")
+    axes.set_title("$x$")
+    decorate(axes, "$", "$$", "$x_1$", legend=True)
+    svg = Picture("dollar", "t", "c", figure, Table(["x"], [])).svg()
+    assert "a$b$ 5 $\\frac{" in svg
+    assert "$x_1$" in svg
+    assert "mathdefault" not in svg

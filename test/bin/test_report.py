@@ -184,7 +184,7 @@ def experiments(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_one_file_that_needs_no_other(experiments: list[Path]) -> None:
-    assert report.main([str(experiments[0])]) == 0
+    assert report.main([str(experiments[0]), "--data", str(experiments[0].parent / "test")]) == 0
     page = (experiments[0] / "report.html").read_text()
     assert page.count("<audio ") == len(re.findall(r'src="data:audio/flac;base64,', page)) > 0
     assert not re.search(r'(src|href)="(?!data:|#)', page)
@@ -216,6 +216,26 @@ def test_an_extracted_network_has_its_size_and_speed(experiments: list[Path], tm
     page = (tmp_path / "with.html").read_text()
     section = page[page.index('<section id="compact">') :].split("</section>")[0]
     assert all(f"<span>{text}</span>" in section for text in ("compact", "2:4", "500 k", "2.15", "4.00", "0.1234"))
+
+
+def test_nothing_that_came_with_an_experiment_runs_or_is_read(experiments: list[Path], tmp_path: Path) -> None:
+    """Its name, figures and scores are anybody's: no script of theirs, and no audio that only they name."""
+    evil = '<script>alert("in")</script>'
+    folder = tmp_path / f"x{evil.replace('/', '')}"
+    shutil.copytree(experiments[0], folder)
+    (folder / "analysis").mkdir()
+    for name, svg in (
+        ("a", f'<svg aria-label="A&lt;b&gt; {evil}" onload="alert(1)"><desc>{evil}</desc>{evil}</svg>'),
+        ('b"><img src=x onerror=alert(1)>', "no svg"),
+    ):
+        (folder / "analysis" / f"{name}.svg").write_text(svg)
+        (folder / "analysis" / f"{name}.tsv").write_text("</a><script>\n")
+    assert report.main([str(folder), "--out", str(tmp_path / "evil.html")]) == 0
+    page = (tmp_path / "evil.html").read_text()
+    assert page.count("<script") == 1
+    assert not re.search(r"<[^>]*\bon(load|error)=", re.sub(r'"[^"]*"', '""', page))
+    assert "<audio" not in page
+    assert "data:image/svg+xml;base64," in page
 
 
 def test_reports_the_same_twice(experiments: list[Path], tmp_path: Path) -> None:
@@ -283,7 +303,7 @@ def test_tables_sort(experiments: list[Path], tmp_path: Path, browser: Browser) 
 
 def test_audio_plays(experiments: list[Path], tmp_path: Path, browser: Browser) -> None:
     page = tmp_path / "one.html"
-    report.main([str(experiments[0]), "--out", str(page)])
+    report.main([str(experiments[0]), "--out", str(page), "--data", str(experiments[0].parent / "test")])
     browser.open(page, 1280, "light")
     seconds = browser.ask(
         "new Promise(done => { const a = document.querySelector('audio'); a.onerror = () => done(-1);"

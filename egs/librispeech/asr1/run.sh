@@ -113,6 +113,6 @@ if [ "$task" != pretrain ] && runs 5 "scoring"; then
     done
   done
   dualtk analyse "$exp" --data "${tests[0]}"
-  dualtk report "$exp"
+  dualtk report "$exp" --data "${tests[@]}"
   dualtk results "$exp"
 fi
