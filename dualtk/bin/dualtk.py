@@ -22,6 +22,8 @@ PACKAGE = "dualtk.bin"
 # In the order in which a recipe runs them. `a-b` is the module a_b of dualtk.bin.
 COMMANDS = {
     "prepare-librispeech": "Kaldi data directories from a corpus in the layout of LibriSpeech",
+    "prepare-table": "a Kaldi data directory from a TSV, a CSV or JSON lines",
+    "data": "combine, split, cut and copy data directories; statistics of features made elsewhere",
     "validate": "every fault of a Kaldi data directory, with file and line",
     "config": "show, explain and name configurations",
     "features": "log-mel features and CMVN statistics of data directories",

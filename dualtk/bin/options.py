@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dualtk.data.transcripts import Normalisation
 from dualtk.errors import InputError
 from dualtk.system import load
 from dualtk.yaml_tree import set_value
@@ -66,3 +67,26 @@ def read_section(options: argparse.Namespace, name: str, build: Callable[[dict[s
         if list(tree) != [name]:
             raise InputError(f"--set {override}: without --config there is only the section {name}")
     return build(tree.get(name, {}))
+
+
+def add_text_options(options: argparse.ArgumentParser) -> None:
+    """--unicode, --case and --punctuation: what is done to transcripts."""
+    options.add_argument(
+        "--unicode",
+        choices=["NFC", "NFKC", "keep"],
+        default="NFC",
+        help="form of letters that can be written in several ways; default: NFC",
+    )
+    options.add_argument("--case", choices=["keep", "upper", "lower"], default="keep", help="of letters; default: keep")
+    options.add_argument(
+        "--punctuation",
+        choices=["keep", "remove"],
+        default="keep",
+        help="remove: marks become spaces, but an apostrophe inside a word stays; default: keep",
+    )
+
+
+def normalisation(options: argparse.Namespace) -> Normalisation:
+    """What `add_text_options` asks for."""
+    unicode = None if options.unicode == "keep" else options.unicode
+    return Normalisation(unicode, options.case, options.punctuation == "remove")

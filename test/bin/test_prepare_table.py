@@ -1,0 +1,115 @@
+"""A corpus in a spreadsheet, by `dualtk prepare-table`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from dualtk.bin.prepare_table import main
+from dualtk.data.kaldi import read_audio_sources
+from dualtk.data.validation import validate
+from dualtk.errors import InputError
+from dualtk.tables import read_table
+
+
+def write_audio(path: Path, seconds: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(len(path.name)).normal(size=round(16000 * seconds))
+    soundfile.write(path, 0.1 * noise, 16000)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """As Common Voice has it: a TSV, and clips in a folder of their own."""
+    rows = ["client_id\tpath\tsentence\tup_votes"]
+    sentences = ["Hello, world!", 'He said: "No."', "", "It\u2019s 5 (o\u2019clock)."]
+    for number, sentence in enumerate(sentences):
+        write_audio(tmp_path / f"clips/c{number}.flac", 0.5 + 0.1 * number)
+        rows.append(f"s{number % 2}\tc{number}.flac\t{sentence}\t2")
+    (tmp_path / "validated.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+def arguments(corpus: Path, *others: str) -> list[str]:
+    options = [str(corpus / "validated.tsv"), "--audio", "path", "--text", "sentence", "--out", str(corpus / "data")]
+    return [*options, "--audio-dir", str(corpus / "clips"), *others]
+
+
+def test_common_voice(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(corpus, "--speaker", "client_id", "--case", "upper", "--punctuation", "remove")) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{corpus}/data: 3 utterances of 2 speakers, 0.00 h\n"
+    assert f"validated.tsv: 1 rows without words left out, the first is {corpus}/validated.tsv:4" in said.err
+    assert "1 of 3 transcripts hold digits" in said.err
+    assert validate(corpus / "data") == []
+    texts = {"s0-c0": "HELLO WORLD", "s1-c1": "HE SAID NO", "s1-c3": "IT'S 5 O'CLOCK"}
+    assert read_table(corpus / "data/text") == texts
+    assert read_table(corpus / "data/utt2dur")["s1-c3"] == "0.8000"
+    assert read_audio_sources(corpus / "data")["s1-c1"].path == corpus / "clips/c1.flac"
+
+
+def test_without_speakers_each_utterance_has_its_own(corpus: Path) -> None:
+    assert main(arguments(corpus, "--id", "path")) == 0
+    assert read_table(corpus / "data/utt2spk") == {name: name for name in ("c0.flac", "c1.flac", "c3.flac")}
+    assert read_table(corpus / "data/text")["c1.flac"] == 'He said: "No."'
+
+
+def test_a_manifest_of_parts_of_recordings(tmp_path: Path) -> None:
+    """As NeMo's tools cut long recordings."""
+    write_audio(tmp_path / "talk 1.wav", 3.0)
+    parts = [(0.0, 1.25, "one"), (1.25, 0.75, "two"), (2.0, 1.0, "three")]
+    lines = [
+        {"audio_filepath": "talk 1.wav", "offset": offset, "duration": duration, "text": text}
+        for offset, duration, text in parts
+    ]
+    (tmp_path / "manifest.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    options = ["--audio", "audio_filepath", "--text", "text", "--duration", "duration", "--offset", "offset"]
+    assert main([str(tmp_path / "manifest.json"), *options, "--out", str(tmp_path / "data")]) == 0
+    assert validate(tmp_path / "data") == []
+    assert read_table(tmp_path / "data/text") == {
+        "talk_1-0000000-0000125": "one",
+        "talk_1-0000125-0000200": "two",
+        "talk_1-0000200-0000300": "three",
+    }
+    sources = read_audio_sources(tmp_path / "data")
+    assert [(one.start, one.end) for one in sources.values()] == [(0.0, 1.25), (1.25, 2.0), (2.0, 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "message"),
+    [
+        ("s0\tc9.flac\tx\t1", [], r"validated\.tsv:6: no audio file c9\.flac in .*clips$"),
+        ("s0\tc9.flac\tx\t1\ns0\tc8.flac\tx\t1", [], r"c9\.flac in .*clips \(and 1 more such lines\)"),
+        ("s0\tc0.flac\tx\t1", [], r"validated\.tsv:6: utterance c0 is in .*validated\.tsv:2 too"),
+        ("\tc2.flac\tx\t1", ["--speaker", "client_id"], r"validated\.tsv:6: has no client_id"),
+        ("s0\tc2.flac\tx\tlong", ["--duration", "up_votes"], r"validated\.tsv:6: up_votes is long, expected seconds"),
+        ("s0\tc2.flac\tx\t1", ["--speaker", "speaker"], r"no column speaker \(--speaker\); it has: client_id, path"),
+        ("s0\tc2.flac\tx\t1", ["--offset", "up_votes"], "--offset: needs --duration too"),
+        ("s0\t../bad.wav\tx\t1", [], r"validated\.tsv:6: .*bad\.wav: cannot be decoded"),
+    ],
+)
+def test_faults_name_their_line_and_nothing_is_written(
+    corpus: Path, line: str, options: list[str], message: str
+) -> None:
+    (corpus / "bad.wav").write_bytes(b"no audio")
+    with (corpus / "validated.tsv").open("a", encoding="utf-8") as stream:
+        stream.write(line + "\n")
+    with pytest.raises(InputError, match=message):
+        main(arguments(corpus, *options))
+    assert not (corpus / "data").exists()
+
+
+def test_a_folder_of_others_is_never_replaced(corpus: Path) -> None:
+    (corpus / "data").mkdir()
+    (corpus / "data/mine").write_text("mine")
+    with pytest.raises(InputError, match="data: exists and is no data directory of `dualtk data`"):
+        main(arguments(corpus))
+    assert [path.name for path in (corpus / "data").iterdir()] == ["mine"]
+    (corpus / "data/mine").unlink()
+    assert main(arguments(corpus)) == 0
+    assert main(arguments(corpus, "--speaker", "client_id")) == 0  # what it wrote itself it writes again
+    assert "s0-c0" in read_table(corpus / "data/text")

@@ -1,0 +1,51 @@
+"""Rows of TSV, CSV and JSON files as other programs write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dualtk.data.spreadsheet import read_rows
+from dualtk.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.tsv", 'path\ttext\na.wav\t"so" he said\nb.wav\tit\'s\n', ['"so" he said', "it's"]),
+        ("a.TSV", "\ufeffpath\ttext\r\na.wav\tone\r\n\r\nb.wav\ttwo\r\n", ["one", "two"]),
+        ("a.csv", 'path,text\na.wav,"one, two"\nb.wav,"say ""so"""\n', ["one, two", 'say "so"']),
+        ("a.csv", "path;text\na.wav;one, two\nb.wav;\n", ["one, two", ""]),
+        ("a.csv", 'path,text\na.wav,"two\nlines"\nb.wav,x\n', ["two\nlines", "x"]),
+        ("a.jsonl", '{"path": "a", "text": "one"}\n\n{"text": "zwei", "duration": 1.5}\n', ["one", "zwei"]),
+        ("a.json", '[{"text": "one"},\n {"text": "two", "words": [1]}]\n', ["one", "two"]),
+    ],
+)
+def test_values_by_column(tmp_path: Path, name: str, content: str, expected: list[str]) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8", newline="")
+    assert [row.values["text"] for row in read_rows(tmp_path / name)] == expected
+
+
+def test_rows_say_where_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('text\n"two\nlines"\nx\n')
+    assert [row.where for row in read_rows(tmp_path / "a.csv")] == [f"{tmp_path}/a.csv:3", f"{tmp_path}/a.csv:4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.tsv", "path\ttext\na.wav\n", r"a\.tsv:2: has 1 columns, the first line 2"),
+        ("a.csv", 'path,text\na,"b"c\n', r"a\.csv:2: no row of a table"),
+        ("a.csv", "path,text\n", r"a\.csv: has no rows"),
+        ("a.jsonl", '{"text": "a"}\n{"text": \n', r"a\.jsonl:2: no JSON object"),
+        ("a.jsonl", '"text"\n', r"a\.jsonl:1: no JSON object"),
+        ("a.json", '[{"text": "a"}, 3]', r"a\.json: object 2: no JSON object"),
+        ("a.json", '[{"text": "a"},', r"a\.json:1: no JSON"),
+        ("a.xlsx", "", r"a\.xlsx: expected a file that ends in one of \.tsv \.csv"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_rows(tmp_path / name)
