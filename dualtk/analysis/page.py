@@ -34,8 +34,8 @@ th[aria-sort=descending] button::after { content: "\\00a0\\2193"; }
 .figures { columns: 21rem; column-gap: 1.5rem; }
 figure { margin: 0 0 1.5rem; min-width: 0; break-inside: avoid; }
 figure svg, figure img { width: 100%; height: auto; display: block; }
-figure.wide { column-span: all; } figure.wide > div { overflow-x: auto; } figure.wide svg, figure.wide img { min-width: 42rem;
-  max-width: 64rem; }
+figure.wide { column-span: all; } figure.wide > div { overflow-x: auto; }
+figure.wide svg, figure.wide img { min-width: 42rem; max-width: 64rem; }
 figcaption { font-size: 0.85rem; } figcaption strong { color: var(--ink); }
 .utterance { border: 1px solid var(--line); border-radius: 6px; padding: 0.6rem 0.9rem; margin: 0.8rem 0; }
 .utterance h4 { margin: 0 0 0.3rem; font-size: 0.95rem; }

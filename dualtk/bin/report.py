@@ -98,7 +98,7 @@ def load(folder: Path, name: str) -> Experiment:
     decoded = [Decoded(score, read_utterances(score.folder / UTTERANCE_FILE)) for score in read_scores(folder)]
     metrics, extracted = folder / "metrics.jsonl", folder / "extract.json"
     drawings = [
-        Drawing(path.stem, *("\n".join(read_lines(one)) for one in (path, path.with_suffix(".tsv"))), is_read=True)
+        Drawing(path.stem, _text(path), _text(path.with_suffix(".tsv")), is_read=True)
         for path in sorted((folder / DRAWINGS).glob("*.svg"))
         if path.with_suffix(".tsv").is_file()
     ]
@@ -111,6 +111,10 @@ def load(folder: Path, name: str) -> Experiment:
         drawings,
         read_json(extracted, BaseModel) if extracted.is_file() else None,
     )
+
+
+def _text(path: Path) -> str:
+    return "\n".join(read_lines(path))
 
 
 def distinct_names(folders: Sequence[Path]) -> list[str]:

@@ -178,7 +178,7 @@ INITIAL = {
 }
 MAY_KNOW = (
     *("config", "data", "errors", "files", "frames", "locks", "memory", "options", "owner", "tensors", "train"),
-    *("trainable", "yaml_tree"),
+    *("trainable", "version", "yaml_tree"),
 )
 
 
