@@ -183,6 +183,7 @@ CHANGES: dict[str, str | list[str]] = {
     "look_ahead_ms": "50",
     "max_frames": "90",
     "max_utterance_frames": "20",
+    "max_valid_utterances": "1",
     "mode": "other",
     "module": "encoder.stack",
     "most": "4",

@@ -24,7 +24,7 @@ class Recordings:
         sample_rate: that signals are given in, in Hz.
 
     Raises:
-        InputError: no such tables, or one at fault.
+        InputError: no such tables, one at fault, or a file that is no mono audio.
     """
 
     def __init__(self, data: Path, sample_rate: int) -> None:
@@ -34,6 +34,8 @@ class Recordings:
         sources = read_audio_sources(table.parent)
         # Workers, and a run that continues from elsewhere, see the same files.
         self.sources = [replace(one, path=Path(os.path.abspath(one.path))) for one in sources.values()]
+        for path in dict.fromkeys(one.path for one in self.sources):
+            read_header(path)  # now, and not in the middle of a training
         self.sample_rate = sample_rate
 
     def draw(self, random: np.random.Generator, longest: float | None = None) -> Tensor:

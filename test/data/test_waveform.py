@@ -199,6 +199,9 @@ def test_recorded_rooms_and_what_is_refused(speech, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "room.wav", np.zeros(100), RATE)
     with pytest.raises(InputError, match=r"waveform\.room\.data: an impulse response is all zero"):
         room(speech, generator())
+    soundfile.write(tmp_path / "room.wav", np.zeros((100, 8)), RATE)
+    with pytest.raises(InputError, match=r"waveform\.room\.data: .*room\.wav: has 8 channels, expected one"):
+        WaveformOptions(room=RoomOptions(data=tmp_path)).build(FbankOptions())
     (tmp_path / "room.wav").unlink()
     with pytest.raises(InputError, match=r"waveform\.room\.data: .*wav\.scp:1: room: no audio file room\.wav"):
         WaveformOptions(room=RoomOptions(data=tmp_path)).build(FbankOptions())

@@ -31,6 +31,13 @@ def test_epochs_come_first_and_percentages_are_of_them() -> None:
     }
 
 
+def test_what_begins_with_an_epoch_is_counted_in_epochs() -> None:
+    tree = {"train": {"max_steps": 800}, "waveform": {"start_epoch": "25 %"}, "joining": {"start_epoch": "3 epochs"}}
+    assert counts_epochs({"waveform": tree["waveform"], "train": tree["train"]})
+    counted = in_steps(tree, 40)
+    assert (counted["waveform"]["start_epoch"], counted["joining"]["start_epoch"]) == (5, 3)
+
+
 @pytest.mark.parametrize(("epoch", "steps"), [(2, 500), (40, 800)])
 def test_a_small_corpus_has_the_least_steps(epoch: int, steps: int) -> None:
     tree = in_steps({"train": {"max_steps": "20 epochs", "least_steps": 500}, "sampled_steps": "50 %"}, epoch)
