@@ -224,7 +224,8 @@ def train(options: argparse.Namespace, system: System, stopping: Stopping, here:
         experiment.start(networks, origin(options, system, here.device), options.override)
         more = [f"{options.train_dir}: {len(dropped)} utterances in all are left out"] if len(dropped) > NAMED else []
         unreached = [f"never reached: {line}" for line in system.unreached()]
-        for line in [*dropped[:NAMED], *more, *unreached] if here.is_main else []:
+        joined = train_set.describe(system.train.seed) if isinstance(train_set, DrawnUtterances) else []
+        for line in [*dropped[:NAMED], *more, *joined, *unreached] if here.is_main else []:
             logger.warning(line)
         objective = build_objective(options, system, tokenizer, experiment)
         objective.module.to(here.device)

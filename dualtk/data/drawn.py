@@ -24,6 +24,7 @@ from dualtk.data.kinds import FILE, FeaturesOptions, require_features
 from dualtk.data.sampler import BatchesOptions
 from dualtk.data.waveform import WaveformOptions
 from dualtk.errors import InputError
+from dualtk.frames import FRAME_SECONDS
 
 EPOCH, PAUSES = 1, 2  # what a generator is for
 
@@ -214,6 +215,20 @@ class DrawnUtterances(Dataset[Example]):
     def batches(self, options: BatchesOptions, *, seed: int, rank: int, world_size: int) -> DrawnBatches:
         """The batches of training; see `DrawnBatches`."""
         return DrawnBatches(self.stored.lengths, self.variation, options, seed=seed, rank=rank, world_size=world_size)
+
+    def describe(self, seed: int) -> list[str]:
+        """What is joined, in a line, where anything is to be: with too short limits nothing would be."""
+        if (joining := self.variation.joining) is None or joining.probability == 0.0:
+            return []
+        draws, sizes = self.variation.draws(np.asarray(self.stored.lengths), seed, joining.start_epoch)
+        joined = sum(len(draw.parts) > 1 for draw in draws)
+        if not joined:
+            return ["joining: no two utterances fit into batches.max_utterance_frames and batches.max_frames"]
+        longest = max(sizes) * FRAME_SECONDS
+        return [
+            f"joining: epoch {joining.start_epoch} reads {len(self)} utterances as {len(draws)}, {joined} of them "
+            f"joined; the longest lasts {longest:.1f} s"
+        ]
 
     def __getitem__(self, draw: Draw) -> Example:
         examples = [self._part(part, draw) for part in draw.parts]

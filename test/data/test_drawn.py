@@ -135,6 +135,18 @@ def test_joined_utterances_are_their_parts_with_pauses_between(stored: FeatureDa
     assert set(counts) == {1, 2, 3}
 
 
+def test_it_is_told_how_much_is_joined(stored: FeatureDataset) -> None:
+    (line,) = drawn(stored, None, JoiningOptions(probability=1.0, most=2, pause=(0.1, 0.2), start_epoch=2)).describe(1)
+    draws, sizes = drawn(stored, None, JoiningOptions(probability=1.0, most=2, pause=(0.1, 0.2))).variation.draws(
+        np.asarray(stored.lengths), 1, 2
+    )
+    assert line.startswith(f"joining: epoch 2 reads 20 utterances as {len(draws)}, ")
+    assert line.endswith(f"the longest lasts {max(sizes) / 100:.1f} s")
+    (line,) = drawn(stored, None, JoiningOptions(pause=(3.0, 4.0))).describe(1)
+    assert line == "joining: no two utterances fit into batches.max_utterance_frames and batches.max_frames"
+    assert drawn(stored, WaveformOptions()).describe(1) == []
+
+
 def _check_parts(feats: torch.Tensor, parts: list[torch.Tensor]) -> None:
     """Each part whole and in order; pauses of frames of their neighbours, from 0.1 to 0.3 s."""
     assert torch.equal(feats[: len(parts[0])], parts[0])
