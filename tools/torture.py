@@ -40,7 +40,7 @@ from dualtk.errors import InputError  # noqa: E402
 from dualtk.tensors import read_safetensors  # noqa: E402
 from dualtk.train.checkpoint import load_training  # noqa: E402
 
-LONGEST = 300.0  # seconds that a tiny training may take before the trial counts as lost
+PATIENCE = 20  # times as long as the first training, after which one counts as hanging
 FLIPS = 50  # changed bytes of one trial
 CHOICES = ["train.average_best=2", "batches.cache=false", "batches.num_workers=1"]
 
@@ -55,7 +55,7 @@ class Torture:
 
     folder: Path
     chance: random.Random
-    seconds: float = 0.0
+    seconds: float = 60.0
     count: Any = field(default_factory=itertools.count)
 
     def prepare(self) -> None:
@@ -66,6 +66,11 @@ class Torture:
         began = time.monotonic()
         self.finish(self.whole)
         self.seconds = time.monotonic() - began
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a training may take."""
+        return PATIENCE * self.seconds
 
     @property
     def whole(self) -> Path:
@@ -84,16 +89,17 @@ class Torture:
     def finish(self, exp: Path) -> None:
         """Train to the end, or go on to it."""
         process = self.start(exp)
-        process.join(LONGEST)
+        process.join(self.longest)
         if process.exitcode != 0:
             process.kill()
             raise Lost(f"continued, it ended with {process.exitcode}: {said(exp)}")
 
     def compare(self, exp: Path) -> None:
         """Raise Lost unless `exp` ended as the whole one did, and remove it."""
-        for name in ("model.safetensors", "checkpoints/last.pt"):
-            if (exp / name).read_bytes() != (self.whole / name).read_bytes():
-                raise Lost(f"{name} is another one")
+        if (exp / "model.safetensors").read_bytes() != (self.whole / "model.safetensors").read_bytes():
+            raise Lost("model.safetensors is another one")
+        if not _same(*(load_training(one / "checkpoints/last.pt", torch.device("cpu")) for one in (exp, self.whole))):
+            raise Lost("last.pt is another one")
         lines = [json.loads(line) for line in (exp / "metrics.jsonl").read_text().splitlines()]
         steps = [line["step"] for line in lines if line["kind"] == "train"]
         if steps != list(range(1, 13)):
@@ -154,7 +160,7 @@ def signalled(torture: Torture) -> int:
     torture.wait()
     if process.is_alive():
         os.kill(process.pid, number)
-    process.join(LONGEST)
+    process.join(torture.longest)
     if process.exitcode not in (0, 128 + number, -number):  # the last before Python has set its own way
         raise Lost(f"{number.name} ended it with {process.exitcode}: {said(exp)}")
     require_no_traceback(exp)
@@ -169,8 +175,8 @@ def twice(torture: Torture) -> int:
     first = torture.start(exp)
     torture.wait()
     second = torture.start(exp)
-    second.join(LONGEST)
-    first.join(LONGEST)
+    second.join(torture.longest)
+    first.join(torture.longest)
     if sorted([first.exitcode, second.exitcode]) not in ([0, 0], [0, 2]):  # one after the other is no fault
         raise Lost(f"they ended with {first.exitcode} and {second.exitcode}: {said(exp)}")
     require_no_traceback(exp)
@@ -183,7 +189,7 @@ def without_room(torture: Torture) -> int:
     exp = torture.new()
     largest = (torture.whole / "checkpoints/last.pt").stat().st_size
     process = torture.start(exp, room=torture.chance.randrange(largest + 1000))
-    process.join(LONGEST)
+    process.join(torture.longest)
     if process.exitcode not in (0, 2):
         raise Lost(f"without room it ended with {process.exitcode}: {said(exp)}")
     require_no_traceback(exp)

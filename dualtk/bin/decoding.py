@@ -16,7 +16,7 @@ from dualtk.bin.decoded import Decoded
 from dualtk.bin.problems import about
 from dualtk.bin.searching import search_options
 from dualtk.data.batches import FeatureDataset, collate
-from dualtk.data.processes import follow_parent
+from dualtk.data.processes import end_workers, follow_parent
 from dualtk.errors import InputError
 from dualtk.modes import Mode
 from dualtk.search.options import SearchOptions
@@ -95,7 +95,11 @@ def decode_apart(
         with ProcessPoolExecutor(
             min(options.nj, max(1, len(batches))), context, _start, (options, device.type, read)
         ) as pool:
-            for decoded in pool.map(_decode, batches):
-                yield from decoded
+            try:
+                for decoded in pool.map(_decode, batches):
+                    yield from decoded
+            except KeyboardInterrupt:
+                end_workers()
+                raise
     except BrokenProcessPool as error:
         raise InputError("a decoding process was killed (out of memory?)") from error

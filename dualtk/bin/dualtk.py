@@ -83,6 +83,7 @@ def run(main: Main, argv: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except KeyboardInterrupt:
+        print("dualtk: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         close_output()  # the reader has gone: `dualtk ... | head`

@@ -15,6 +15,7 @@ from dualtk.bin.dualtk import run
 from dualtk.bin.options import add_config_options, at_least, read_section
 from dualtk.data.features import extract_set, require_folders, set_folder
 from dualtk.data.kinds import FeaturesOptions, features_options
+from dualtk.locks import NAME, locked
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,17 +48,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     sets = list(dict.fromkeys([*train, *((directory, (1.0,)) for directory in options.directories)]))
     require_folders(sets, options.out)
     for directory, speeds in sets:
-        done = extract_set(
-            directory,
-            options.out,
-            features,
-            speeds=speeds,
-            cmvn=(directory, speeds) in train,
-            num_jobs=options.nj,
-            expected_rate=options.expected_rate,
-            progress=sys.stderr.isatty(),
-        )
-        print(f"{set_folder(directory, options.out, speeds)}: features {done}")
+        folder = set_folder(directory, options.out, speeds)
+        with locked(folder / NAME, folder):
+            done = extract_set(
+                directory,
+                options.out,
+                features,
+                speeds=speeds,
+                cmvn=(directory, speeds) in train,
+                num_jobs=options.nj,
+                expected_rate=options.expected_rate,
+                progress=sys.stderr.isatty(),
+            )
+        print(f"{folder}: features {done}")
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from dualtk.bin.dualtk import run
 from dualtk.data import download, librispeech
 from dualtk.errors import InputError
+from dualtk.locks import NAME, locked
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{name}: {'downloaded' if fresh else 'is there already'}")
         return 0
     for name, sets in directories.items():
-        fresh = librispeech.prepare(options.librispeech, sets, options.output / name, options.ctm)
+        with locked(options.output / name / NAME, options.output / name):
+            fresh = librispeech.prepare(options.librispeech, sets, options.output / name, options.ctm)
         print(f"{options.output / name}: {'written from' if fresh else 'unchanged:'} {' '.join(sets)}")
     return 0
 

@@ -17,6 +17,7 @@ from dualtk.bin.options import add_config_options, at_least
 from dualtk.data.arks import read_cmvn
 from dualtk.data.batches import FeatureDataset, TrainingSet, select_utterances
 from dualtk.data.drawn import DrawnUtterances
+from dualtk.data.features import require_statistics
 from dualtk.data.kinds import require_features
 from dualtk.data.sampler import BatchesOptions
 from dualtk.data.tokens import Tokenizer
@@ -161,6 +162,7 @@ def build_objective(
     options: argparse.Namespace, system: System, tokenizer: Tokenizer | None, experiment: Experiment
 ) -> Trainable:
     """What is trained: its network drawn from the seed, or begun with what `init` names."""
+    require_statistics(options.train_dir)
     mean, istd = read_cmvn(options.train_dir / "cmvn.ark")
     torch.manual_seed(system.train.seed)
     begins = system.init is not None and not experiment.training_file.exists()

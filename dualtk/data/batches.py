@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dualtk.data.arks import read_matrix
 from dualtk.data.sampler import BatchesOptions, BucketedBatches
+from dualtk.data.sums import read_sums, require_sum
 from dualtk.errors import InputError
 from dualtk.owner import end_with_parent
 from dualtk.tables import load_table
@@ -153,9 +154,11 @@ class FeatureDataset(Dataset[Example]):
         self.directory = selection.directory
         self.entries = selection.entries
         self.dim = int(read_matrix(self.entries[0].location, self.directory).shape[-1])
-        self.cached: list[Tensor] | None = [self._read(entry) for entry in self.entries] if cache else None
+        self.sums = read_sums(self.directory, (entry.name for entry in self.entries))
+        self.cached: list[Tensor] | None = [self._read(index) for index in range(len(self.entries))] if cache else None
 
-    def _read(self, entry: Entry) -> Tensor:
+    def _read(self, index: int) -> Tensor:
+        entry = self.entries[index]
         try:
             matrix = read_matrix(entry.location, self.directory)
         except InputError as error:
@@ -165,6 +168,8 @@ class FeatureDataset(Dataset[Example]):
                 f"{self.directory / 'feats.scp'}: utterance {entry.name} has features {tuple(matrix.shape)}, "
                 f"expected {(entry.num_frames, self.dim)}"
             )
+        if self.sums is not None:
+            require_sum(matrix, int(self.sums[index]), f"{entry.location}: utterance {entry.name}")
         return torch.tensor(matrix, dtype=torch.float32)
 
     def __len__(self) -> int:
@@ -181,7 +186,7 @@ class FeatureDataset(Dataset[Example]):
 
     def __getitem__(self, index: int) -> Example:
         entry = self.entries[index]
-        feats = self.cached[index] if self.cached is not None else self._read(entry)
+        feats = self.cached[index] if self.cached is not None else self._read(index)
         return Example(entry.name, feats, torch.tensor(entry.targets, dtype=torch.int64))
 
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dualtk.data import contents
+from dualtk.data import contents, sums
 from dualtk.data.arks import read_matrix, write_cmvn, write_entry
 from dualtk.data.audio import read_audio
 from dualtk.data.companions import claim, read_companions, write_companions
 from dualtk.data.contents import Digests, file_digest
 from dualtk.data.kaldi import AudioSource, read_audio_sources
-from dualtk.data.kinds import FeaturesOptions, extract, frame_fields, write_options
+from dualtk.data.kinds import FeaturesOptions, extract, frame_fields, read_options, write_options
 from dualtk.data.processes import run_jobs
 from dualtk.data.samples import SampleOptions
 from dualtk.data.speeds import perturbed
@@ -69,12 +70,13 @@ class Shard:
 class ShardResult:
     """What is known of a finished shard: (name, byte offset, frames, seconds) per utterance, and CMVN statistics.
 
-    `key` tells what it was made from, `digest` what its archive holds.
+    `key` tells what it was made from, `digest` what its archive holds, `sums` each matrix of it (`dualtk.data.sums`).
     """
 
     key: str
     digest: str
     entries: list[tuple[str, int, int, float]]
+    sums: list[str]
     stats: list[list[float]]
 
 
@@ -241,6 +243,7 @@ def _made_today(shard: Shard) -> bool:
 def extract_shard(shard: Shard) -> Iterator[int]:
     """Write one archive and then its record; yields 1 per utterance done."""
     entries: list[tuple[str, int, int, float]] = []
+    crcs: list[str] = []
     stats = np.zeros((2, shard.options.dim + 1))
     shard.record.unlink(missing_ok=True)
     with atomic_path(shard.ark) as temporary, temporary.open("wb") as stream:
@@ -248,13 +251,14 @@ def extract_shard(shard: Shard) -> Iterator[int]:
             matrix, duration = _extract(task, shard)
             offset = write_entry(stream, task.name, matrix)
             entries.append((task.name, offset, len(matrix), duration))
+            crcs.append(sums.checksum(matrix))
             stats[0, :-1] += matrix.sum(axis=0, dtype=np.float64)
             stats[1, :-1] += np.square(matrix, dtype=np.float64).sum(axis=0)
             stats[0, -1] += len(matrix)
             yield 1
         stream.flush()
         os.fsync(stream.fileno())  # the record must never outlive the archive it describes
-    result = ShardResult(shard.key, file_digest(shard.ark), entries, stats.tolist())
+    result = ShardResult(shard.key, file_digest(shard.ark), entries, crcs, stats.tolist())
     write_text(shard.record, json.dumps(asdict(result)))
 
 
@@ -279,12 +283,46 @@ def _write_tables(output: Path, shards: list[Shard], results: list[ShardResult],
     }
     write_table(output / "utt2num_frames", frames)
     write_table(output / "utt2dur", durations)
+    write_table(
+        output / sums.FILE, {entry[0]: one for result in results for entry, one in zip(result.entries, result.sums)}
+    )
     if cmvn:
-        stats = np.sum([result.stats for result in results], axis=0)
-        if isinstance(shards[0].options, SampleOptions):
-            stats[:, :-1] = stats[:, :-1].mean(axis=1, keepdims=True)  # a sample's place in its frame means nothing
-        write_cmvn(output / "cmvn.ark", stats)
+        write_cmvn(output / "cmvn.ark", _statistics(results, shards[0].options))
     write_table(output / "feats.scp", locations)
+
+
+def _statistics(results: Sequence[ShardResult], options: FeaturesOptions) -> np.ndarray:
+    """CMVN statistics of all shards."""
+    stats: np.ndarray = np.sum([result.stats for result in results], axis=0)
+    if isinstance(options, SampleOptions):
+        stats[:, :-1] = stats[:, :-1].mean(axis=1, keepdims=True)  # a sample's place in its frame means nothing
+    return stats
+
+
+def require_statistics(directory: Path) -> None:
+    """Compare cmvn.ark with the records of the shards, where they are, which hold it in parts.
+
+    Raises:
+        InputError: it is damaged, or somebody else's.
+    """
+    path = directory / "cmvn.ark"
+    if not path.exists():
+        return  # whoever reads it says so
+    records = sorted((directory / ".shards").glob("*.json"), key=lambda record: int(record.stem))
+    if not records:
+        return
+    try:
+        results = [ShardResult(**json.loads(record.read_text(encoding="utf-8"))) for record in records]
+        with tempfile.TemporaryDirectory() as folder:
+            expected = Path(folder) / path.name
+            write_cmvn(expected, _statistics(results, read_options(directory)))
+            same = path.read_bytes() == expected.read_bytes()
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{directory / '.shards'}: damaged; `dualtk features` makes it again: {error}") from error
+    if not same:
+        raise InputError(
+            f"{path}: is not the sum of its features: damaged, or replaced; remove it, and run `dualtk features` again"
+        )
 
 
 def _remove_others(output: Path, shards: list[Shard]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
@@ -72,6 +74,8 @@ def _run_apart(function: Callable[[Job], Iterator[int]], jobs: Sequence[Job], pr
         finally:
             for future in futures:
                 future.cancel()
+            if isinstance(sys.exc_info()[1], KeyboardInterrupt):
+                end_workers()
 
 
 def _unfinished(futures: list[Future[None]]) -> bool:
@@ -89,8 +93,18 @@ def _start_worker(counter: Any) -> None:
     follow_parent()
 
 
+def end_workers() -> None:
+    """Do not wait for the jobs that run: the user did not either."""
+    for process in multiprocessing.active_children():
+        process.terminate()
+
+
 def follow_parent() -> None:
-    """End this worker when its parent is gone, killed perhaps; it would wait for its next job for ever."""
+    """End this worker when its parent is gone, killed perhaps; it would wait for its next job for ever.
+
+    A Ctrl-C of the terminal comes to all of them, and is for the parent.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

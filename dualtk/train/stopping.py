@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
@@ -59,7 +59,8 @@ class Stopping:
                 raise Interrupted(self.number)
             if self.speaks:
                 text = f"\ndualtk: {self.number.name}: this step ends and is saved; once more ends at once\n"
-                os.write(2, text.encode())
+                with suppress(OSError):  # of a terminal that is gone
+                    os.write(2, text.encode())
         elif now - self._since > SAME:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

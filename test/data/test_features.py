@@ -17,9 +17,9 @@ import soundfile
 import torch
 
 from dualtk.data.arks import read_cmvn
-from dualtk.data.batches import select_utterances
+from dualtk.data.batches import FeatureDataset, select_utterances
 from dualtk.data.fbank import FbankOptions, fbank
-from dualtk.data.features import extract_set, require_folders, set_folder
+from dualtk.data.features import extract_set, require_folders, require_statistics, set_folder
 from dualtk.data.kinds import extract
 from dualtk.data.validation import validate
 from dualtk.errors import InputError
@@ -425,3 +425,32 @@ def test_full_disk(make_directory, extract_features, tmp_path):
     assert not list(folder.glob(".*.part"))
     shutil.rmtree(folder / ".shards")
     assert (extract_features(directory) / "feats.scp").exists()
+
+
+def test_a_byte_that_changed_on_the_disk_is_told(make_directory, extract_features, tmp_path):
+    """Of the features when they are read, by the utterance; of their statistics when training begins."""
+    directory = extract_features(make_directory(tmp_path / "train"), cmvn=True)
+    selection = select_utterances(directory)
+    dataset = FeatureDataset(selection)
+    assert [len(dataset[index].feats) for index in range(len(dataset))] == dataset.lengths
+    require_statistics(directory)
+    entry = selection.entries[2]
+    file, _, offset = entry.location.rpartition(":")
+    whole = Path(file).read_bytes()
+    for place in (40, 400, 4000):
+        changed = bytearray(whole)
+        changed[int(offset) + place] ^= 1
+        Path(file).write_bytes(changed)
+        with pytest.raises(InputError, match=f"utterance {entry.name}: damaged"):
+            dataset[2]
+        with pytest.raises(InputError, match=f"utterance {entry.name}: damaged"):
+            FeatureDataset(selection, cache=True)
+    Path(file).write_bytes(whole)
+    (directory / "utt2crc").unlink()  # as in a folder that Kaldi wrote
+    assert FeatureDataset(selection, cache=True).sums is None
+    cmvn = directory / "cmvn.ark"
+    whole = cmvn.read_bytes()
+    for place in range(0, len(whole), 97):
+        cmvn.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(InputError, match=r"cmvn\.ark: is not the sum of its features"):
+            require_statistics(directory)

@@ -13,6 +13,7 @@ import argparse
 import multiprocessing
 import random
 import shutil
+import signal
 import sys
 import time
 import zlib
@@ -31,6 +32,7 @@ import voices
 from dualtk.bin.dualtk import run
 from dualtk.errors import InputError
 from dualtk.files import Done, atomic_folder, digest, write_text
+from dualtk.locks import NAME, locked
 
 UTTERANCES_PER_SPEAKER = {"train": 6, "dev": 5, "test": 5}
 FIRST_SPEAKER = {"train": 10001, "dev": 20001, "test": 30001}
@@ -148,13 +150,20 @@ def synthesise(chapters: Sequence[Chapter], num_jobs: int) -> None:
     """Write those chapters that are not there yet, each in a process of its own (see espeak.py)."""
     missing = [chapter for chapter in chapters if not chapter.folder.exists()]
     if missing:
-        with multiprocessing.get_context("fork").Pool(num_jobs, maxtasksperchild=1) as pool:
+        context, ignore = multiprocessing.get_context("fork"), (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for this one
+        with context.Pool(num_jobs, signal.signal, ignore, maxtasksperchild=1) as pool:
             for _ in pool.imap_unordered(write_chapter, missing, chunksize=1):
                 pass
 
 
 def make_corpus(out: Path, options: argparse.Namespace) -> None:
     """Write the whole corpus to `out`, or what is missing of it."""
+    with locked(out / NAME, out):
+        complete_corpus(out, options)
+
+
+def complete_corpus(out: Path, options: argparse.Namespace) -> None:
+    """The same, while nobody else writes there."""
     done, started = Done(out / ".done"), Done(out / ".started")
     choices = {name: value for name, value in vars(options).items() if name not in ("out", "nj")}
     key = digest(sorted(Path(__file__).parent.glob("*.py")), choices)
