@@ -262,6 +262,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train; see `parser` for the options."""
     options = parser().parse_args(argv)
     if options.processes > 1 and not launched():
+        read_system(options)  # what is wrong with it is said once, not by each process
         return launch(options.processes, "dualtk.bin.train", sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if options.threads:
