@@ -82,6 +82,9 @@ def parse_table(path: Path, *, ordered: bool = True, empty_values: bool = False)
         if not key:
             table.faults.append(f"{path}:{number}: is an empty line")
             continue
+        if fault := name_fault(key):
+            table.faults.append(f"{path}:{number}: {fault}")
+            continue
         if key in table.entries:
             table.faults.append(f"{path}:{number}: {key} occurs twice (first in line {table.lines[key]})")
             continue
@@ -89,8 +92,6 @@ def parse_table(path: Path, *, ordered: bool = True, empty_values: bool = False)
             table.faults.append(f"{path}:{number}: {key} has no value{_hint(path)}")
         if ordered and key < previous:  # code points sort as their UTF-8 bytes do, which is LC_ALL=C
             table.faults.append(f"{path}:{number}: {key} is out of order after {previous} (use LC_ALL=C sort)")
-        if fault := name_fault(key):
-            table.faults.append(f"{path}:{number}: {fault}")
         previous = key
         table.entries[key] = value.strip()
         table.lines[key] = number
@@ -100,7 +101,7 @@ def parse_table(path: Path, *, ordered: bool = True, empty_values: bool = False)
 def name_fault(name: str) -> str:
     """Why `name` cannot be that of an utterance or a speaker, for files are called by it; empty where it can."""
     if not name.isprintable():
-        return f"the id {name} has characters that cannot be seen"
+        return f"the id {name[:LONGEST_NAME]} has characters that cannot be seen"
     size = len(name.encode("utf-8", errors="surrogatepass"))
     return f"the id {name[:40]}... has {size} bytes, more than {LONGEST_NAME}" if size > LONGEST_NAME else ""
 
@@ -172,17 +173,21 @@ def read_json(path: Path, model: type[BaseModel]) -> dict[str, Any]:
             raise ValueError("not an object")
         model.model_validate_json(text)
     except ValidationError as error:
-        fault = error.errors()[0]
-        key = ".".join(map(str, fault["loc"]))
-        said = f"lacks the key {key}" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
-        raise InputError(
-            ": ".join(filter(None, [str(path), "" if fault["type"] == "missing" else key, said]))
-        ) from None
+        raise InputError(f"{path}: {_explain(error)}") from None
     except InputError:
         raise
     except NO_JSON as error:
         raise InputError(f"{path}: is not JSON ({error})") from None
     return values
+
+
+def _explain(error: ValidationError) -> str:
+    """The first fault, with the path of its key."""
+    fault = error.errors()[0]
+    key, said = ".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "missing":
+        return f"lacks the key {key}"
+    return f"{key}: {said}" if key else said
 
 
 def json_text(values: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from dualtk.owner import end_with_parent
 from dualtk.version import __version__
 
 PACKAGE = "dualtk.bin"
+LONGEST = 2000  # letters of an error
 
 # In the order in which a recipe runs them. `a-b` is the module a_b of dualtk.bin.
 COMMANDS = {
@@ -116,7 +117,7 @@ def tell(line: str, status: int) -> int:
     with contextlib.suppress(OSError):
         if os.environ.get(DEBUG):
             traceback.print_exc()
-        print(f"dualtk: error: {visible(line)}", file=sys.stderr)
+        print(f"dualtk: error: {visible(line[:LONGEST])}{'...' if len(line) > LONGEST else ''}", file=sys.stderr)
     try:
         sys.stdout.flush()
     except OSError:

@@ -87,6 +87,10 @@ class Sounds:
         return Sound("data:audio/flac;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"))
 
 
+def _text(path: Path) -> str:
+    return "\n".join(read_lines(path))
+
+
 def load(folder: Path, name: str) -> Experiment:
     """Read an experiment folder.
 

@@ -24,6 +24,7 @@ from dualtk.errors import InputError
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 LN_10 = math.log(10.0)
 MOST_OTHERS = 0.3  # of the words of a file may be no tokens of the network
+LONGEST_LINE = 1 << 20  # characters
 CACHED_ROWS = 4096  # of V scores each, kept between calls
 
 logger = logging.getLogger("dualtk")
@@ -167,8 +168,11 @@ def read_arpa(path: Path, pieces: Sequence[str]) -> NgramModel:
     arpa = Arpa(0, {}, {})
     words: list[str] = []
     try:
+        if path.is_char_device():
+            raise InputError(f"{path}: is a device")
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for ngram in _ngrams(path, file):
+            lines = iter(lambda: file.readline(LONGEST_LINE), "")
+            for ngram in _ngrams(path, lines):
                 arpa.order = max(arpa.order, len(ngram.words))
                 if len(ngram.words) == 1 and ngram.words[0] not in (START, END, UNKNOWN):
                     words += ngram.words
