@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from dualtk.analysis.curves import loss_keys, read_metrics, series
 from dualtk.ctm import read_ctm, select_ctm
 from dualtk.data.arks import read_cmvn
+from dualtk.data.kinds import read_options
 from dualtk.data.tokens import Tokenizer, TokenOptions, train_tokenizer
 from dualtk.errors import InputError
 from dualtk.score.churn import churn, read_partials
@@ -84,6 +85,11 @@ def score_of(path: Path) -> object:
     return read_score(path.parent)
 
 
+def features_of(path: Path) -> object:
+    path.rename(path.with_name("fbank.json"))
+    return read_options(path.parent)
+
+
 READERS: dict[str, Callable[[Path], object]] = {
     "lines": read_lines,
     "table": load_table,
@@ -98,6 +104,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "arpa": lambda path: read_arpa(path, PIECES),
     "cmvn": read_cmvn,
     "tokens": Tokenizer,
+    "features": features_of,
 }
 GOOD: dict[str, bytes] = {
     "table": b"a-1 one two\nb-1 three\n",
@@ -182,7 +189,13 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize(
-    ("kind", "whole"), [("decoding", DECODING), ("emissions", EMISSIONS), ("score", {"decoding": DECODING})]
+    ("kind", "whole"),
+    [
+        ("decoding", DECODING),
+        ("emissions", EMISSIONS),
+        ("score", {"decoding": DECODING}),
+        ("features", {"kind": "fbank", "sample_rate": 16000}),
+    ],
 )
 def test_values_of_other_types(kind: str, whole: dict[str, Any], folder: Path) -> None:
     @BRIEF

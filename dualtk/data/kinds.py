@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
+from pydantic import BaseModel, Discriminator, Tag, TypeAdapter, ValidationError
 from torch import Tensor
 
 from dualtk.data.fbank import FbankOptions, fbank
@@ -15,6 +15,7 @@ from dualtk.data.samples import SampleOptions, SampleStream, sample_frames
 from dualtk.data.stream import FbankStream
 from dualtk.errors import InputError
 from dualtk.files import write_text
+from dualtk.tables import read_json
 
 
 def _kind(section: Any) -> Any:
@@ -72,8 +73,8 @@ def read_options(directory: Path) -> FeaturesOptions:
     """The options that a data directory's features were made with."""
     path = directory / FILE
     try:
-        return features_options(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        return features_options(read_json(path, BaseModel))
+    except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: no feature options there (dualtk features writes them): {error}") from error
 
 

@@ -72,6 +72,8 @@ def _objects(path: Path) -> Iterator[Row]:
                 yield _row(f"{path}: object {number}", one)
         except json.JSONDecodeError as error:
             raise InputError(f"{path}:{error.lineno}: no JSON ({error.msg})") from error
+        except RecursionError as error:
+            raise InputError(f"{path}: no JSON (nested too deep)") from error
         return
     for number, line in enumerate(lines, start=1):
         if line.strip():
@@ -79,6 +81,8 @@ def _objects(path: Path) -> Iterator[Row]:
                 yield _row(f"{path}:{number}", json.loads(line))
             except json.JSONDecodeError as error:
                 raise InputError(f"{path}:{number}: no JSON object ({error.msg})") from error
+            except RecursionError as error:
+                raise InputError(f"{path}:{number}: no JSON object (nested too deep)") from error
 
 
 def _row(where: str, value: Any) -> Row:

@@ -113,6 +113,25 @@ def test_files_of_other_systems_score_alike(data: Path, streaming: Path) -> None
     assert (streaming / "score.json").read_bytes() == before
 
 
+def test_marks_and_speakers_of_one_row_are_said(data: Path, streaming: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (data / "text").write_text("s1-1 { turn / switch } (the) light\ns1-2 it's @ late\ns2-1 st{op;\n")
+    (data / "utt2spk").write_text("s1-1 s-1\ns1-2 s_1\ns2-1 S-1\n")
+    with caplog.at_level(logging.INFO):
+        score.main(["--data", str(data), "--decode", str(streaming)])
+    assert "2 of 3 texts hold { a / b } (alternatives)" in caplog.text
+    assert "1 of 3 texts hold ; \\ or braces that match none" in caplog.text
+    assert "speakers s-1 and s_1 and S-1 are one row of result.txt" in caplog.text
+    assert (streaming / "ref.trn").read_text().splitlines()[0] == "{ turn / switch } (the) light (s_1-s1-1)"
+
+
+def test_a_set_without_words_has_no_rate(data: Path, streaming: Path) -> None:
+    (data / "text").write_text("s1-1 @\ns1-2\ns2-1\n")
+    score.main(["--data", str(data), "--decode", str(streaming)])
+    found = json.loads((streaming / "score.json").read_text(), parse_constant=pytest.fail)
+    assert found["wer"]["rate"] == {"value": None, "low": None, "high": None}
+    assert results.main([str(streaming.parent.parent)]) == 0
+
+
 def test_felt_latency_adds_computation_where_it_was_measured(data: Path, tmp_path: Path) -> None:
     facts = {**FACTS, "chunk_seconds": {"p50": 0.02, "p90": 0.03, "p99": 0.05}}
     decode = write_decoding(tmp_path / "test-streaming", REFS, facts)

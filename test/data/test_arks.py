@@ -105,3 +105,12 @@ def test_bad_cmvn(tmp_path):
     write_cmvn(tmp_path / "cmvn.ark", np.zeros((2, 5)))
     with pytest.raises(InputError, match="holds no CMVN statistics"):
         read_cmvn(tmp_path / "cmvn.ark")
+
+
+def test_statistics_of_speakers_are_no_statistics_of_a_set(tmp_path):
+    stats = np.array([[2.0, 4.0, 2.0], [4.0, 10.0, 0.0]])
+    kaldiio.save_ark(str(tmp_path / "cmvn.ark"), {"spk1": stats, "spk2": stats * 2})
+    with pytest.raises(InputError, match=r"cmvn\.ark: holds 2 entries, as of speakers; expected one of the whole set"):
+        read_cmvn(tmp_path / "cmvn.ark")
+    kaldiio.save_ark(str(tmp_path / "cmvn.ark"), {"global": stats})
+    assert read_cmvn(tmp_path / "cmvn.ark")[0].tolist() == [1.0, 2.0]
