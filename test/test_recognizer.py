@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -154,6 +155,13 @@ def test_a_stream_goes_on_after_bad_samples(recognizer) -> None:
             stream.accept(bad, rate)
     stream.accept(samples[20000:], RATE)
     assert stream.finish() == list(recognizer.transcribe(samples, rate=RATE).segments)
+
+
+def test_the_page_of_the_api_is_that_of_the_docstrings() -> None:
+    command = [sys.executable, str(ROOT / "tools/api_page.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    assert (ROOT / "docs/api.md").read_text(encoding="utf-8") == done.stdout
 
 
 def test_the_python_of_the_documentation_runs(exp, tmp_path, monkeypatch, capsys) -> None:
