@@ -247,7 +247,11 @@ def test_results_of_one_name_are_refused(exp, audio, capsys, tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [((), "nothing to transcribe"), (("--min-pause", 0), "min_pause"), (("--device", "abacus", "x.wav"), "abacus")],
+    [
+        ((), "nothing to transcribe"),
+        (("--min-pause", 0, "x.wav"), "min_pause"),
+        (("--device", "abacus", "x.wav"), "abacus"),
+    ],
 )
 def test_what_is_refused_before_anything_is_read(exp, capsys, arguments, words: str) -> None:
     assert call(exp, *arguments) == 2

@@ -33,7 +33,7 @@ def passes(first: Mode | None, second: Mode | None = None, beam: int = 1, rules:
 
 def talk(seed: int = 0, lengths: tuple[float, ...] = (1.5, 2.2, 0.9), pause: float = 1.0) -> Tensor:
     """Features of noisy sentences with pauses between them."""
-    silence = 1e-4 * torch.randn(int(pause * RATE), generator=torch.Generator().manual_seed(seed))
+    silence = 1e-3 * torch.randn(int(pause * RATE), generator=torch.Generator().manual_seed(seed))
     parts = [part for index, one in enumerate(lengths) for part in (speech(int(one * RATE), seed + index), silence)]
     return fbank(torch.cat(parts), RATE, MELS)
 
@@ -69,7 +69,9 @@ def test_an_utterance_is_decoded_as_if_it_were_alone(first, second, beam: int) -
             if mode is not None and hypothesis is not None:
                 whole = WholeDecoder(NETWORK, mode, how.second.search if how.second else how.first.search)
                 (expected,) = whole.decode(one.feats.unsqueeze(0), torch.tensor([len(one.feats)]))
-                assert (hypothesis.tokens, hypothesis.frames) == (expected[0].tokens, expected[0].frames)
+                assert hypothesis.tokens == expected[0].tokens
+                # of two equally good paths to the same labels the last bit decides
+                assert all(abs(x - y) <= (beam > 1) for x, y in zip(hypothesis.frames, expected[0].frames))
 
 
 def test_utterances_cover_the_speech_and_do_not_overlap() -> None:
@@ -161,7 +163,7 @@ class SilentAfterFirst:
 
 
 def test_speech_after_the_last_label_is_decoded_once_more() -> None:
-    how = passes(None, FULL_CONTEXT, rules=EndpointOptions(rule3_min_utterance_length=100.0))
+    how = passes(None, FULL_CONTEXT, rules=EndpointOptions(rule3_min_utterance_length=100.0, min_pause=50.0))
     how.second = SilentAfterFirst()  # type: ignore[assignment]
     (found, *_) = decode(how, talk(2, (8.0,), 0.01))
     assert found.second is not None
