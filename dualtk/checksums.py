@@ -11,7 +11,12 @@ from dualtk.tables import read_lines
 FILE = "SHA256SUMS"
 
 
-def _sum(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of what a file holds.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     total = hashlib.sha256()
     try:
         with path.open("rb") as stream:
@@ -25,7 +30,7 @@ def _sum(path: Path) -> str:
 def checksums(folder: Path) -> str:
     """The content of SHA256SUMS for all files below `folder`."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
-    return "".join(f"{_sum(path)}  {path.relative_to(folder).as_posix()}\n" for path in paths)
+    return "".join(f"{file_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in paths)
 
 
 def require_unaltered(folder: Path) -> None:
@@ -40,7 +45,7 @@ def require_unaltered(folder: Path) -> None:
         expected, _, name = line.partition("  ")
         if len(expected) != 64 or not name:
             raise InputError(f"{folder / FILE}:{number}: expected a SHA-256 and a file name")
-        if (found := _sum(folder / name)) != expected:
+        if (found := file_digest(folder / name)) != expected:
             raise InputError(
                 f"{folder / name}: altered or cut short: its SHA-256 is {found[:16]}..., {FILE} says {expected[:16]}..."
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -9,6 +10,10 @@ from pathlib import Path
 import torch
 
 from dualtk.checksums import require_unaltered
+from dualtk.config import FILE as CONFIG
+from dualtk.config import read_experiment
+from dualtk.data.kinds import compare_features, features_options, frame_fields
+from dualtk.data.scale import compare_means
 from dualtk.data.tokens import Tokenizer
 from dualtk.distill.output_cache import OutputCache
 from dualtk.distill.teacher import FrozenTeacher, FrozenTeacherOptions
@@ -16,9 +21,9 @@ from dualtk.errors import InputError
 from dualtk.files import digest
 from dualtk.modes import Mode
 from dualtk.pruning.packing import read_tensors
-from dualtk.system import TransducerSystem, load_experiment, require_transducer
+from dualtk.system import System, TransducerSystem, load_experiment, require_transducer
 from dualtk.train.checkpoint import fill_network
-from dualtk.train.experiment import Experiment
+from dualtk.train.experiment import VERSIONS, Experiment
 from dualtk.transducer.model import Transducer
 
 
@@ -61,7 +66,7 @@ def load(folder: Path, tokens: Path | None = None) -> Trained:
     """
     require_unaltered(folder)  # a model folder of `dualtk pack` says what its files are
     system = require_transducer(load_experiment(folder), str(folder))
-    tokenizer = Tokenizer(tokens or folder / "lang")
+    tokenizer = _own_tokens(folder, tokens)
     dim = system.features.dim
     with torch.random.fork_rng(devices=[]):  # weights are drawn here only to be replaced
         network = system.build_network(tokenizer.vocab_size, torch.zeros(dim), torch.ones(dim))
@@ -69,6 +74,55 @@ def load(folder: Path, tokens: Path | None = None) -> Trained:
     fill_network(network, read_tensors(file), file)  # of `dualtk extract` too
     network.eval()
     return Trained(folder, system, network, tokenizer)
+
+
+def _own_tokens(folder: Path, tokens: Path | None) -> Tokenizer:
+    """The tokens of an experiment, or those of another folder if they are the same.
+
+    Raises:
+        InputError: they are others than those that it was trained with; names the first that differs where it is known.
+    """
+    own = folder / "lang"
+    tokenizer = Tokenizer(tokens or own)
+    if tokens is not None and own.is_dir():
+        kept = Tokenizer(own)
+        if (difference := _first_difference(tokenizer, kept)) is not None:
+            raise InputError(f"{difference}, with which {folder} was trained")
+        tokenizer = kept
+    known = trained_inputs(folder).get("tokens")
+    if known is not None and tokenizer.path.name == "bpe.model" and digest([tokenizer.path]) != known:
+        raise InputError(f"{tokenizer.path}: is not the one that {folder} was trained with, by {folder / VERSIONS}")
+    return tokenizer
+
+
+def trained_inputs(folder: Path) -> dict[str, str]:
+    """Digests of what an experiment was trained on, by name; none where nothing is known of that."""
+    path = folder / VERSIONS
+    if not path.is_file():
+        return {}
+    try:
+        inputs: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["inputs"]
+        return dict(inputs)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is not what training wrote: {error}") from error
+
+
+def _first_difference(one: Tokenizer, other: Tokenizer) -> str | None:
+    """The first token in which two sets of tokens differ, or that only one has."""
+    for index, (here, there) in enumerate(zip_longest(one.pieces, other.pieces)):
+        if here != there:
+            return f"{one.path}: token {index} is {here}, in {other.path} it is {there}"
+    return None
+
+
+def require_alike(system: System, exp: Path, key: str) -> None:
+    """Refuse a trained network, which `key` names, that reads other features than `system` does.
+
+    Raises:
+        InputError: names its configuration, the key that differs and both values.
+    """
+    made = frame_fields(features_options(read_experiment(exp).tree.get("features", {})))
+    compare_features(made, system.features, f"{key}: {exp / CONFIG}", "this configuration")
 
 
 def find_experiment(
@@ -120,12 +174,11 @@ def frozen_teacher(
         return None
     teacher = load(options.exp)
     mode = teacher.mode(options.mode)
-    if teacher.system.features.label != system.features.label:
-        raise InputError(
-            f"teacher.exp: {options.exp} reads features {teacher.system.features.label}, the student "
-            f"{system.features.label}"
-        )
-    _require_tokens(teacher, tokenizer)
+    require_alike(system, options.exp, "teacher.exp")
+    weights = options.exp / "model.safetensors"
+    compare_means(teacher.network.feature_mean, network.feature_mean, f"teacher.exp: {weights}", "the training set")
+    if (difference := _first_difference(teacher.tokenizer, tokenizer)) is not None:
+        raise InputError(f"teacher.exp: {difference}")
     system.check_alike(teacher.system.model.encoder, f"that of teacher.exp {options.exp}")
     return FrozenTeacher(
         teacher.network,
@@ -135,15 +188,6 @@ def frozen_teacher(
         return_heads=system.reads("heads"),
         cache=_output_cache(options, system, teacher.network, outputs) if options.cache else None,
     )
-
-
-def _require_tokens(teacher: Trained, tokenizer: Tokenizer) -> None:
-    """Refuse a teacher whose classes are not the student's."""
-    for index, (own, other) in enumerate(zip_longest(tokenizer.pieces, teacher.tokenizer.pieces)):
-        if own != other:
-            raise InputError(
-                f"teacher.exp: token {index} is {other} in {teacher.tokenizer.path}, {own} in {tokenizer.path}"
-            )
 
 
 def _output_cache(

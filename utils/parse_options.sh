@@ -5,7 +5,8 @@
 #     name_of_option=default   # what it means
 # and then says `. parse_options.sh`. The user writes --name-of-option VALUE, --name_of_option VALUE or
 # --name-of-option=VALUE; `--help` prints the declarations. Where the default is a whole number, such as 3, so must be the
-# value; where it has a decimal point, such as 3.0, any number will do.
+# value; where it has a decimal point, such as 3.0, any number will do. Where it is (), each VALUE is added to the array.
+# Of a recipe that declares stage and stop_stage, the first may not come after the last.
 # An unknown option ends the recipe with status 2, unless the recipe has declared the array other_options=(), which then
 # collects it with its value.
 
@@ -38,6 +39,8 @@ while [ $# -gt 0 ]; do
       ;;
     --?*)
       _option=${1%%=*}
+      # A name goes into a pattern and into the name of a variable, where `a[$(command)]` would run a command.
+      if [[ ! $_option =~ ^--[a-z][a-z0-9_-]*$ ]]; then _fail "unknown option $_option; --help lists the options"; fi
       _name=${_option#--}
       _name=${_name//-/_}
       if [[ $1 == *=* ]]; then
@@ -50,9 +53,17 @@ while [ $# -gt 0 ]; do
       fi
       shift
       if grep -q "^$_name=" <<<"$_declared"; then
-        if [[ ${!_name} =~ ^-?[0-9]+$ && ! $_value =~ ^-?[0-9]+$ ]]; then
+        _default=$(sed -n "s/^$_name=\([^ ]*\).*/\1/p" <<<"$_declared")
+        if [[ $_default == "()" ]]; then
+          declare -n _array=$_name
+          _array+=("$_value")
+          unset -n _array
+          continue
+        elif [[ $_default =~ ^-?[0-9]+$ && ! $_value =~ ^-?[0-9]+$ ]]; then
           _fail "option $_option needs a whole number, not '$_value'"
-        elif [[ ${!_name} =~ ^-?[0-9]+\.[0-9]+$ && ! $_value =~ ^-?([0-9]+\.?[0-9]*|\.[0-9]+)$ ]]; then
+        elif [[ $_default =~ ^-?[0-9]+$ && ! $_value =~ ^-?(0|[1-9][0-9]{0,8})$ ]]; then
+          _fail "option $_option needs at most nine digits, the first of them no 0, not '$_value'"
+        elif [[ $_default =~ ^-?[0-9]+\.[0-9]+$ && ! $_value =~ ^-?([0-9]+\.?[0-9]*|\.[0-9]+)$ ]]; then
           _fail "option $_option needs a number, not '$_value'"
         fi
         printf -v "$_name" %s "$_value"
@@ -65,5 +76,8 @@ while [ $# -gt 0 ]; do
     *) _fail "unexpected argument '$1'; --help lists the options" ;;
   esac
 done
+if [[ -n ${stage-} && -n ${stop_stage-} ]] && ((stage > stop_stage)); then
+  _fail "--stage $stage comes after --stop-stage $stop_stage: there is nothing to do"
+fi
 unset -f _fail _help
-unset -v _recipe _declared _collect _option _name _value
+unset -v _recipe _declared _collect _option _name _value _default

@@ -10,7 +10,7 @@ from pathlib import Path
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import add_size_options
 from dualtk.config import DEFAULT, origins, read_configuration
-from dualtk.data.features import set_folder
+from dualtk.data.features import require_folders, set_folder
 from dualtk.reference import markdown
 from dualtk.system import PretrainingSystem, System, load, parse
 from dualtk.trial_build import require_buildable
@@ -25,7 +25,15 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="dualtk config", description=__doc__)
     commands = options.add_subparsers(dest="command", required=True, metavar="COMMAND")
     show = commands.add_parser("show", help="every value of a YAML, and the file, block or option that says it")
-    name = commands.add_parser("name", help="`TASK FEATURES TOKENS ENDING MODE ...` for scripts; - stands for none")
+    name = commands.add_parser("name", help="`TASK FEATURES TOKENS MODE ...` for scripts; - stands for none")
+    name.add_argument(
+        "--directories",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="also the names of the folders of their features, a line each; the first is that of the training set",
+    )
     for command in (show, name):
         command.add_argument("config", type=Path, metavar="YAML", help="the system (egs/methods/*.yaml)")
         add_size_options(command)
@@ -55,12 +63,18 @@ def _place(keys: Keys, place: str) -> str:
     return "as model" if place == DEFAULT and keys[:2] == ("teacher", "model") else place
 
 
-def names(system: System) -> str:
-    """Task, labels of features and tokens, ending of the training set's folder, and modes; `-` stands for none."""
+def names(system: System, directories: Sequence[Path]) -> list[str]:
+    """Task, labels of features and tokens, and modes (`-` stands for none); then the name of each folder of features.
+
+    Raises:
+        InputError: two of the directories would share a folder.
+    """
     tokens = "-" if isinstance(system, PretrainingSystem) else system.tokens.label
-    ending = set_folder(Path("-"), Path(), system.features.speeds).name
     task = "pretrain" if isinstance(system, PretrainingSystem) else "transducer"
-    return " ".join([task, system.features.label, tokens, ending, *system.modes])
+    sets = [(one, (1.0,) if index else system.features.speeds) for index, one in enumerate(directories)]
+    require_folders(sets, Path())
+    folders = [set_folder(one, Path(), speeds).name for one, speeds in sets]
+    return [" ".join([task, system.features.label, tokens, *system.modes]), *folders]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command == "reference":
         print(markdown(), end="")
     elif options.command == "name":
-        print(names(load(options.config, options.size, options.set)))
+        print("\n".join(names(load(options.config, options.size, options.set), options.directories)))
     else:
         layered = read_configuration(options.config, options.size, options.set)
         system = parse(layered)

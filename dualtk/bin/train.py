@@ -14,12 +14,16 @@ import torch
 from dualtk.analysis.curves import read_metrics, training_pictures
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import add_config_options, at_least
+from dualtk.config import FILE as CONFIG
+from dualtk.data import contents
 from dualtk.data.arks import read_cmvn
 from dualtk.data.batches import FeatureDataset, TrainingSet, select_utterances
+from dualtk.data.contents import Digests, features_digest
 from dualtk.data.drawn import DrawnUtterances
 from dualtk.data.features import require_statistics
 from dualtk.data.kinds import require_features
 from dualtk.data.sampler import BatchesOptions
+from dualtk.data.scale import require_scale
 from dualtk.data.tokens import Tokenizer
 from dualtk.distill.teacher import TEACHER, FrozenTeacherOptions
 from dualtk.errors import InputError
@@ -35,7 +39,7 @@ from dualtk.train.launch import launch, launched
 from dualtk.train.loop import Trainer, require_steps
 from dualtk.train.stopping import Interrupted, Stopping, status_of, stoppable
 from dualtk.trainable import Trainable
-from dualtk.trained import find_experiment, frozen_teacher
+from dualtk.trained import find_experiment, frozen_teacher, require_alike
 from dualtk.transducer.labels_alone import LabelsAlone, labels_alone
 from dualtk.trial_build import require_buildable
 
@@ -129,6 +133,8 @@ def read_system(options: argparse.Namespace) -> System:
     if system.init is not None:
         begun = Experiment(options.exp, writes=False).training_file.exists()  # then nothing is loaded from it again
         exp = find_experiment(system.init.exp, "init.exp", *place, may_be_gone=begun)
+        if not begun and (exp / CONFIG).is_file():
+            require_alike(system, exp, "init.exp")
         system = system.model_copy(update={"init": system.init.model_copy(update={"exp": exp})})
     if isinstance(system, TransducerSystem) and isinstance(system.teacher, FrozenTeacherOptions):
         exp = find_experiment(system.teacher.exp, "teacher.exp", *place)
@@ -140,16 +146,21 @@ def read_system(options: argparse.Namespace) -> System:
     return system
 
 
-def origin(options: argparse.Namespace, system: System, device: torch.device) -> Origin:
+def origin(options: argparse.Namespace, system: System, device: torch.device, digests: Digests) -> Origin:
     """Files that the run is made from, those of a frozen teacher among them."""
-    inputs = {"features": options.train_dir / "feats.scp", "cmvn": options.train_dir / "cmvn.ark"}
+    places = {"training": options.train_dir, "dev": options.dev_dir}
+    inputs: dict[str, Path | str] = {
+        f"{name} features": features_digest(place, digests) for name, place in places.items()
+    }
+    inputs["cmvn"] = options.train_dir / "cmvn.ark"
     inputs |= {} if system.waveform is None else system.waveform.files()
     assets = {"fbank.json": options.train_dir / "fbank.json"}
     if isinstance(system, PretrainingSystem):
         return Origin(inputs, assets=assets)
     if isinstance(system.teacher, FrozenTeacherOptions):
         inputs |= {f"teacher.exp/{name}": system.teacher.exp / name for name in ("model.safetensors", "config.yaml")}
-    inputs |= {"text": options.train_dir / "text", "tokens": options.tokens / "bpe.model"}
+    inputs |= {"text": options.train_dir / "text", "dev text": options.dev_dir / "text"}
+    inputs["tokens"] = options.tokens / "bpe.model"
     assets |= {f"lang/{name}": options.tokens / name for name in ("bpe.model", "bpe.vocab", "tokens.txt")}
     try:
         backend = chosen_backend(system.loss.backend, device.type, torch.float32)
@@ -223,7 +234,15 @@ def train(options: argparse.Namespace, system: System, stopping: Stopping, here:
         most, cache = system.train.max_valid_utterances, system.batches.cache
         valid_set, _ = read_set(options.dev_dir, system, encode, shortest, cache=cache, most=most)
         require_steps(system, train_set, here.size)
-        experiment.start(networks, origin(options, system, here.device), options.override)
+        cmvn = options.train_dir / "cmvn.ark"
+        for one in (train_set, valid_set):
+            if isinstance(one, FeatureDataset):  # else its features are made of audio here
+                require_scale(one, read_cmvn(cmvn)[0], str(cmvn))
+        sets = [place / contents.FILE for place in (options.train_dir, options.dev_dir)]
+        digests = Digests(options.exp / contents.FILE, *sets)
+        experiment.start(networks, origin(options, system, here.device, digests), options.override)
+        if here.is_main:
+            digests.save()
         more = [f"{options.train_dir}: {len(dropped)} utterances in all are left out"] if len(dropped) > NAMED else []
         unreached = [f"never reached: {line}" for line in system.unreached()]
         joined = train_set.describe(system.train.seed) if isinstance(train_set, DrawnUtterances) else []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+from dualtk.checksums import file_digest
 from dualtk.data.arks import find_archive
 from dualtk.errors import InputError
 from dualtk.files import Done, digest, write_text
@@ -15,22 +16,6 @@ from dualtk.tables import load_table
 
 FILE = ".digests.json"  # in a folder that a stage writes
 PACKAGE = Path(__file__).resolve().parents[1]
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of what a file holds.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    total = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            for block in iter(lambda: stream.read(1 << 20), b""):
-                total.update(block)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    return total.hexdigest()
 
 
 class Digests:
@@ -73,9 +58,11 @@ class Digests:
         self._known[state] = self._seen[state] = value
 
     def save(self) -> None:
-        """Remember the digests that were asked for or learnt, and no others."""
-        if self._seen != _read(self.keep):
-            write_text(self.keep, json.dumps(self._seen) + "\n")
+        """Remember the digests that were asked for or learnt, if that file can be written."""
+        before = _read(self.keep)
+        if not self._seen.items() <= before.items():
+            with suppress(InputError):  # in a folder of someone else they are worked out again
+                write_text(self.keep, json.dumps(before | self._seen) + "\n")
 
 
 def _read(path: Path) -> dict[str, str]:

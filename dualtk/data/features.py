@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from dualtk.checksums import file_digest
 from dualtk.data import contents, sums
 from dualtk.data.arks import read_matrix, write_cmvn, write_entry
 from dualtk.data.audio import read_audio
 from dualtk.data.companions import claim, read_companions, write_companions
-from dualtk.data.contents import Digests, file_digest
-from dualtk.data.kaldi import AudioSource, read_audio_sources
+from dualtk.data.contents import Digests
+from dualtk.data.kaldi import AudioSource, read_audio_sources, set_name
 from dualtk.data.kinds import FeaturesOptions, extract, frame_fields, read_options, write_options
 from dualtk.data.processes import run_jobs
 from dualtk.data.samples import SampleOptions
@@ -101,7 +102,7 @@ class Extraction:
 
 def set_folder(directory: Path, out: Path, speeds: Sequence[float] = (1.0,)) -> Path:
     """Where below `out` the features of a data directory go: under its own name, with _sp at other speeds than 1.0."""
-    name = Path(os.path.abspath(directory)).name
+    name = set_name(directory)
     return out / (name if tuple(speeds) == (1.0,) else f"{name}_sp")
 
 

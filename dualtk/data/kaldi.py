@@ -7,6 +7,7 @@ utt2num_frames and feats.scp (https://kaldi-asr.org/doc/data_prep.html).
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,11 @@ def locate(value: str, directory: Path) -> Path | None:
         if candidate.is_file():
             return candidate
     return None
+
+
+def set_name(directory: Path) -> str:
+    """The name of a data directory, however its path is written, such as `.` or `a/../b/`."""
+    return os.path.basename(os.path.abspath(directory))
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,8 @@ def read_options(directory: Path) -> FeaturesOptions:
         raise InputError(f"{path}: no feature options there (dualtk features writes them): {error}") from error
 
 
-def require_features(directory: Path, wanted: FeaturesOptions) -> None:
-    """Refuse a folder whose features were made with other options than the configuration asks for.
+def require_features(directory: Path, wanted: FeaturesOptions, source: object = "the configuration") -> None:
+    """Refuse a folder whose features were made with other options than those `wanted`, which `source` says.
 
     Features without fbank.json were made elsewhere, as Kaldi makes them: those are log-mel.
 
@@ -88,7 +88,15 @@ def require_features(directory: Path, wanted: FeaturesOptions) -> None:
     """
     path = directory / FILE
     made = frame_fields(read_options(directory)) if path.exists() else {"kind": "fbank"}
+    compare_features(made, wanted, path if path.exists() else directory, source)
+
+
+def compare_features(made: Mapping[str, Any], wanted: FeaturesOptions, where: object, source: object) -> None:
+    """Refuse fields of features that are others than those `wanted`; `where` and `source` say them.
+
+    Raises:
+        InputError: names both, the first key that differs and both values.
+    """
     for key, value in frame_fields(wanted).items():
         if made.get(key, value) != value:
-            where = path if path.exists() else directory
-            raise InputError(f"{where}: {key} of the features is {made[key]}, features.{key} is {value}")
+            raise InputError(f"{where}: {key} of the features is {made[key]}, {source} has features.{key} {value}")

@@ -73,12 +73,12 @@ class Origin:
     """What a run is made from beside its configuration.
 
     Attributes:
-        inputs: named files whose hashes tell whether the data changed.
+        inputs: named files whose digests tell whether the data changed, or such a digest.
         backend: what each part of the transducer loss is computed with; empty where there is none.
         assets: files to copy, by their name in the experiment folder: what decoding elsewhere will need.
     """
 
-    inputs: Mapping[str, Path]
+    inputs: Mapping[str, Path | str]
     backend: Mapping[str, str] = field(default_factory=dict)
     assets: Mapping[str, Path] = field(default_factory=dict)
 
@@ -163,7 +163,7 @@ class Experiment:
             "torch": torch.__version__,
             "numba": numba.__version__,
             "backend": dict(origin.backend),
-            "inputs": {name: digest([path]) for name, path in origin.inputs.items()},
+            "inputs": {n: one if isinstance(one, str) else digest([one]) for n, one in origin.inputs.items()},
         }
         before = read_experiment(self.folder).tree if self.config_file.exists() else None
         if before is not None and self.training_file.exists() and not override:

@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from dualtk.config import read_experiment
+from dualtk.data.scale import compare_means
 from dualtk.data.tokens import Tokenizer
 from dualtk.encoders.latent_masks import LatentMasks
 from dualtk.encoders.wav2vec import Wav2VecEncoder, Wav2VecKind
@@ -319,9 +320,13 @@ def initialise(network: nn.Module, section: InitOptions, experiment: Experiment,
     What was not loaded goes to the log and to `init.txt`.
 
     Raises:
-        InputError: no such source, nothing in it fits, or a part is to be held that was not loaded whole.
+        InputError: no such source, nothing in it fits, its features have another scale, or a part is to be held that
+            was not loaded whole.
     """
     source = read_source(section.exp)
+    own, there = network.state_dict().get("feature_mean"), source.tensors.get("feature_mean")
+    if own is not None and there is not None:
+        compare_means(there, own, f"init.exp: {source.path}", "the training set")
     found = inherit(network, source, rows)
     _require_loaded(network, found, section, source)
     if experiment.writes:

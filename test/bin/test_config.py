@@ -61,12 +61,16 @@ def test_show_refuses_what_cannot_be_built() -> None:
 @pytest.mark.slow
 def test_name_is_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
     named = printed(capsys, "name", CONFIG, "--set", "features.num_mels=64", "--set", "tokens={type: bpe, size: 300}")
-    assert named == ["transducer fbank64 bpe300 - full streaming"]
-    (line,) = printed(capsys, "name", CONFIG, "--set", "features.speeds=[0.9, 1.0]")
-    assert line.split(" ")[3] == "-_sp"
+    assert named == ["transducer fbank64 bpe300 full streaming"]
+    sets = ["--directories", "data/train/", "data/../dev", "a b/test"]
+    lines = printed(capsys, "name", CONFIG, "--set", "features.speeds=[0.9, 1.0]", *sets)
+    assert lines[1:] == ["train_sp", "dev", "test"]
+    assert printed(capsys, "name", CONFIG, *sets)[1:] == ["train", "dev", "test"]
+    with pytest.raises(InputError, match=r"a/test and b/test/\. have the same name"):
+        main(["name", str(CONFIG), "--directories", "train", "dev", "a/test", "b/test/."])
     (line,) = printed(capsys, "name", WAV2VEC)
-    task, features, tokens, ending, *modes = line.split(" ")
-    assert (task, features[:7], tokens, ending, modes) == ("pretrain", "samples", "-", "-", ["full", "streaming"])
+    task, features, tokens, *modes = line.split(" ")
+    assert (task, features[:7], tokens, modes) == ("pretrain", "samples", "-", ["full", "streaming"])
     shell = (
         f'read -r task features tokens modes < <("$0" -m dualtk.bin.dualtk config name {CONFIG}); echo "$tokens $task"'
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dualtk.data.kaldi import set_name
 from dualtk.errors import InputError
 
 TIMES = ("words.ctm", "wav.scp")  # either tells the end of speech
@@ -31,9 +32,10 @@ def check_directories(train: Path, dev: Path, tests: Sequence[Path], tokens: Pat
         _require("--test-dirs", data, *features, "utt2spk")
         if times and not any((data / name).is_file() for name in TIMES):
             raise InputError(f"--test-dirs: {data}: has neither {' nor '.join(TIMES)}, so no end of speech is known")
-        if data.name in named:
-            raise InputError(f"--test-dirs: {named[data.name]} and {data} have one name, and would share decoded sets")
-        named[data.name] = data
+        name = set_name(data)
+        if name in named:
+            raise InputError(f"--test-dirs: {named[name]} and {data} have one name, and would share decoded sets")
+        named[name] = data
 
 
 def _require(option: str, directory: Path, *files: str) -> None:

@@ -14,6 +14,7 @@ from dualtk.bin.ablation.runs import Run, owner, sources
 from dualtk.bin.ablation.size import SIZE_FILE
 from dualtk.bin.ablation.suite import Suite
 from dualtk.bin.dualtk import Main
+from dualtk.data.kaldi import set_name
 from dualtk.distill.teacher import TEACHER
 from dualtk.errors import InputError
 from dualtk.train.experiment import Experiment
@@ -48,7 +49,7 @@ def score_system(options: argparse.Namespace, folder: Path, modes: Sequence[str]
     """Decode all sets in each of `modes` with `beam` hypotheses, and score them."""
     for data in options.test_dirs:
         for mode in modes:
-            out = folder / "decode" / f"{data.name}-{mode}"
+            out = folder / "decode" / f"{set_name(data)}-{mode}"
             place = ["--exp", str(folder), "--data", str(data), "--device", options.device]
             stage("decode", decode.main, [*place, "--mode", mode, "--beam", str(beam)])
             stage("score", score.main, ["--data", str(data), "--decode", str(out)])

@@ -4,7 +4,8 @@
 # Stages: -1 download, 0 data directories, 1 features, 2 tokens, 3 training, 4 decoding, 5 scoring. A stage whose inputs
 # did not change is skipped; a killed one is continued by the same command. Kaldi data directories need --train-dir,
 # --dev-dir and --test-dirs only; nothing is written into them. The method (--conf) says what features and tokens it wants;
-# several methods live beside each other in one --work-dir. Items of a list are separated by spaces.
+# several methods live beside each other in one --work-dir. Items of a list are separated by spaces; one that has spaces
+# itself stands in quotes. --set may be repeated.
 set -euo pipefail
 
 # Options
@@ -22,7 +23,7 @@ work_dir=             # where data/, features/, tokens/ and exp/ go; the recipe'
 conf=dual_conformer   # the method: a name of egs/methods, or the path of a YAML
 size=paper            # what the method is based on: paper, cpu, or the path of a YAML
 default_size=paper    # the size that the name of an experiment leaves out
-set=                  # changes of the configuration, such as "train.max_steps=10 tokens.size=100"
+set=()                # changes of the configuration, such as "train.max_steps=10 tokens.size=100"
 train_args=           # more options of dualtk train
 decode_conf=          # file with options of dualtk decode, one a line
 modes=                # modes to decode in; all of the configuration if empty
@@ -38,6 +39,7 @@ ncpu=0                # processes to train on the CPU with, one thread each; 0 f
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../../../utils/parse_options.sh"
+. "$here/../../../utils/split_lists.sh"
 . "$here/path.sh"
 . "$here/cmd.sh"
 
@@ -52,16 +54,13 @@ conf=$(locate "$conf" "$here/../../methods/$(basename "$conf" .yaml).yaml")
 size=$(locate "$size" "$here/conf/$size.yaml")
 if [ "$size_name" != "$default_size" ]; then tag=$size_name${tag:+_$tag}; fi
 exp=${exp:-$work_dir/exp/$(basename "$conf" .yaml)${tag:+_$tag}}
-read -ra train_sets <<<"$train_sets" && read -ra dev_sets <<<"$dev_sets" && read -ra test_sets <<<"$test_sets"
-read -ra train_args <<<"$train_args" && read -ra ctm <<<"$ctm" && read -ra set <<<"$set"
+split train_sets dev_sets test_sets train_args ctm && split_changes set
 set+=(${nbpe:+"tokens.size=$nbpe"} ${bpe_type:+"tokens.type=$bpe_type"} ${num_mels:+"features.num_mels=$num_mels"}
   ${speed_perturb:+"features.speeds=[$speed_perturb]"})
 config=(--config "$conf" --size "$size")
 for change in "${set[@]}"; do config+=(--set "$change"); done
-names=$(dualtk config name "${config[@]:1}") # ends here, with its line, if the configuration is at fault
-read -r task features tokens suffix all_modes <<<"$names" && read -ra modes <<<"${modes:-$all_modes}"
 if [ -n "$train_dir$dev_dir$test_dirs" ]; then
-  if [ -d "$test_dirs" ]; then tests=("$test_dirs"); else read -ra tests <<<"$test_dirs"; fi
+  if [ -d "$test_dirs" ]; then tests=("$test_dirs"); else split test_dirs && tests=("${test_dirs[@]}"); fi
   if [ -z "$train_dir" ] || [ -z "$dev_dir" ] || [ ${#tests[@]} -eq 0 ]; then
     echo "run.sh: error: --train-dir, --dev-dir and --test-dirs go together" >&2 && exit 2
   fi
@@ -70,6 +69,9 @@ else
   corpus=librispeech train=$work_dir/data/train dev=$work_dir/data/dev tests=()
   for one in "${test_sets[@]}"; do tests+=("$work_dir/data/${one//-/_}"); done
 fi
+names=$(dualtk config name "${config[@]:1}" --directories "$train" "$dev" "${tests[@]}") # ends here, with its line, if at fault
+{ read -r task features tokens all_modes && mapfile -t sets; } <<<"$names"
+read -ra modes <<<"${modes:-$all_modes}"
 features=$work_dir/features/$features tokens=$work_dir/tokens/$tokens
 if [ "$ngpu" -eq 0 ] || [ "$ncpu" -gt 0 ]; then device=cpu ngpu=$ncpu; else device=auto; fi
 
@@ -88,8 +90,7 @@ fi
 if runs 1 "features in $features"; then
   dualtk features "${config[@]}" --out "$features" --nj "$nj" --train "$train" "$dev" "${tests[@]}"
 fi
-train=$features/$(basename "$train")${suffix#-} dev=$features/$(basename "$dev")
-for i in "${!tests[@]}"; do tests[i]=$features/$(basename "${tests[i]}"); done
+train=$features/${sets[0]} dev=$features/${sets[1]} sets=("${sets[@]:2}") tests=("${sets[@]/#/$features/}")
 if [ "$task" != pretrain ] && runs 2 "tokens in $tokens"; then
   dualtk tokens "${config[@]}" --text "$train/text" --out "$tokens"
 fi
