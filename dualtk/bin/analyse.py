@@ -83,7 +83,7 @@ def load_utterances(data: Path, trained: Trained, first: str | None, num: int, s
     Raises:
         InputError: there is no such utterance.
     """
-    dataset = FeatureDataset(select_utterances(data, trained.tokenizer.encode, min_frames=shortest))
+    dataset = FeatureDataset(select_utterances(data, trained.tokenizer.encode, min_frames=shortest), is_finite=True)
     names = [entry.name for entry in dataset.entries]
     if first is not None and first not in names:
         raise InputError(f"{data}: has no utterance {first}")

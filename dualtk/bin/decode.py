@@ -150,7 +150,7 @@ def read_set(options: argparse.Namespace, trained: Trained) -> FeatureDataset:
     """
     data, features = options.data, trained.system.features
     require_features(data, features, trained.folder / CONFIG)
-    dataset = FeatureDataset(select_utterances(data, min_frames=trained.network.encoder.subsampling))
+    dataset = FeatureDataset(select_utterances(data, min_frames=trained.network.encoder.subsampling), is_finite=True)
     if dataset.dim != features.dim:
         raise InputError(
             f"{data / 'feats.scp'}: features have {dataset.dim} dimensions, "

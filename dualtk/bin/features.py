@@ -14,6 +14,7 @@ from pathlib import Path
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import add_config_options, at_least, read_section
 from dualtk.data.features import extract_set, require_folders, set_folder
+from dualtk.data.kaldi import left_out
 from dualtk.data.kinds import FeaturesOptions, features_options
 from dualtk.locks import NAME, locked
 
@@ -34,6 +35,12 @@ def parser() -> argparse.ArgumentParser:
     add_config_options(options, required=False)
     add("--nj", type=at_least(1), default=1, metavar="N", help="processes, one thread each; default: 1")
     add("--expected-rate", type=at_least(1), metavar="HZ", help="refuse audio of another rate; default: resample it")
+    add(
+        "--channel",
+        type=at_least(1),
+        metavar="N",
+        help="of recordings with several channels, from 1, where segments and reco2file_and_channel say none",
+    )
     return options
 
 
@@ -48,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sets = list(dict.fromkeys([*train, *((directory, (1.0,)) for directory in options.directories)]))
     require_folders(sets, options.out)
     for directory, speeds in sets:
+        for line in left_out(directory):
+            print(line, file=sys.stderr)
         folder = set_folder(directory, options.out, speeds)
         with locked(folder / NAME, folder):
             done = extract_set(
@@ -58,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 cmvn=(directory, speeds) in train,
                 num_jobs=options.nj,
                 expected_rate=options.expected_rate,
+                channel=None if options.channel is None else options.channel - 1,
                 progress=sys.stderr.isatty(),
             )
         print(f"{folder}: features {done}")

@@ -117,10 +117,6 @@ def load(folder: Path, name: str) -> Experiment:
     )
 
 
-def _text(path: Path) -> str:
-    return "\n".join(read_lines(path))
-
-
 def distinct_names(folders: Sequence[Path]) -> list[str]:
     """The folders' own names, with their parents' in front where two would be the same."""
     names = [folder.resolve().name for folder in folders]

@@ -33,7 +33,9 @@ from dualtk.transcript import Result
 def parser() -> argparse.ArgumentParser:
     """The options of `dualtk transcribe`."""
     options = argparse.ArgumentParser(prog="dualtk transcribe", description=__doc__)
-    options.add_argument("files", nargs="*", metavar="FILE", help="audio; - is raw 16-bit 16 kHz mono PCM on stdin")
+    options.add_argument(
+        "files", nargs="*", metavar="FILE", help="audio; - is stdin: a WAV, or raw 16-bit 16 kHz mono PCM"
+    )
     options.add_argument("--exp", type=Path, required=True, metavar="DIR", help="experiment or model folder")
     options.add_argument(
         "--mode",

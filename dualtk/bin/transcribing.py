@@ -15,7 +15,7 @@ from dualtk.bin.display import Display
 from dualtk.bin.interrupt import until_interrupted
 from dualtk.bin.problems import about
 from dualtk.data.audio import read_header
-from dualtk.data.live import Piece, file_pieces, raw_pieces
+from dualtk.data.live import Piece, file_pieces, stream_pieces
 from dualtk.data.microphone import microphone_pieces
 from dualtk.errors import InputError
 from dualtk.files import write_text
@@ -40,7 +40,7 @@ class Task:
         if name == MICROPHONE and self.options.microphone is not None:
             return microphone_pieces(self.options.microphone, PIECE_SECONDS)
         if name == "-":
-            return raw_pieces(sys.stdin.buffer, PIECE_SECONDS)
+            return stream_pieces(sys.stdin.buffer, PIECE_SECONDS)
         return file_pieces(Path(name), PIECE_SECONDS)
 
     def transcribe(self, name: str) -> Result:

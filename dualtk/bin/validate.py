@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
+from dualtk.data.kaldi import left_out
 from dualtk.data.validation import validate
 from dualtk.errors import visible
+
+SHOWN = 5  # faults of one kind
+
+
+def condense(faults: Sequence[str], shown: int = SHOWN) -> list[str]:
+    """The first faults of each kind, and how many more there are; in the order of the kinds' first faults.
+
+    Two faults are of one kind if they say the same of other places, names and numbers.
+    """
+    kinds: dict[str, list[str]] = {}
+    for fault in faults:
+        place, _, said = fault.partition(": ")
+        words = re.sub(r"(utterance|speaker|after) \S+", r"\1", said).split(" ")
+        plain = [word for word in words[1:] if re.fullmatch(r"[a-z,:;()]+", word)]
+        kinds.setdefault(" ".join([re.sub(r":\d+$", "", place), *plain]), []).append(fault)
+    lines = []
+    for alike in kinds.values():
+        lines += alike[: shown if len(alike) > shown + 1 else None]
+        if len(alike) > shown + 1:
+            lines.append(f"... and {len(alike) - shown} more like the last (--all prints them)")
+    return lines
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,6 +56,18 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--no-text", action="store_true", help="transcripts may be missing, as for pre-training; default: needed"
     )
+    options.add_argument(
+        "--channel",
+        type=at_least(1),
+        metavar="N",
+        help="of recordings with several channels, from 1, where segments and reco2file_and_channel say none",
+    )
+    options.add_argument("--nj", type=at_least(1), default=1, metavar="N", help="processes; default: 1")
+    options.add_argument(
+        "--all",
+        action="store_true",
+        help=f"print every fault; default: the first {SHOWN} of each kind, and their number",
+    )
     return options
 
 
@@ -47,10 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             expected_rate=options.expected_rate,
             min_duration=options.min_duration,
             needs_text=not options.no_text,
+            channel=None if options.channel is None else options.channel - 1,
+            num_jobs=options.nj,
+            progress=sys.stderr.isatty(),
         )
         total += len(faults)
-        for fault in faults:
-            print(visible(fault), file=sys.stderr)
+        for line in [*left_out(directory), *(faults if options.all else condense(faults))]:
+            print(visible(line), file=sys.stderr)
         print(f"{directory}: {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
     return 2 if total else 0
 

@@ -6,7 +6,11 @@ Only Kaldi's own binary matrices are read: kaldiio's general reader would also r
 from __future__ import annotations
 
 import os
+import re
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,9 +19,13 @@ import torch
 from kaldiio.matio import read_matrix_or_vector, write_array
 from torch import Tensor
 
-from dualtk.data.kaldi import locate
+from dualtk.data.kaldi import locate, not_found
+from dualtk.data.pipes import is_pipe
 from dualtk.errors import InputError
 from dualtk.files import atomic_path
+
+WIDTHS = {b"FM": 4, b"DM": 8}  # bytes of a number
+COMPRESSED_WIDTHS = {b"CM": 1, b"CM2": 2, b"CM3": 1}
 
 
 def write_entry(stream: BinaryIO, key: str, matrix: np.ndarray) -> int:
@@ -34,14 +42,15 @@ def find_archive(location: str, directory: Path) -> tuple[Path, int]:
     Raises:
         InputError: a pipe, or a file that is not there.
     """
-    if "|" in (location[:1], location[-1:]):
+    if is_pipe(location):
         raise InputError(f"{directory}: {location} is a pipe, and pipes are not run")
+    location, _ = _rows(location)
     file, colon, offset = location.rpartition(":")
     if not colon or not offset.isdigit():
         file, offset = location, "0"
     path = locate(file, directory) or _moved(Path(file), directory)
     if path is None:
-        raise InputError(f"{directory}: no archive {file}")
+        raise InputError(f"{directory}: no archive {not_found(file, directory)}")
     return path, int(offset)
 
 
@@ -51,49 +60,94 @@ def _moved(path: Path, directory: Path) -> Path | None:
     return here if path.parent.name == Path(os.path.abspath(directory)).name and here.is_file() else None
 
 
-def _open(location: str, directory: Path) -> tuple[BinaryIO, str]:
-    """The archive of `file.ark:offset` at its offset, and a name for messages."""
+@dataclass(frozen=True)
+class MatrixHeader:
+    """What stands before the numbers of a matrix, and how many bytes all of it has."""
+
+    rows: int
+    columns: int
+    size: int
+
+
+def _read_header(stream: BinaryIO) -> MatrixHeader | None:
+    """The header at the stream's position, or None where there is none, or not the bytes that it says.
+
+    It is `\\0B`, a type and a space; then `\\4 rows \\4 columns` or, compressed, a minimum, a range, rows and columns.
+    """
+    start = stream.tell()
+    head = stream.read(24)
+    name, _, numbers = head[2:].partition(b" ")
+    try:
+        if name in WIDTHS:
+            _, rows, _, columns = struct.unpack("<bibi", numbers[:10])
+            size = 3 + len(name) + 10 + WIDTHS[name] * rows * columns
+        elif name in COMPRESSED_WIDTHS:
+            _, _, rows, columns = struct.unpack("<ffii", numbers[:16])
+            size = 3 + len(name) + 16 + COMPRESSED_WIDTHS[name] * rows * columns + (8 * columns if name == b"CM" else 0)
+        else:
+            return None
+    except struct.error:
+        return None
+    whole = head[:2] == b"\0B" and rows >= 0 and columns >= 0 and start + size <= os.fstat(stream.fileno()).st_size
+    return MatrixHeader(rows, columns, size) if whole else None
+
+
+@contextmanager
+def _matrix(location: str, directory: Path) -> Iterator[tuple[BinaryIO, MatrixHeader]]:
+    """The archive of a location at a matrix, and its header."""
     path, offset = find_archive(location, directory)
-    stream = path.open("rb")
-    stream.seek(offset)
-    return stream, f"{path}: byte {offset}"
+    try:
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            header = _read_header(stream)
+            if header is None:
+                raise InputError(f"{path}: byte {offset}: no Kaldi matrix there")
+            stream.seek(offset)
+            yield stream, header
+    except (OSError, OverflowError) as error:
+        raise InputError(f"{path}: byte {offset}: cannot be read ({error})") from error
+
+
+def _rows(location: str) -> tuple[str, slice]:
+    """A location without Kaldi's range of rows, `[first:last]` behind it, and the rows."""
+    match = re.fullmatch(r"(.*)\[(\d+):(\d+)(?:,[:\d]*)?\]", location)
+    if match is None:
+        return location, slice(None)
+    return match[1], slice(int(match[2]), int(match[3]) + 1)
 
 
 def read_matrix(location: str, directory: Path) -> np.ndarray:
     """The matrix at `file.ark:offset`, or the only one of a file; `directory` is the data directory that names it.
 
     Raises:
-        InputError: a pipe, a missing file, or bytes there that are no whole Kaldi matrix.
+        InputError: a pipe, a missing file, bytes there that are no whole Kaldi matrix, or numbers that are none.
     """
-    stream, where = _open(location, directory)
-    with stream:
-        try:
-            matrix: np.ndarray = read_matrix_or_vector(stream)
-        except (AssertionError, ValueError, OSError, IndexError, struct.error) as error:
-            raise InputError(f"{where}: no Kaldi matrix there") from error
+    _, rows = _rows(location)
+    with _matrix(location, directory) as (stream, _):
+        matrix: np.ndarray = read_matrix_or_vector(stream)[rows]
     return matrix
 
 
 def read_shape(location: str, directory: Path) -> tuple[int, int]:
-    """Rows and columns of a matrix from its header alone; raises as `read_matrix` does.
+    """Rows and columns of a matrix from its header alone; raises as `read_matrix` does."""
+    _, rows = _rows(location)
+    with _matrix(location, directory) as (_, header):
+        return len(range(header.rows)[rows]), header.columns
 
-    A header is `\\0B`, a type and a space; then `\\4 rows \\4 columns` or, compressed,
-    a minimum, a range, rows and columns.
+
+def read_features(table: Path, name: str, location: str, *, is_finite: bool = True) -> np.ndarray:
+    """The features (T, F) that a line of feats.scp names; `is_finite`: they have to be numbers.
+
+    Raises:
+        InputError: as `read_matrix`, or features that are not numbers; names the table and the utterance.
     """
-    stream, where = _open(location, directory)
-    with stream:
-        header = stream.read(24)
     try:
-        kind, numbers = header[2:].split(b" ", 1)
-        if header[:2] == b"\0B" and kind in (b"FM", b"DM"):
-            _, rows, _, columns = struct.unpack("<bibi", numbers[:10])
-            return rows, columns
-        if header[:2] == b"\0B" and kind in (b"CM", b"CM2", b"CM3"):
-            _, _, rows, columns = struct.unpack("<ffii", numbers[:16])
-            return rows, columns
-    except (ValueError, struct.error):
-        pass
-    raise InputError(f"{where}: no Kaldi matrix there")
+        matrix = read_matrix(location, table.parent)
+        if is_finite and not np.isfinite(matrix).all():
+            raise InputError("holds features that are not numbers")
+    except InputError as error:
+        raise InputError(f"{table}: utterance {name}: {error}") from error
+    return matrix
 
 
 def write_cmvn(path: Path, stats: np.ndarray) -> None:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from dualtk.data.arks import read_matrix
+from dualtk.data.arks import read_features
 from dualtk.data.sampler import BatchesOptions, BucketedBatches
 from dualtk.data.sums import read_sums, require_sum
 from dualtk.errors import InputError
@@ -148,21 +149,28 @@ class Example:
 
 
 class FeatureDataset(Dataset[Example]):
-    """The utterances of a selection; features are read by seeking, or once and for all with `cache`."""
+    """The utterances of a selection.
 
-    def __init__(self, selection: Selection, cache: bool = False) -> None:
+    Args:
+        selection: what is read.
+        cache: features are read once and for all, not by seeking each time.
+        is_finite: refuse features that are not numbers; training leaves out the steps that have them.
+    """
+
+    def __init__(self, selection: Selection, cache: bool = False, is_finite: bool = False) -> None:
         self.directory = selection.directory
         self.entries = selection.entries
-        self.dim = int(read_matrix(self.entries[0].location, self.directory).shape[-1])
+        self.is_finite = is_finite
+        self.dim = int(self._matrix(self.entries[0]).shape[-1])
         self.sums = read_sums(self.directory, (entry.name for entry in self.entries))
         self.cached: list[Tensor] | None = [self._read(index) for index in range(len(self.entries))] if cache else None
 
+    def _matrix(self, entry: Entry) -> np.ndarray:
+        return read_features(self.directory / "feats.scp", entry.name, entry.location, is_finite=self.is_finite)
+
     def _read(self, index: int) -> Tensor:
         entry = self.entries[index]
-        try:
-            matrix = read_matrix(entry.location, self.directory)
-        except InputError as error:
-            raise InputError(f"{self.directory / 'feats.scp'}: utterance {entry.name}: {error}") from error
+        matrix = self._matrix(entry)
         if matrix.shape != (entry.num_frames, self.dim):
             raise InputError(
                 f"{self.directory / 'feats.scp'}: utterance {entry.name} has features {tuple(matrix.shape)}, "

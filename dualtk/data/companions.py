@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dualtk.ctm import select_ctm
-from dualtk.data.kaldi import audio_files, group_speakers, list_utterances
+from dualtk.data.kaldi import (
+    CHANNELS,
+    channel_table,
+    group_speakers,
+    list_utterances,
+    parse_text,
+    read_recordings,
+    without_words,
+)
 from dualtk.data.speeds import perturbed
 from dualtk.errors import InputError
 from dualtk.files import write_text
@@ -40,25 +48,32 @@ def claim(output: Path, directory: Path) -> None:
     write_text(record, f"{source}\n{os.path.relpath(source, output.resolve())}\n")
 
 
-def read_companions(directory: Path, speeds: Sequence[float]) -> dict[str, str]:
+def read_companions(directory: Path, speeds: Sequence[float], channel: int | None = None) -> dict[str, str]:
     """The files that go with the features of a data directory: their names and contents, for all speeds.
 
     These are utt2spk, spk2utt and, where there are transcripts, text; at the speed 1.0 alone also wav.scp with absolute
-    paths and, where they exist, segments and words.ctm: what scoring and reports need.
+    paths and, where they exist, segments, reco2file_and_channel and words.ctm: what scoring and reports need. A
+    `channel` of recordings with several, from 0, goes into reco2file_and_channel. Those without words are left out.
 
     Raises:
         InputError: a faulty table, or an utterance that one of them lacks or has beyond the others.
     """
     listing = list_utterances(directory)
-    texts = [directory / "text"] if (directory / "text").exists() else []
-    tables = {path.name: _complete(load_table(path), listing) for path in [*texts, directory / "utt2spk"]}
+    texts = [parse_text(directory)] if (directory / "text").exists() else []
+    speakers_of = load_table(directory / "utt2spk")
+    for name in without_words(directory):
+        speakers_of.entries.pop(name, None)
+    tables = {table.path.name: _complete(table, listing) for table in [*texts, speakers_of]}
     named = {perturbed(name, speed): (name, speed) for name in listing.entries for speed in speeds}
     speakers = {new: perturbed(tables["utt2spk"][name], speed) for new, (name, speed) in named.items()}
     files = {"utt2spk": table_text(speakers), "spk2utt": table_text(group_speakers(speakers))}
     if texts:
         files["text"] = table_text({new: tables["text"][name] for new, (name, _) in named.items()})
     if tuple(speeds) == (1.0,):
-        files["wav.scp"] = table_text({name: os.path.abspath(path) for name, path in audio_files(directory)[1].items()})
+        recordings = read_recordings(directory)[1]
+        files["wav.scp"] = table_text({name: recording.entry for name, recording in recordings.items()})
+        if channels := channel_table(directory, recordings, channel):
+            files[CHANNELS] = table_text(channels)
         if listing.path.name == "segments":
             files["segments"] = table_text(listing.entries)
         if (directory / "words.ctm").exists():
@@ -67,8 +82,8 @@ def read_companions(directory: Path, speeds: Sequence[float]) -> dict[str, str]:
 
 
 def _complete(table: Table, listing: Table) -> dict[str, str]:
-    """The entries of a table that has exactly the utterances of `listing`."""
-    faults = compare_keys(listing, table)
+    """The entries of a table without faults that has exactly the utterances of `listing`."""
+    faults = table.faults or compare_keys(listing, table)
     if faults:
         raise InputError(faults[0])
     return table.entries
@@ -76,7 +91,7 @@ def _complete(table: Table, listing: Table) -> dict[str, str]:
 
 def write_companions(output: Path, files: Mapping[str, str]) -> None:
     """Write the files, and remove those that the data directory no longer has."""
-    for name in ("text", "utt2spk", "spk2utt", "wav.scp", "segments", "words.ctm"):
+    for name in ("text", "utt2spk", "spk2utt", "wav.scp", CHANNELS, "segments", "words.ctm"):
         if name in files:
             write_text(output / name, files[name])
         else:

@@ -12,7 +12,7 @@ import numpy as np
 from dualtk.ctm import select_ctm
 from dualtk.data.arks import read_shape, write_cmvn
 from dualtk.data.audio import read_header
-from dualtk.data.kaldi import AudioSource, audio_files, group_speakers, locate, read_audio_sources
+from dualtk.data.kaldi import AudioSource, group_speakers, locate, read_audio_sources, read_recordings
 from dualtk.errors import InputError
 from dualtk.files import FolderKind, atomic_folder
 from dualtk.frames import FRAME_SECONDS
@@ -121,12 +121,12 @@ def _recordings(directory: Path, tables: Mapping[str, Table]) -> dict[str, Mappi
         if "feats.scp" not in tables:
             raise InputError(f"{directory}: has neither wav.scp nor feats.scp")
         return {}
-    wavs, files = audio_files(directory)
+    wavs, found = read_recordings(directory)
     if wavs.faults:
         raise InputError(wavs.faults[0])
     if "segments" not in tables and (faults := compare_keys(tables[SPEAKERS], wavs)):
         raise InputError(faults[0])
-    recordings: dict[str, Mapping[str, str]] = {"wav.scp": {key: os.path.abspath(path) for key, path in files.items()}}
+    recordings: dict[str, Mapping[str, str]] = {"wav.scp": {key: one.entry for key, one in found.items()}}
     if (directory / CHANNELS).exists():
         recordings[CHANNELS] = load_table(directory / CHANNELS, ordered=False).entries
     return recordings

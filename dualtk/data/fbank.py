@@ -17,6 +17,7 @@ from dualtk.frames import FRAME_REACH_SECONDS, FRAME_SECONDS
 from dualtk.options import Section, Unit
 
 WINDOW_SECONDS = 0.025
+PIECE = 1 << 12  # frames computed at once: bounds the memory that hours of audio take
 
 
 class FbankOptions(Section):
@@ -84,6 +85,18 @@ def fbank(samples: Tensor, sample_rate: int, options: FbankOptions = DEFAULT_OPT
     samples = resample(samples, round(sample_rate * speed), options.sample_rate)
     if len(samples) < WINDOW_SECONDS * options.sample_rate:
         raise InputError(f"{len(samples) / options.sample_rate:.4f} s of audio is shorter than one window of 25 ms")
+    shift, size = int(options.sample_rate * FRAME_SECONDS), int(options.sample_rate * WINDOW_SECONDS)
+    count, before = (len(samples) + shift // 2) // shift, size // 2 - shift // 2
+    padded = torch.cat([samples[:before].flip(0), samples, samples[-size:].flip(0)])
+    pieces = []
+    for start in range(0, count, PIECE):
+        end = min(start + PIECE, count)
+        pieces.append(_frames(padded[start * shift : (end - 1) * shift + size], options))
+    return torch.cat(pieces)
+
+
+def _frames(samples: Tensor, options: FbankOptions) -> Tensor:
+    """The frames (T, F) of the whole windows in a signal (N,)."""
     feats: Tensor = kaldi.fbank(
         samples.unsqueeze(0),
         num_mel_bins=options.num_mels,
@@ -96,7 +109,7 @@ def fbank(samples: Tensor, sample_rate: int, options: FbankOptions = DEFAULT_OPT
         preemphasis_coefficient=0.97,
         remove_dc_offset=True,
         dither=0.0,
-        snip_edges=False,
+        snip_edges=True,
         use_power=True,
         use_log_fbank=True,
         use_energy=False,

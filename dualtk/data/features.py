@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from dualtk.data.contents import Digests
 from dualtk.data.kaldi import AudioSource, read_audio_sources, set_name
 from dualtk.data.kinds import FeaturesOptions, extract, frame_fields, read_options, write_options
 from dualtk.data.processes import run_jobs
+from dualtk.data.reading import Reading
 from dualtk.data.samples import SampleOptions
 from dualtk.data.speeds import perturbed
 from dualtk.errors import InputError
@@ -129,6 +130,7 @@ def extract_set(
     cmvn: bool = False,
     num_jobs: int = 1,
     expected_rate: int | None = None,
+    channel: int | None = None,
     progress: bool = True,
 ) -> Extraction:
     """Make a data directory with features (where `set_folder` says) out of one with audio, which is only read.
@@ -141,6 +143,7 @@ def extract_set(
         cmvn: also sum up mean and variance over all frames.
         num_jobs: processes, one thread each; the files do not depend on how many.
         expected_rate: refuse audio of another sample rate (Hz) instead of resampling it.
+        channel: of recordings with several, from 0, where the directory says none.
         progress: show a bar.
 
     Returns:
@@ -151,7 +154,7 @@ def extract_set(
             was made from another data directory.
     """
     output = set_folder(directory, out, speeds)
-    tasks, companions = _list_tasks(directory, speeds), read_companions(directory, speeds)
+    tasks, companions = _list_tasks(directory, speeds, channel), read_companions(directory, speeds, channel)
     claim(output, directory)
     digests = Digests(output / contents.FILE)
     shards = _make_shards(output, tasks, options, expected_rate, digests.of_all(_audio(tasks), num_jobs))
@@ -183,9 +186,9 @@ def _has_tables(output: Path, cmvn: bool) -> bool:
     return (output / "feats.scp").exists() and (not cmvn or (output / "cmvn.ark").exists())
 
 
-def _list_tasks(directory: Path, speeds: Sequence[float]) -> list[Task]:
+def _list_tasks(directory: Path, speeds: Sequence[float], channel: int | None) -> list[Task]:
     """Every utterance at every speed, in the order of their names."""
-    sources = read_audio_sources(directory)
+    sources = read_audio_sources(directory, channel)
     if not sources:
         raise InputError(f"{directory / 'wav.scp'}: lists no utterances")
     tasks = [Task(perturbed(name, speed), source, speed) for name, source in sources.items() for speed in speeds]
@@ -204,10 +207,15 @@ def _make_shards(
     shards: list[Shard] = []
     for number in range(count):
         part = tuple(tasks[number * len(tasks) // count : (number + 1) * len(tasks) // count])
-        what = [[task.name, audio[task.source.path], task.source.start, task.source.end, task.speed] for task in part]
+        what = [[task.name, audio[task.source.path], *_part(task.source), task.speed] for task in part]
         key = digest([], [frame_fields(options), expected_rate, what])
         shards.append(Shard(output, number + 1, part, options, expected_rate, key))
     return shards
+
+
+def _part(source: AudioSource) -> list[object]:
+    """What an utterance is of its file, as it goes into the key of a shard."""
+    return [source.start, source.end, *([] if source.reading == Reading() else [repr(source.reading)])]
 
 
 def _finished(shard: Shard) -> ShardResult | None:
@@ -241,7 +249,7 @@ def _made_today(shard: Shard) -> bool:
     return before.shape == now.shape and np.allclose(before, now, atol=SAME, rtol=SAME)
 
 
-def extract_shard(shard: Shard) -> Iterator[int]:
+def extract_shard(shard: Shard) -> Generator[int, None, None]:
     """Write one archive and then its record; yields 1 per utterance done."""
     entries: list[tuple[str, int, int, float]] = []
     crcs: list[str] = []

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
@@ -18,19 +18,20 @@ from tqdm import tqdm
 from dualtk.errors import InputError
 
 Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 _progress: Any = None  # the counter shared with the parent, set once in each worker process
 
 
 def run_jobs(
-    function: Callable[[Job], Iterator[int]],
+    function: Callable[[Job], Generator[int, None, Result]],
     jobs: Sequence[Job],
     num_processes: int,
     total: int,
     progress: bool = True,
     description: str = "",
-) -> None:
-    """Run `function` on every job; it yields the units of work it has just done, out of `total`.
+) -> list[Result]:
+    """What `function` returns of every job; it yields the units of work it has just done, out of `total`.
 
     Every process computes with one thread. With one process the jobs run in this one. The first exception stops the
     jobs that have not begun and is raised here; a worker whose parent was killed ends too.
@@ -38,26 +39,37 @@ def run_jobs(
     if num_processes < 1:
         raise InputError(f"the number of jobs must be at least 1, not {num_processes}")
     if not jobs:
-        return
+        return []
     with tqdm(total=total, desc=description, unit="utt", disable=not progress, mininterval=0.5) as bar:
         if num_processes == 1:
-            _run_here(function, jobs, bar)
-        else:
-            _run_apart(function, jobs, num_processes, bar)
+            return _run_here(function, jobs, bar)
+        return _run_apart(function, jobs, num_processes, bar)
 
 
-def _run_here(function: Callable[[Job], Iterator[int]], jobs: Sequence[Job], bar: tqdm[Any]) -> None:
+def _finish(units: Generator[int, None, Result], done: Callable[[int], object]) -> Result:
+    """Run a job to its end, saying each time what it has done; what it returns."""
+    while True:
+        try:
+            done(next(units))
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+
+def _run_here(
+    function: Callable[[Job], Generator[int, None, Result]], jobs: Sequence[Job], bar: tqdm[Any]
+) -> list[Result]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for job in jobs:
-            for units in function(job):
-                bar.update(units)
+        return [_finish(function(job), bar.update) for job in jobs]
     finally:
         torch.set_num_threads(threads)
 
 
-def _run_apart(function: Callable[[Job], Iterator[int]], jobs: Sequence[Job], processes: int, bar: tqdm[Any]) -> None:
+def _run_apart(
+    function: Callable[[Job], Generator[int, None, Result]], jobs: Sequence[Job], processes: int, bar: tqdm[Any]
+) -> list[Result]:
     # A plain fork would inherit torch's thread pools in an unknown state; a fork server is clean and imports once.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([function.__module__])
@@ -69,6 +81,7 @@ def _run_apart(function: Callable[[Job], Iterator[int]], jobs: Sequence[Job], pr
                 wait(futures, timeout=0.2, return_when=FIRST_EXCEPTION)
                 bar.update(counter.value - bar.n)
             bar.update(counter.value - bar.n)
+            return [future.result() for future in futures]
         except BrokenProcessPool as error:
             raise InputError("a worker process was killed (out of memory?); the same command continues") from error
         finally:
@@ -78,7 +91,7 @@ def _run_apart(function: Callable[[Job], Iterator[int]], jobs: Sequence[Job], pr
                 end_workers()
 
 
-def _unfinished(futures: list[Future[None]]) -> bool:
+def _unfinished(futures: list[Future[Result]]) -> bool:
     """Whether any job still runs; raises what a failed one raised."""
     for future in futures:
         if future.done():
@@ -115,7 +128,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _run_job(function: Callable[[Job], Iterator[int]], job: Job) -> None:
-    for units in function(job):
-        with _progress.get_lock():
-            _progress.value += units
+def _run_job(function: Callable[[Job], Generator[int, None, Result]], job: Job) -> Result:
+    return _finish(function(job), _count)
+
+
+def _count(units: int) -> None:
+    with _progress.get_lock():
+        _progress.value += units

@@ -55,7 +55,7 @@ def wav_table(data: Path) -> Path:
 
 def _part(source: AudioSource, seconds: float, position: float) -> AudioSource:
     """`seconds` of a recording that is longer; `position` in 0..1 says where."""
-    end = read_header(source.path).duration if source.end is None else source.end
+    end = read_header(source).duration if source.end is None else source.end
     spare = end - source.start - seconds
     if spare <= 0.0:
         return source

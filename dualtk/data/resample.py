@@ -13,14 +13,23 @@ NUM_ZEROS = 6  # zero crossings of the sinc on either side; with ROLLOFF, torcha
 ROLLOFF = 0.99
 PIECE = 1 << 15  # outputs computed at once: bounds the memory that a large piece of audio takes
 MAX_TABLE = 1 << 12  # phases of the filter that are worth remembering
+MAX_KERNEL = 1 << 20  # weights of torchaudio's convolution: those of 16,001 to 16,000 Hz would be 256 million
 
 
 def resample(samples: Tensor, source_rate: int, target_rate: int) -> Tensor:
-    """A whole signal (N,) at another rate in Hz; the same tensor where the rates are equal."""
+    """A whole signal (N,) at another rate in Hz; the same tensor where the rates are equal.
+
+    torchaudio's convolution has a weight for every input of a period of both rates and every output of it; where that
+    is too many, as for rates without a common divisor, the same filter is evaluated output by output.
+    """
     if source_rate == target_rate:
         return samples
-    resampled: Tensor = torchaudio.functional.resample(samples, source_rate, target_rate)
-    return resampled
+    divisor = math.gcd(source_rate, target_rate)
+    if (source_rate // divisor) * (target_rate // divisor) <= MAX_KERNEL:
+        resampled: Tensor = torchaudio.functional.resample(samples, source_rate, target_rate)
+        return resampled
+    resampler = StreamingResampler(source_rate, target_rate)
+    return torch.cat([resampler.accept(samples), resampler.finish()])
 
 
 class StreamingResampler:

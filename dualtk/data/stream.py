@@ -11,12 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from dualtk.data.audio import check_piece
-from dualtk.data.fbank import DEFAULT_OPTIONS, WINDOW_SECONDS, FbankOptions
+from dualtk.data.fbank import DEFAULT_OPTIONS, PIECE, WINDOW_SECONDS, FbankOptions
 from dualtk.data.resample import StreamingResampler
 from dualtk.frames import FRAME_SECONDS
 
 PREEMPHASIS = 0.97
-PIECE = 1 << 12  # frames computed at once: bounds the memory that a large piece of audio takes
 
 
 class LogMel:

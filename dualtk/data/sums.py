@@ -16,9 +16,13 @@ FILE = "utt2crc"  # a table like those of Kaldi, in a folder that `dualtk featur
 UNKNOWN = -1
 
 
+def _crc(matrix: NDArray[np.floating]) -> int:
+    return zlib.crc32(matrix.tobytes())
+
+
 def checksum(matrix: NDArray[np.floating]) -> str:
     """CRC-32 of the numbers of a matrix, as the table writes it."""
-    return f"{zlib.crc32(np.ascontiguousarray(matrix)):08x}"
+    return f"{_crc(matrix):08x}"
 
 
 def read_sums(directory: Path, names: Iterable[str]) -> NDArray[np.int64] | None:
@@ -43,5 +47,5 @@ def require_sum(matrix: NDArray[np.floating], expected: int, where: str) -> None
     Raises:
         InputError: begins with `where`.
     """
-    if expected not in (UNKNOWN, zlib.crc32(np.ascontiguousarray(matrix))):
+    if expected not in (UNKNOWN, _crc(matrix)):
         raise InputError(f"{where}: damaged: its features do not have their checksum; make them again")

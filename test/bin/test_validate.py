@@ -37,17 +37,17 @@ def test_transcripts_may_be_left_out_for_pre_training(directory, capsys):
 
 
 def test_every_fault_of_every_directory(directory, capsys):
-    (directory / "text").write_text("a HELLO\nb\n")
+    (directory / "text").write_text("a HELLO\nb\nc\n")
     (directory / "utt2spk").write_text("b b\na a\n")
     other = directory.parent / "test"
     assert main(["validate", str(directory), str(other)]) == 2
     captured = capsys.readouterr()
     assert captured.err.splitlines() == [
-        f"{directory}/text:2: b has no value (an empty transcript)",
+        f"{directory}/text: 2 empty transcripts, left out: b c",
         f"{directory}/utt2spk:2: a is out of order after b (use LC_ALL=C sort)",
         f"{other}: no such data directory",
     ]
-    assert captured.out == f"{directory}: 2 faults\n{other}: 1 fault\n"
+    assert captured.out == f"{directory}: 1 fault\n{other}: 1 fault\n"
 
 
 def test_expected_rate_and_duration(directory, capsys):

@@ -41,19 +41,55 @@ def test_current_folder_comes_first(write_audio, tmp_path, monkeypatch):
     assert read_audio_sources(tmp_path / "train")["a"].path.resolve() == outer
 
 
-@pytest.mark.parametrize("value", ["touch pwned |", "| touch pwned", "sph2pipe -f wav a.sph |"])
-def test_pipes_are_not_run(tmp_path, monkeypatch, value):
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("touch pwned |", "the program touch is not understood"),
+        ("| touch pwned", "a command that it writes to is not understood"),
+        ("cat a.wav; touch pwned |", "; is not understood|which needs a shell"),
+        ("cat $(touch pwned) |", "which needs a shell"),
+        ("cat `touch pwned` |", "which needs a shell"),
+        ("sox a.wav -t wav - norm |", "the effect norm of sox is not understood"),
+        ("sox a.wav -t wav - speed 1.1 |", "the effect speed of sox is not understood"),
+        ("sox --norm a.wav -t wav - |", "--norm of sox"),
+        ("ffmpeg -i a.wav -af atempo=2 -f wav - |", "the filter atempo=2 of ffmpeg"),
+        ("flac -s a.wav |", "flac without -c -d"),
+        ("cat 'a.wav |", "its quotes"),
+    ],
+)
+def test_pipes_that_are_not_understood(tmp_path, monkeypatch, value, fault):
     monkeypatch.chdir(tmp_path)
     write_table(tmp_path / "wav.scp", {"a": value})
-    with pytest.raises(InputError, match=r"wav.scp:1: a is a pipe, and pipes are not run"):
+    with pytest.raises(InputError, match=rf"wav.scp:1: a: .*({fault}).*write its audio to a file"):
         read_audio_sources(tmp_path)
     assert not (tmp_path / "pwned").exists()
 
 
-def test_missing_audio(tmp_path):
-    write_table(tmp_path / "wav.scp", {"a": "nowhere/a.wav"})
-    with pytest.raises(InputError, match=r"wav.scp:1: a: no audio file nowhere/a.wav"):
-        read_audio_sources(tmp_path)
+def test_missing_audio_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    names = {f"u{index:04d}": f"wav/{index}.wav" for index in range(7500)}
+    write_table(Path("data/train/wav.scp"), names | {"v": "sph2pipe -f wav -p b.sph |"})
+    with pytest.raises(InputError) as caught:
+        read_audio_sources(Path("data/train"))
+    line = str(caught.value)
+    assert line.startswith("data/train/wav.scp:1: u0000: no audio file wav/0.wav (looked in ")
+    assert f"(looked in {tmp_path}, {tmp_path}/data/train, {tmp_path}/data); nor those of 7500 more: u0001, " in line
+    assert len(line) < 500
+
+
+def test_the_parent_of_the_directory_is_looked_in(write_audio, tmp_path):
+    audio = write_audio(tmp_path / "data" / "wavs" / "a.wav")
+    (tmp_path / "data" / "train").mkdir()
+    write_table(tmp_path / "data" / "train" / "wav.scp", {"a": "wavs/a.wav"})
+    assert read_audio_sources(tmp_path / "data" / "train")["a"].path == audio
+
+
+def test_a_file_of_the_same_name_elsewhere_is_no_audio(write_audio, tmp_path):
+    write_audio(tmp_path / "train" / "a.wav")
+    write_table(tmp_path / "train" / "wav.scp", {"a": "/nowhere/a.wav"})
+    with pytest.raises(InputError, match=r"wav.scp:1: a: no audio file /nowhere/a.wav$"):
+        read_audio_sources(tmp_path / "train")
 
 
 def test_segments(write_audio, tmp_path):
@@ -63,7 +99,9 @@ def test_segments(write_audio, tmp_path):
     assert read_audio_sources(tmp_path) == {"u1": AudioSource(audio, 0.0, 0.5), "u2": AudioSource(audio, 0.5, 1.75)}
 
 
-@pytest.mark.parametrize("value", ["r 0.5", "r 0.5 0.5", "r -1 1", "x 0 1", "r a b", "r 0 1 2", "r 0 inf", "r nan 1"])
+@pytest.mark.parametrize(
+    "value", ["r 0.5", "r 0.5 0.5", "r -1 1", "x 0 1", "r a b", "r 0 1 C", "r 0 1 0 0", "r 0 inf", "r nan 1"]
+)
 def test_faulty_segment(write_audio, tmp_path, value):
     write_table(tmp_path / "wav.scp", {"r": write_audio(tmp_path / "r.wav")})
     write_table(tmp_path / "segments", {"u": value})
