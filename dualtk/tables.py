@@ -160,8 +160,8 @@ def read_jsonl(path: Path, parse: Callable[[Any], Line], content: str) -> Iterat
                 raise InputError(f"{path}:{number}: not a line of {content} ({error})") from None
 
 
-def read_json(path: Path, model: type[BaseModel]) -> dict[str, Any]:
-    """The object of a JSON file that has what `model` wants.
+def read_json(path: Path, model: type[BaseModel] | None = None) -> dict[str, Any]:
+    """The object of a JSON file that has what `model` wants; without one, any object.
 
     Raises:
         InputError: the file cannot be read, is no JSON object, or one of its values is not what it should be.
@@ -171,7 +171,8 @@ def read_json(path: Path, model: type[BaseModel]) -> dict[str, Any]:
         values = _parsed(text)
         if not isinstance(values, dict):
             raise ValueError("not an object")
-        model.model_validate_json(text)
+        if model is not None:
+            model.model_validate_json(text)
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error)}") from None
     except InputError:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import soundfile
-from pydantic import BaseModel
 
 from dualtk.analysis.curves import read_metrics
 from dualtk.analysis.experiment import Decoded, Drawing, Experiment
@@ -113,7 +112,7 @@ def load(folder: Path, name: str) -> Experiment:
         read_metrics(metrics) if metrics.is_file() else [],
         decoded,
         drawings,
-        read_json(extracted, BaseModel) if extracted.is_file() else None,
+        read_json(extracted) if extracted.is_file() else None,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Discriminator, Tag, TypeAdapter, ValidationError
+from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
 from torch import Tensor
 
 from dualtk.data.fbank import FbankOptions, fbank
@@ -73,7 +73,7 @@ def read_options(directory: Path) -> FeaturesOptions:
     """The options that a data directory's features were made with."""
     path = directory / FILE
     try:
-        return features_options(read_json(path, BaseModel))
+        return features_options(read_json(path))
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: no feature options there (dualtk features writes them): {error}") from error
 
