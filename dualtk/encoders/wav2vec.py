@@ -16,10 +16,11 @@ from torch.nn import functional
 from dualtk.encoders.base import EncoderOutput, output_frames, pad_features, require_streaming, zero_state
 from dualtk.encoders.extractor import ExtractorNorm, FeatureExtractor
 from dualtk.encoders.latent_masks import LatentMaskOptions, LatentMasks
-from dualtk.encoders.stack import BlockOptions
-from dualtk.encoders.transformer_stack import transformer_stack
+from dualtk.encoders.stack import BlockOptions, BlockStack
+from dualtk.encoders.transformer_block import TransformerBlock
 from dualtk.errors import InputError
 from dualtk.modes import Mode
+from dualtk.nn.attention import Positions
 from dualtk.nn.dropout import Dropout
 from dualtk.nn.dual import DualNorm, optional_norm
 from dualtk.nn.masked import MaskedLinear
@@ -108,19 +109,24 @@ class Wav2VecEncoder(nn.Module):
         convolution = positions == "convolution"
         self.positions = PositionConvolution(dim, position_kernel, position_groups) if convolution else None
         self.context_norm = DualNorm("layer", dim, mode_names) if not pre_norm else None
-        self.stack = transformer_stack(
-            dim=dim,
-            num_layers=num_layers,
-            num_heads=num_heads,
-            feedforward_dim=feedforward_dim,
-            dropout=dropout,
-            mode_names=mode_names,
-            positions="none" if positions == "convolution" else positions,
-            output_projection=True,
-            gradient_checkpointing=gradient_checkpointing,
-            activation=functional.gelu,
-            pre_norm=pre_norm,
-        )
+        inside: Positions = "none" if positions == "convolution" else positions
+        blocks = [
+            TransformerBlock(
+                dim=dim,
+                num_heads=num_heads,
+                feedforward_dim=feedforward_dim,
+                dropout=dropout,
+                positions=inside,
+                output_projection=True,
+                mode_names=mode_names,
+                gradient_checkpointing=gradient_checkpointing,
+                activation=functional.gelu,
+                pre_norm=pre_norm,
+            )
+            for _ in range(num_layers)
+        ]
+        norm = DualNorm("layer", dim, mode_names) if pre_norm else None
+        self.stack = BlockStack(blocks, dim=dim, num_heads=num_heads, positions=inside, norm=norm)
 
     def extract(self, feats: Tensor, lengths: Tensor, mode: Mode) -> Tensor:
         """Normalised samples (B, T, F) with their (B,) lengths in feature frames -> (B, T', C), before any norm.

@@ -1,4 +1,4 @@
-"""Transformer blocks and their norms, as the Transformer and wav2vec 2.0 have them.
+"""The block of the Transformer and of wav2vec 2.0.
 
 Axes: B batch, T' frames, C frames of a chunk, D width.
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from dualtk.encoders.stack import BlockOutput, BlockStack, Context
+from dualtk.encoders.stack import BlockOutput, Context
 from dualtk.modes import Mode
 from dualtk.nn.attention import Positions
 from dualtk.nn.blocks import Activation, FeedForward, SelfAttention
@@ -22,8 +22,18 @@ from dualtk.nn.state import Spec, State
 class TransformerBlock(nn.Module):
     """Attention and feed-forward, each with its residual connection and a norm.
 
-    `pre_norm`: norms stand before each branch (Zhang et al. 2020, figure 2), otherwise after each addition (Vaswani et
-    al. 2017, figure 1).
+    Args:
+        dim: width.
+        num_heads: attention heads; they divide `dim`.
+        feedforward_dim: inner width of the feed-forward branch.
+        dropout: of every residual branch, and inside the feed-forward.
+        positions: `relative` (Zhang et al. 2020), `rotary` (no parameters), or `none`.
+        output_projection: project the concatenated heads.
+        mode_names: modes that own a set of norms.
+        gradient_checkpointing: compute the block again in the backward pass to save memory.
+        activation: of the feed-forward branch.
+        pre_norm: norms stand before each branch (Zhang et al. 2020, figure 2), otherwise after each addition (Vaswani
+            et al. 2017, figure 1).
     """
 
     def __init__(
@@ -73,51 +83,3 @@ class TransformerBlock(nn.Module):
         attended = optional_norm(self.attention_norm, x + mixed, mode)
         frames = optional_norm(self.feedforward_norm, attended + self.feedforward(attended, mode), mode)
         return BlockOutput(frames, attended)
-
-
-def transformer_stack(
-    *,
-    dim: int,
-    num_layers: int,
-    num_heads: int,
-    feedforward_dim: int,
-    dropout: float,
-    mode_names: Sequence[str],
-    positions: Positions,
-    output_projection: bool,
-    gradient_checkpointing: bool,
-    activation: Activation,
-    pre_norm: bool,
-) -> BlockStack:
-    """Transformer blocks of one width; with `pre_norm`, one more norm after the last.
-
-    Args:
-        dim: width.
-        num_layers: blocks.
-        num_heads: attention heads; they divide `dim`.
-        feedforward_dim: inner width of the feed-forward branches.
-        dropout: of every residual branch, and inside the feed-forward.
-        mode_names: modes that own a set of norms.
-        positions: `relative` (Zhang et al. 2020), `rotary` (no parameters), or `none`.
-        output_projection: project the concatenated heads.
-        gradient_checkpointing: compute blocks again in the backward pass to save memory.
-        activation: of the feed-forward branches.
-        pre_norm: norms stand before the branches, otherwise after their residual connections.
-    """
-    blocks = [
-        TransformerBlock(
-            dim=dim,
-            num_heads=num_heads,
-            feedforward_dim=feedforward_dim,
-            dropout=dropout,
-            positions=positions,
-            output_projection=output_projection,
-            mode_names=mode_names,
-            gradient_checkpointing=gradient_checkpointing,
-            activation=activation,
-            pre_norm=pre_norm,
-        )
-        for _ in range(num_layers)
-    ]
-    norm = DualNorm("layer", dim, mode_names) if pre_norm else None
-    return BlockStack(blocks, dim=dim, num_heads=num_heads, positions=positions, norm=norm)
