@@ -26,7 +26,7 @@ def launch(processes: int, module: str, arguments: Sequence[str]) -> int:
     They say themselves what is wrong; torchrun's own report would bury it.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    logging.getLogger("torch").setLevel(logging.CRITICAL)
+    logging.disable()  # its own log of what the processes do
     signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
     try:
         run.main(["--standalone", f"--nproc-per-node={processes}", "--module", module, *arguments])
