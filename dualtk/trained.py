@@ -121,7 +121,7 @@ def require_alike(system: System, exp: Path, key: str) -> None:
     Raises:
         InputError: names its configuration, the key that differs and both values.
     """
-    made = frame_fields(features_options(read_experiment(exp).tree.get("features", {})))
+    made = frame_fields(features_options(read_experiment(exp).tree.get("features", {}), exp / CONFIG))
     compare_features(made, system.features, f"{key}: {exp / CONFIG}", "this configuration")
 
 

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from dualtk.errors import InputError
+from dualtk.faults import Keys as Keys
+from dualtk.faults import Tree as Tree
 from dualtk.yaml_text import LONGEST_TEXT, plain
-
-Tree = dict[str, Any]
-Keys = tuple[str, ...]
 
 # Keys that say which block a mapping describes, and which block it is where they are missing.
 TAGS = {"name": None, "kind": "fbank"}

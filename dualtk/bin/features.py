@@ -15,7 +15,7 @@ from dualtk.bin.dualtk import run
 from dualtk.bin.options import add_config_options, at_least, read_section
 from dualtk.data.features import extract_set, require_folders, set_folder
 from dualtk.data.kaldi import left_out
-from dualtk.data.kinds import FeaturesOptions, features_options
+from dualtk.data.kinds import FeaturesOptions
 from dualtk.locks import NAME, locked
 
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments.parse_args(argv)
     if options.train is None and not options.directories:
         arguments.error("name a data directory, or --train DIR")
-    features: FeaturesOptions = read_section(options, "features", features_options)
+    features: FeaturesOptions = read_section(options, "features")
     train = [] if options.train is None else [(options.train, features.speeds)]
     sets = list(dict.fromkeys([*train, *((directory, (1.0,)) for directory in options.directories)]))
     require_folders(sets, options.out)

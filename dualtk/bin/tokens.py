@@ -12,7 +12,6 @@ from pathlib import Path
 
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import add_config_options, read_section
-from dualtk.config import validate
 from dualtk.data.tokens import Tokenizer, TokenOptions, write_tokenizer
 from dualtk.tables import read_lines, read_table
 
@@ -39,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sentences = [text for path in options.text for text in read_table(path).values()]
     else:
         sentences = [line for path in options.plain for line in read_lines(path) if line.strip()]
-    tokens = read_section(options, "tokens", lambda fields: validate(TokenOptions, fields, "--set tokens"))
+    tokens: TokenOptions = read_section(options, "tokens")
     fresh = write_tokenizer(options.out, sentences, tokens)
     size = Tokenizer(options.out).vocab_size
     fewer = f" (tokens.size is {tokens.size}, this text allows no more)" if size < tokens.size else ""

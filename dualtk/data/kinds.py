@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
+from pydantic import Discriminator, Tag, ValidationError
 from torch import Tensor
 
 from dualtk.data.fbank import FbankOptions, fbank
 from dualtk.data.samples import SampleOptions, SampleStream, sample_frames
 from dualtk.data.stream import FbankStream
 from dualtk.errors import InputError
+from dualtk.faults import explain
 from dualtk.files import write_text
+from dualtk.options import Section
 from dualtk.tables import read_json
 
 
@@ -28,23 +30,25 @@ FeaturesOptions = Annotated[
 ]
 FILE = "fbank.json"  # in a data directory and in an experiment folder
 
-_ADAPTER: TypeAdapter[FbankOptions | SampleOptions] = TypeAdapter(FeaturesOptions)
+
+class _Configuration(Section):
+    """The section of a configuration that says what features there are."""
+
+    features: FeaturesOptions = FbankOptions()
+    """What stage 1 makes of audio."""
 
 
-def features_options(fields: Mapping[str, Any]) -> FeaturesOptions:
-    """The options that the fields of a section `features` say.
+def features_options(fields: object, source: object) -> FeaturesOptions:
+    """The options that the fields of a section `features` say; `source` names the file or the option they come from.
 
     Raises:
-        InputError: one line that names the key at fault.
+        InputError: one line with the source and the key at fault.
     """
+    tree = {"features": fields}
     try:
-        return _ADAPTER.validate_python(fields)
+        return _Configuration.model_validate(tree).features
     except ValidationError as error:
-        fault = error.errors()[0]
-        path = ".".join(["features", *(str(part) for part in fault["loc"][1:])])
-        given = fault["input"]
-        said = f", not {given}" if isinstance(given, str | int | float) else ""
-        raise InputError(f"{path}: {fault['msg'].removeprefix('Value error, ')}{said}") from error
+        raise InputError(explain(error, tree, lambda keys: None, str(source))) from error
 
 
 def frame_fields(options: FeaturesOptions) -> dict[str, Any]:
@@ -72,10 +76,9 @@ def write_options(directory: Path, options: FeaturesOptions) -> None:
 def read_options(directory: Path) -> FeaturesOptions:
     """The options that a data directory's features were made with."""
     path = directory / FILE
-    try:
-        return features_options(read_json(path))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: no feature options there (dualtk features writes them): {error}") from error
+    if not path.is_file():
+        raise InputError(f"{path}: no feature options there (dualtk features writes them)")
+    return features_options(read_json(path), path)
 
 
 def require_features(directory: Path, wanted: FeaturesOptions, source: object = "the configuration") -> None:

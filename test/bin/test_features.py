@@ -82,15 +82,27 @@ def test_directories_of_one_name(directory, capsys):
 @pytest.mark.parametrize(
     ("wrong", "line"),
     [
-        (["features.speeds=[0.9,0.9]"], "features.speeds: two of the speeds are the same: 0.9, 0.9"),
-        (["features.speeds=[5.0]"], "features.speeds.0: Input should be less than or equal to 2, not 5.0"),
-        (["features.num_mels=0"], "features.num_mels: Input should be greater than or equal to 1, not 0"),
-        (["features.sample_rate=8000"], "features: mel range 20.0..7600.0 Hz does not fit a sample rate of 8000 Hz"),
+        (
+            ["features.speeds=[0.9,0.9]"],
+            "features.speeds: two of the speeds are the same: 0.9, 0.9",
+        ),
+        (
+            ["features.speeds=[5.0]"],
+            "features.speeds.0: must be less than or equal to 2, not 5.0",
+        ),
+        (
+            ["features.num_mels=0"],
+            "features.num_mels: must be greater than or equal to 1, not 0",
+        ),
+        (
+            ["features.sample_rate=8000"],
+            "features: mel range 20.0..7600.0 Hz does not fit a sample rate of 8000 Hz",
+        ),
     ],
 )
 def test_bad_values(directory, wrong, line, capsys):
     assert main(["features", "data/train", "--out", "feats", "--set", *wrong]) == 2
-    assert capsys.readouterr().err == f"dualtk: error: {line}\n"
+    assert capsys.readouterr().err == f"dualtk: error: --set {wrong[0]}: {line}\n"
 
 
 @pytest.mark.parametrize("wrong", [["--nj", "0"], ["--expected-rate", "fast"]])

@@ -54,7 +54,7 @@ def test_bad_input(folder, capsys):
     assert "plain:1: is not UTF-8" in capsys.readouterr().err
     assert not (folder / "data").exists()
     assert main(["tokens", "--text", "text", "--out", "data/lang", *SIZE, "tokens.size=0"]) == 2
-    assert capsys.readouterr().err == "dualtk: error: --set tokens: size: must be greater than 0, not 0\n"
+    assert capsys.readouterr().err == "dualtk: error: --set tokens.size=0: tokens.size: must be greater than 0, not 0\n"
     assert main(["tokens", "--text", "text", "--out", "data/lang", *SIZE, "model.encoder.dim=3"]) == 2
     assert "--set model.encoder.dim=3: without --config there is only the section tokens" in capsys.readouterr().err
 

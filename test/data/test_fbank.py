@@ -92,30 +92,31 @@ def test_refused():
         ({"sample_rate": 8000}, "features: mel range 20.0..7600.0 Hz does not fit a sample rate of 8000 Hz"),
         ({"low_frequency": 300.0, "high_frequency": 300.0}, "features: mel range 300.0..300.0 Hz does not fit"),
         ({"num_mels": 0}, "features.num_mels: Input should be greater than or equal to 1, not 0"),
-        ({"num_mels": 257}, "features.num_mels: Input should be less than or equal to 256, not 257"),
-        ({"sample_rate": 3999}, "features.sample_rate: Input should be greater than or equal to 4000, not 3999"),
+        ({"num_mels": 257}, "features.num_mels: must be less than or equal to 256, not 257"),
+        ({"sample_rate": 3999}, "features.sample_rate: must be greater than or equal to 4000, not 3999"),
         ({"low_frequency": -1.0}, "features.low_frequency: "),
         ({"speeds": (0.9, 0.9)}, "features.speeds: two of the speeds are the same: 0.9, 0.9"),
-        ({"speeds": (5.0,)}, "features.speeds.0: Input should be less than or equal to 2, not 5.0"),
+        ({"speeds": (5.0,)}, "features.speeds.0: must be less than or equal to 2, not 5.0"),
         ({"speeds": ()}, "features.speeds: "),
         (
             {"kind": "samples", "sample_rate": 11025},
             "features: a sample rate of 11025 Hz has no whole number of samples",
         ),
         ({"kind": "samples", "num_mels": 80}, "features.num_mels: "),
-        ({"kind": "mfcc"}, "features: "),
+        ({"kind": "mfcc"}, "features.kind: must be one of fbank, samples, not 'mfcc'"),
+        ([80], "features: "),
     ],
 )
 def test_a_value_without_a_meaning_is_one_line(fields, line):
     with pytest.raises(InputError) as caught:
-        features_options(fields)
-    assert str(caught.value).startswith(line)
+        features_options(fields, "fbank.json")
+    assert str(caught.value).startswith(f"fbank.json: {line}")
     assert "\n" not in str(caught.value)
 
 
 def test_a_section_without_kind_is_log_mel():
-    assert features_options({}) == FbankOptions() == DEFAULT_OPTIONS
-    assert features_options({"kind": "samples"}) == SampleOptions()
+    assert features_options({}, "") == FbankOptions() == DEFAULT_OPTIONS
+    assert features_options({"kind": "samples"}, "") == SampleOptions()
 
 
 def test_what_follows_from_the_values():
@@ -145,16 +146,29 @@ def test_options_travel_with_the_directory_without_the_speeds(tmp_path, options)
     assert read_options(tmp_path) == options.model_copy(update={"speeds": (1.0,)})
 
 
-@pytest.mark.parametrize("content", ["", "[]", "80", '{"mels": 3}'])
-def test_faulty_options(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("", "is not JSON"),
+        ("[]", "is not JSON"),
+        ("80", "is not JSON"),
+        ('{"mels": 3}', "features.mels: unknown key"),
+        ('{"num_mels": NaN}', "is not JSON"),
+    ],
+)
+def test_faulty_options(tmp_path, content, line):
     (tmp_path / "fbank.json").write_text(content)
-    with pytest.raises(InputError, match=r"fbank.json: no feature options there"):
+    with pytest.raises(InputError, match=rf"fbank.json: {line}") as caught:
         read_options(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_features_of_other_options_are_refused(tmp_path):
     require_features(tmp_path, FbankOptions(num_mels=40))  # made elsewhere
     write_options(tmp_path, FbankOptions(sample_rate=8000, high_frequency=3800.0))
-    with pytest.raises(InputError, match=r"fbank.json: sample_rate of the features is 8000, features.sample_rate is"):
+    with pytest.raises(
+        InputError,
+        match=r"fbank.json: sample_rate of the features is 8000, the configuration has ",
+    ):
         require_features(tmp_path, FbankOptions())
     require_features(tmp_path, FbankOptions(sample_rate=8000, high_frequency=3800.0, speeds=(0.9, 1.0)))

@@ -115,7 +115,7 @@ def test_what_goes_with_features(directory, extract_features):
     (folder / "fbank.json").write_text("{}}")
     first, second = validate(folder)
     assert first == f"{folder}/cmvn.ark: holds no Kaldi matrix"
-    assert second.startswith(f"{folder}/fbank.json: no feature options there")
+    assert second.startswith(f"{folder}/fbank.json: is not JSON")
 
 
 def test_short_features(directory, extract_features):
