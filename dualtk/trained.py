@@ -87,7 +87,7 @@ def _own_tokens(folder: Path, tokens: Path | None) -> Tokenizer:
     if tokens is not None and own.is_dir():
         kept = Tokenizer(own)
         if (difference := _first_difference(tokenizer, kept)) is not None:
-            raise InputError(f"{difference}, with which {folder} was trained")
+            raise InputError(f"{tokens}: {difference}, with which {folder} was trained")
         tokenizer = kept
     known = trained_inputs(folder).get("tokens")
     if known is not None and tokenizer.path.name == "bpe.model" and digest([tokenizer.path]) != known:
@@ -111,7 +111,7 @@ def _first_difference(one: Tokenizer, other: Tokenizer) -> str | None:
     """The first token in which two sets of tokens differ, or that only one has."""
     for index, (here, there) in enumerate(zip_longest(one.pieces, other.pieces)):
         if here != there:
-            return f"{one.path}: token {index} is {here}, in {other.path} it is {there}"
+            return f"token {index} is {here} in {one.path}, {there} in {other.path}"
     return None
 
 

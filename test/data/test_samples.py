@@ -92,10 +92,10 @@ def test_frames_and_statistics_of_a_directory(directory: Path, extract_features:
     assert read_options(directory) == OPTIONS
     assert isinstance(open_stream(read_options(directory)), SampleStream)
     require_features(directory, OPTIONS)
-    with pytest.raises(InputError, match=r"fbank\.json: kind of the features is samples, features\.kind is fbank"):
+    with pytest.raises(InputError, match=r"fbank\.json: kind of the features is samples, .* features\.kind fbank"):
         require_features(directory, FbankOptions())
     (directory / "fbank.json").unlink()
-    with pytest.raises(InputError, match=r"kind of the features is fbank, features\.kind is samples"):
+    with pytest.raises(InputError, match=r"kind of the features is fbank, .* features\.kind samples"):
         require_features(directory, OPTIONS)
     dataset = FeatureDataset(select_utterances(directory))
     assert dataset.dim == 160

@@ -245,7 +245,9 @@ def test_what_does_not_fit_is_refused_with_both_values(tmp_path: Path) -> None:
     assert "by 4, the student's by 5" in refusal("tt_hidden", *hidden, "model.encoder.subsampling_factor=5")
     tokens = refusal("tt_hidden", *hidden, vocab_size=12)
     assert tokens.startswith(f"teacher.exp: token 3 is T in {exp / 'lang/bpe.model'}, R in ")
-    assert "reads features fbank80, the student fbank40" in refusal("tt_hidden", *hidden, "features.num_mels=40")
+    assert "config.yaml: num_mels of the features is 80, this configuration has features.num_mels 40" in refusal(
+        "tt_hidden", *hidden, "features.num_mels=40"
+    )
     assert (
         refusal("tt_hidden", *hidden, "teacher.mode=streaming") == f"{exp}: has no mode streaming; its modes are full"
     )
