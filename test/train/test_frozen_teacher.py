@@ -127,6 +127,7 @@ def test_a_teacher_of_other_tokens_is_refused(corpus: Path, tmp_path: Path, teac
     arguments = train_arguments(corpus, tmp_path / "exp", config=student)
     lang = teacher / "lang"
     lines = (lang / "tokens.txt").read_text(encoding="utf-8").splitlines()
+    versions = lang.parent / "versions.json"
     shutil.rmtree(lang)
     write_tokenizer(
         lang,
@@ -138,6 +139,9 @@ def test_a_teacher_of_other_tokens_is_refused(corpus: Path, tmp_path: Path, teac
     first = next(index for index, pair in enumerate(zip(lines, others, strict=True)) if pair[0] != pair[1])
     own, other = (line.split(" ")[0] for line in (lines[first], others[first]))
     expected = f"teacher.exp: token {first} is {other} in {lang}/bpe.model, {own} in {corpus}/lang/bpe.model"
+    with pytest.raises(InputError, match=r"lang/bpe\.model: is not the one that .*tt was trained with, by "):
+        main(arguments)
+    versions.unlink()
     with pytest.raises(InputError) as caught:
         main(arguments)
     assert str(caught.value) == expected
