@@ -104,11 +104,17 @@ def _speaker_faults(directory: Path, speakers: Table) -> list[str]:
 def _name_faults(text: Table, speakers: Table) -> list[str]:
     """Utterances with transcripts that cannot be scored, for their names cannot be written as trn."""
     faults = []
+    known: dict[str, str] = {}
     for name in text.entries:
         try:
-            trn_id(name, speakers.entries.get(name, name))
+            identity = trn_id(name, speakers.entries.get(name, name))
         except InputError as error:
             faults.append(f"{text.where(name)}: {error}")
+            continue
+        if known.setdefault(identity, name) != name:
+            faults.append(
+                f"{text.where(name)}: utterance {name}: as trn its id is {identity}, that of {known[identity]}"
+            )
     return faults
 
 
