@@ -231,7 +231,7 @@ def load(
     """A trained network, ready for audio.
 
     Args:
-        path: experiment folder, or a model folder that `dualtk pack` wrote.
+        path: experiment folder, or a model folder that `dualtk pack` wrote, or the model.safetensors in one.
         device: where to compute, as torch names it.
         precision: arithmetic of the encoder in streaming; int8 needs a CPU and a bounded left context.
         chunk_ms: milliseconds that are decided together in streaming; None: as trained.
@@ -242,7 +242,7 @@ def load(
     Raises:
         InputError: no trained network there, or one whose features cannot be made from audio here.
     """
-    folder = Path(path)
+    folder = Path(path).parent if Path(path).is_file() else Path(path)
     trained = load_trained(folder, tokens)
     read_options(folder)  # it has none where features were made elsewhere, which audio cannot be made into here
     require_features(folder, trained.system.features)

@@ -66,6 +66,8 @@ def test_a_file_an_array_and_a_stream_give_the_same(recognizer, tmp_path, mode: 
         assert one.start <= one.words[0].start < one.words[-1].end <= one.end + 0.04
         assert (one.first_pass is not None) == (mode == "two-pass")
     assert recognizer.transcribe(str(tmp_path / "a.wav"), mode) == result
+    model = dualtk.load(recognizer.trained.folder / "model.safetensors")
+    assert model.transcribe(tmp_path / "a.wav", mode) == result
     assert recognizer.transcribe(samples, mode, rate=RATE) == result
     assert recognizer.transcribe(torch.from_numpy(np.stack([samples, samples], 1)), mode, rate=RATE) == result
     assert stream_in_pieces(recognizer, samples, 777, mode) == list(result.segments)

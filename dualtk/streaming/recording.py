@@ -177,7 +177,9 @@ class Recording:
             quiet=self._quiet() * FRAME_SECONDS,
             has_labels=labels_end > self.start,
         )
-        if endpoints.is_paused(now):
+        if endpoints.is_paused(now) and self._spoken is None:  # what was recognised in silence was not said
+            self._leave(self._read)
+        elif endpoints.is_paused(now):
             self._finish(self._read)
         elif endpoints.is_over(now):
             self._finish(self._quiet_place(labels_end if now.has_labels else self._read - REPEATED, now, endpoints))
@@ -213,10 +215,14 @@ class Recording:
             first = self.session.finish()
         self.finished.append(Utterance(self.start, frames.feats, first, self.passes.decode_whole(frames)))
         goes_on = end < self._read or self._spoken == end
-        self._frames.forget(end)
-        self.session, self._is_open, self._read = None, False, end
+        self._leave(end)
         if goes_on and not (self._closed and end == self._frames.end):
             self._begin(end)
+
+    def _leave(self, end: int) -> None:
+        """There is no utterance from frame `end` on, until the next begins."""
+        self._frames.forget(end)
+        self.session, self._is_open, self._read = None, False, end
 
     def _wait(self) -> bool:
         """Look for the next speech; whether an utterance began with it."""
