@@ -24,6 +24,7 @@ from dualtk.bin.searching import (
     search_options,
 )
 from dualtk.bin.transcribing import MICROPHONE, Task, transcribe_all
+from dualtk.data.live import RAW_RATE
 from dualtk.errors import InputError
 from dualtk.formats import FORMATS
 from dualtk.recognizer import TWO_PASS, load
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of `dualtk transcribe`."""
     options = argparse.ArgumentParser(prog="dualtk transcribe", description=__doc__)
     options.add_argument(
-        "files", nargs="*", metavar="FILE", help="audio; - is stdin: a WAV, or raw 16-bit 16 kHz mono PCM"
+        "files", nargs="*", metavar="FILE", help="audio; - is stdin: a WAV, or raw 16-bit PCM, see --raw-rate"
     )
     options.add_argument("--exp", type=Path, required=True, metavar="DIR", help="experiment or model folder")
     options.add_argument(
@@ -50,6 +51,10 @@ def parser() -> argparse.ArgumentParser:
         metavar="DEVICE",
         help="listen to the default microphone, or to that of this name or number, until Ctrl-C",
     )
+    options.add_argument(
+        "--raw-rate", type=at_least(4000), default=RAW_RATE, metavar="HZ", help=f"of raw PCM; default: {RAW_RATE}"
+    )
+    options.add_argument("--raw-channels", type=at_least(1), default=1, metavar="N", help="of raw PCM; default: 1")
     options.add_argument(
         "--chunk-ms",
         type=at_least(1),

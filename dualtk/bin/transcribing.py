@@ -40,7 +40,8 @@ class Task:
         if name == MICROPHONE and self.options.microphone is not None:
             return microphone_pieces(self.options.microphone, PIECE_SECONDS)
         if name == "-":
-            return stream_pieces(sys.stdin.buffer, PIECE_SECONDS)
+            rate, channels = self.options.raw_rate, self.options.raw_channels
+            return stream_pieces(sys.stdin.buffer, PIECE_SECONDS, raw_rate=rate, raw_channels=channels)
         return file_pieces(Path(name), PIECE_SECONDS)
 
     def transcribe(self, name: str) -> Result:

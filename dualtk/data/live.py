@@ -45,10 +45,18 @@ def file_pieces(path: Path, seconds: float) -> Iterator[Piece]:
         yield torch.from_numpy(block.mean(axis=1)), rate
 
 
-def stream_pieces(stream: BinaryIO, seconds: float) -> Iterator[Piece]:
-    """Audio as it arrives, at most `seconds` at a time: a WAV, or raw PCM of 16 bits (little-endian, mono, 16 kHz).
+def stream_pieces(
+    stream: BinaryIO, seconds: float, *, raw_rate: int = RAW_RATE, raw_channels: int = 1
+) -> Iterator[Piece]:
+    """Audio as it arrives, at most `seconds` at a time: a WAV, or raw PCM of 16 bits (little-endian).
 
     Other files with a header are read to their end first.
+
+    Args:
+        stream: of bytes.
+        seconds: longest piece.
+        raw_rate: of samples without a header, in Hz.
+        raw_channels: of those; they are averaged.
 
     Raises:
         InputError: a WAV of a kind that is not read, or that ends early; a file that cannot be decoded.
@@ -62,7 +70,7 @@ def stream_pieces(stream: BinaryIO, seconds: float) -> Iterator[Piece]:
         for block, rate in file_blocks(content, seconds):
             yield torch.from_numpy(block.mean(axis=1)), rate
         return
-    yield from _sample_pieces(stream, head, _Samples("PCM_16", 1, RAW_RATE, 2), seconds)
+    yield from _sample_pieces(stream, head, _Samples("PCM_16", raw_channels, raw_rate, 2 * raw_channels), seconds)
 
 
 @dataclass(frozen=True)

@@ -103,3 +103,12 @@ def test_what_is_not_read(tmp_path):
     content = written(tmp_path / "a.wav", SAMPLES * 32768, subtype="FLOAT").read_bytes()
     with pytest.raises(InputError, match=r"holds samples up to \de\d, expected \[-1, 1\]"):
         list(stream_pieces(io.BytesIO(content), 0.1))
+
+
+def test_raw_samples_of_another_rate_and_more_channels(tmp_path):
+    whole = (SAMPLES * 32767).astype("<i2")
+    path = written(tmp_path / "a.wav", whole, 44100)
+    samples, rate = joined(stream_pieces(Trickle(whole.tobytes()), 0.1, raw_rate=44100, raw_channels=2))
+    expected, expected_rate = joined(file_pieces(path, 0.1))
+    assert rate == expected_rate == 44100
+    torch.testing.assert_close(samples, expected, rtol=0, atol=0)
