@@ -36,12 +36,13 @@ class Task:
     display: Display | None
 
     def pieces(self, name: str) -> Iterable[Piece]:
-        """The audio called `name` on the command line."""
+        """The audio called `name` on the command line; Ctrl-C ends one that is still coming in."""
         if name == MICROPHONE and self.options.microphone is not None:
-            return microphone_pieces(self.options.microphone, PIECE_SECONDS)
+            return until_interrupted(microphone_pieces(self.options.microphone, PIECE_SECONDS))
         if name == "-":
             rate, channels = self.options.raw_rate, self.options.raw_channels
-            return stream_pieces(sys.stdin.buffer, PIECE_SECONDS, raw_rate=rate, raw_channels=channels)
+            raw = stream_pieces(sys.stdin.buffer, PIECE_SECONDS, raw_rate=rate, raw_channels=channels)
+            return until_interrupted(raw)
         return file_pieces(Path(name), PIECE_SECONDS)
 
     def transcribe(self, name: str) -> Result:
@@ -51,13 +52,14 @@ class Task:
         with tqdm(
             desc=name, total=_seconds(name), unit="s", unit_scale=True, delay=2.0, leave=False, disable=self._no_bar()
         ) as bar:
-            for samples, rate in until_interrupted(self.pieces(name)):
+            for samples, rate in self.pieces(name):
                 stream.accept(samples, rate)
                 bar.update(len(samples) / rate)
                 segments += self._show(name, stream.results(), stream.audio_seconds)
-                if self.display is not None and stream.partial != shown:
-                    shown = stream.partial
-                    self.display.partial(name, shown, stream.audio_seconds)
+                partial = "" if self.display is None else stream.partial
+                if self.display is not None and partial not in ("", shown):
+                    self.display.partial(name, partial, stream.audio_seconds)
+                shown = partial
         segments += self._show(name, stream.finish(), stream.audio_seconds)
         if not segments:
             self._show(name, [_nothing(self.recognizer, self.options.mode)], stream.audio_seconds)
