@@ -110,7 +110,7 @@ def _utterance(row: Row, columns: Columns, folder: Path, text: str) -> _Utteranc
     value = _value(row, columns.audio)
     path = locate(value, folder)
     if path is None:
-        raise InputError(f"{row.where}: no audio file {value} in {folder}")
+        raise InputError(f"{row.where}: no audio file {value} in {folder}, where paths begin (--audio-dir)")
     start = 0.0 if columns.offset is None else _seconds(row, columns.offset)
     if columns.duration is not None:
         duration = _seconds(row, columns.duration)

@@ -230,4 +230,4 @@ def summary(where: Path, one: DataDirectory) -> str:
     """One line: utterances, speakers, hours."""
     hours = sum(durations(one).values()) / 3600
     speakers = len(set(one.speakers.values()))
-    return f"{where}: {len(one.speakers)} utterances of {speakers} speakers, {hours:.2f} h"
+    return f"{where}: {len(one.speakers)} utterances of {speakers} speaker{'' if speakers == 1 else 's'}, {hours:.2f} h"
