@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from dualtk.errors import InputError
-from dualtk.tables import load_table, parse_table, read_lines, read_table, write_table
+from dualtk.tables import load_table, parse_table, read_json, read_lines, read_table, write_table
 
 
 def test_round_trip(tmp_path):
@@ -71,3 +71,11 @@ def test_what_scoring_does_not_mind(tmp_path):
 def test_lines(tmp_path):
     (tmp_path / "plain").write_bytes("one\u2028still one\r\n\n two \x0c".encode())
     assert read_lines(tmp_path / "plain") == ["one\u2028still one", "", " two \x0c"]
+
+
+def test_any_object_of_a_json_file(tmp_path):
+    (tmp_path / "one.json").write_text('{"kind": "fbank", "mels": [80, 1.5]}')
+    assert read_json(tmp_path / "one.json") == {"kind": "fbank", "mels": [80, 1.5]}
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(InputError, match=r"list\.json: is not JSON \(not an object\)"):
+        read_json(tmp_path / "list.json")

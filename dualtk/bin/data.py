@@ -97,11 +97,8 @@ def _copy(options: argparse.Namespace) -> None:
     if "text" not in one.tables:
         return _write(options.out, one)
     texts = {name: normalise(text) for name, text in one.tables["text"].items()}
-    without = [name for name, text in texts.items() if not text]
-    copied = replace(one, tables={**one.tables, "text": texts}).select(texts.keys() - set(without))
+    copied = replace(one, tables={**one.tables, "text": texts}).without_words()
     _write(options.out, copied)
-    if without:
-        print(f"{directory}/text: {len(without)} utterances without words left out: {without[0]}, ...", file=sys.stderr)
     for line in warn_of_digits(options.out / "text", copied.tables["text"]):
         print(line, file=sys.stderr)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from dualtk.ctm import select_ctm
-from dualtk.data.arks import read_shape, write_cmvn
+from dualtk.data.arks import find_archive, read_shape, write_cmvn
 from dualtk.data.audio import read_header
-from dualtk.data.kaldi import AudioSource, group_speakers, locate, read_audio_sources, read_recordings
+from dualtk.data.kaldi import AudioSource, group_speakers, read_audio_sources, read_recordings
 from dualtk.errors import InputError
 from dualtk.files import FolderKind, atomic_folder
 from dualtk.frames import FRAME_SECONDS
@@ -41,6 +41,7 @@ class DataDirectory:
         recordings: wav.scp and perhaps reco2file_and_channel, by recording.
         words: lines of words.ctm.
         features: the content of fbank.json; None where there is none.
+        left_out: utterances that were left out for they have no words.
     """
 
     source: str
@@ -48,6 +49,7 @@ class DataDirectory:
     recordings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     words: str = ""
     features: str | None = None
+    left_out: int = 0
 
     @property
     def speakers(self) -> Mapping[str, str]:
@@ -76,6 +78,13 @@ class DataDirectory:
         }
         words = "".join(line for line in self.words.splitlines(keepends=True) if line.split()[0] in kept)
         return replace(self, tables=tables, recordings=recordings, words=words)
+
+    def without_words(self) -> DataDirectory:
+        """The same without utterances whose transcripts are empty, which are counted."""
+        silent = {name for name, text in self.tables.get("text", {}).items() if not text}
+        if not silent:
+            return self
+        return replace(self.select(self.speakers.keys() - silent), left_out=self.left_out + len(silent))
 
     def write(self, out: Path, stats: np.ndarray | None = None) -> None:
         """Write the directory, whole or not at all, with `stats` as cmvn.ark; it may replace one of `FOLDER`."""
@@ -108,12 +117,14 @@ def read_directory(directory: Path) -> DataDirectory:
                 raise InputError(faults[0])
     entries: dict[str, Mapping[str, str]] = {file: table.entries for file, table in tables.items()}
     if "feats.scp" in tables:
-        entries["feats.scp"] = _absolute(tables["feats.scp"], directory)
+        locations = tables["feats.scp"].entries
+        entries["feats.scp"] = {name: _absolute(location, directory) for name, location in locations.items()}
     recordings = _recordings(directory, tables)
     words = select_ctm([directory / WORDS], speakers.entries) if (directory / WORDS).exists() else ""
     features = directory / FEATURES
     text = features.read_text(encoding="utf-8") if features.exists() else None
-    return DataDirectory(str(directory), entries, recordings, words, text)
+    whole = DataDirectory(str(directory), entries, recordings, words, text)
+    return whole.without_words()
 
 
 def _recordings(directory: Path, tables: Mapping[str, Table]) -> dict[str, Mapping[str, str]]:
@@ -132,21 +143,11 @@ def _recordings(directory: Path, tables: Mapping[str, Table]) -> dict[str, Mappi
     return recordings
 
 
-def _absolute(feats: Table, directory: Path) -> dict[str, str]:
-    """Locations `file.ark:offset`, perhaps with a range of rows, with absolute paths."""
-    found: dict[str, str] = {}
-    known: dict[str, str] = {}
-    for name, location in feats.entries.items():
-        file, colon, offset = location.rpartition(":")
-        if not colon or not offset.split("[")[0].isdigit():
-            file, colon, offset = location, "", ""
-        if file not in known:
-            path = locate(file, directory)
-            if path is None:
-                raise InputError(f"{feats.where(name)}: {name}: no archive {file}")
-            known[file] = os.path.abspath(path)
-        found[name] = f"{known[file]}{colon}{offset}"
-    return found
+def _absolute(location: str, directory: Path) -> str:
+    """A location `file.ark:offset`, perhaps with a range of rows, with an absolute path."""
+    place, bracket, rows = location.partition("[")
+    path, offset = find_archive(place, directory)
+    return f"{os.path.abspath(path)}:{offset}{bracket}{rows}"
 
 
 def combine(directories: Sequence[DataDirectory]) -> DataDirectory:
@@ -175,7 +176,8 @@ def combine(directories: Sequence[DataDirectory]) -> DataDirectory:
         raise InputError(f"{directories[0].source}: not all directories have features of the same {FEATURES}")
     words = "".join(one.words for one in directories)
     features = directories[0].features if "feats.scp" in files else None
-    return DataDirectory(directories[0].source, tables, recordings, words, features)
+    left_out = sum(one.left_out for one in directories)
+    return DataDirectory(directories[0].source, tables, recordings, words, features, left_out)
 
 
 def _with_segments(one: DataDirectory) -> DataDirectory:
@@ -222,7 +224,7 @@ def durations(one: DataDirectory) -> dict[str, float]:
 
 
 def _seconds(source: AudioSource) -> float:
-    end = read_header(source.path).duration if source.end is None else source.end
+    end = read_header(source).duration if source.end is None else source.end
     return end - source.start
 
 
@@ -230,4 +232,6 @@ def summary(where: Path, one: DataDirectory) -> str:
     """One line: utterances, speakers, hours."""
     hours = sum(durations(one).values()) / 3600
     speakers = len(set(one.speakers.values()))
-    return f"{where}: {len(one.speakers)} utterances of {speakers} speaker{'' if speakers == 1 else 's'}, {hours:.2f} h"
+    silent = f"; {one.left_out} without words left out" if one.left_out else ""
+    spoken = f"{speakers} speaker{'' if speakers == 1 else 's'}"
+    return f"{where}: {len(one.speakers)} utterances of {spoken}, {hours:.2f} h{silent}"

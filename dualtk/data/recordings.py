@@ -34,8 +34,8 @@ class Recordings:
         sources = read_audio_sources(table.parent)
         # Workers, and a run that continues from elsewhere, see the same files.
         self.sources = [replace(one, path=Path(os.path.abspath(one.path))) for one in sources.values()]
-        for path in dict.fromkeys(one.path for one in self.sources):
-            read_header(path)  # now, and not in the middle of a training
+        for one in {(one.path, one.reading): one for one in self.sources}.values():
+            read_header(one)  # now, and not in the middle of a training
         self.sample_rate = sample_rate
 
     def draw(self, random: np.random.Generator, longest: float | None = None) -> Tensor:

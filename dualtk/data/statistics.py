@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dualtk.data.arks import read_matrix
+from dualtk.data.arks import read_features
 from dualtk.errors import InputError
 
 INT16_OFFSET = 2 * np.log(32768.0)  # of log energies of 16-bit samples, as Kaldi has them, over those of [-1, 1]
@@ -47,12 +47,10 @@ def sum_up(table: Path, locations: Mapping[str, str]) -> Statistics:
     frames: dict[str, int] = {}
     stats = np.zeros((0, 0))
     for name, location in locations.items():
-        matrix = read_matrix(location, table.parent)
+        matrix = read_features(table, name, location)
         if matrix.ndim != 2 or (stats.size and matrix.shape[1] != stats.shape[1] - 1):
             wanted = f"expected (T, {stats.shape[1] - 1})" if stats.size else "expected (T, F)"
             raise InputError(f"{table}: utterance {name} has features {tuple(matrix.shape)}, {wanted}")
-        if not np.isfinite(matrix).all():
-            raise InputError(f"{table}: utterance {name} has features that are not numbers")
         if not stats.size:
             stats = np.zeros((2, matrix.shape[1] + 1))
         stats[0, :-1] += matrix.sum(axis=0, dtype=np.float64)

@@ -152,9 +152,14 @@ def test_a_copy_has_transcripts_made_alike(tmp_path: Path, capsys: pytest.Captur
     data("copy", whole, "--case", "upper", "--punctuation", "remove", "--out", tmp_path / "copy")
     assert read_table(tmp_path / "copy/text") == {"a-0": "HELLO YOU", "a-2": "NR 5"}
     assert validate(tmp_path / "copy") == []
-    said = capsys.readouterr().err
-    assert "whole/text: 1 utterances without words left out: a-1" in said
-    assert "1 of 2 transcripts hold digits" in said
+    said = capsys.readouterr()
+    assert said.out == f"{tmp_path}/copy: 2 utterances of 1 speaker, 0.00 h; 1 without words left out\n"
+    assert "1 of 2 transcripts hold digits" in said.err
+    (whole / "text").write_text("a-0 Hello, you!\na-1\na-2 Nr. 5\n")
+    (whole / "utt2dur").unlink()
+    data("subset", whole, "--every", 1, "--out", tmp_path / "subset")
+    assert capsys.readouterr().out.endswith("subset: 2 utterances of 1 speaker, 0.00 h; 1 without words left out\n")
+    assert validate(tmp_path / "subset") == []
 
 
 @pytest.mark.parametrize("offset", [0.0, 20.8])
