@@ -13,7 +13,7 @@ NUM_ZEROS = 6  # zero crossings of the sinc on either side; with ROLLOFF, torcha
 ROLLOFF = 0.99
 PIECE = 1 << 15  # outputs computed at once: bounds the memory that a large piece of audio takes
 MAX_TABLE = 1 << 12  # phases of the filter that are worth remembering
-MAX_KERNEL = 1 << 20  # weights of torchaudio's convolution: those of 16,001 to 16,000 Hz would be 256 million
+MAX_KERNEL = 1 << 23  # weights of torchaudio's convolution: those of 16,001 to 16,000 Hz would be 256 million
 
 
 def resample(samples: Tensor, source_rate: int, target_rate: int) -> Tensor:
