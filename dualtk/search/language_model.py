@@ -185,7 +185,8 @@ def read_arpa(path: Path, pieces: Sequence[str]) -> NgramModel:
         raise InputError(f"{path}: cannot be read: {error}") from error
     others = [word for word in words if word not in ids]
     if others or not words:
-        line = f"{path}: {len(others)} of {len(words)} words are no tokens of this network, such as {others[:1]}"
+        example = f", such as {others[0]}" if others else ""
+        line = f"{path}: {len(others)} of {len(words)} words are no tokens of this network{example}"
         if len(others) >= MOST_OTHERS * len(words):
             raise InputError(f"{line}: a model of words, or of other tokens")
         logger.warning("%s: n-grams with them are left out", line)
