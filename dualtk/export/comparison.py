@@ -39,7 +39,7 @@ Decode = Callable[[Tensor], str]
 
 @dataclass
 class Result:
-    """What one decoder made of all speech: texts by utterance, and the seconds that it took."""
+    """What one decoder made of all speech: texts by utterance, and the seconds of a core that it took."""
 
     texts: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -172,9 +172,9 @@ def compare(folder: Path, trained: Trained, mode: Mode, target: Target, speech: 
         audio += len(samples) / trained.system.features.sample_rate
         differences.append(ways.difference(graphs, samples))
         for name, decode in decoders.items():
-            began = time.perf_counter()
+            began = time.process_time()
             results[name].texts[utterance.name] = decode(samples)
-            results[name].seconds += time.perf_counter() - began
+            results[name].seconds += time.process_time() - began
     said = {one.name: one.text for one in speech if one.text is not None}
     errors = {name: errors_of(said, one.texts) for name, one in results.items()} if said else {}
     *_, same, own = (one.texts for one in results.values())

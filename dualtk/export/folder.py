@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dualtk.errors import InputError
@@ -18,6 +18,7 @@ from dualtk.export.contracts import (
     require_exportable,
     symbols_per_frame,
 )
+from dualtk.export.graphs import without_unknown
 from dualtk.export.onnx_decoder import DECODER, JOINER, encoder_file
 from dualtk.export.onnx_files import Precision, require_onnx, write_onnx
 from dualtk.export.sherpa import require_sherpa
@@ -60,6 +61,7 @@ def export(folder: Path, trained: Trained, options: ExportOptions, speech: Seque
     require_onnx()
     if options.target == "sherpa-onnx":
         require_sherpa()
+        trained = replace(trained, network=without_unknown(trained.network))
     require_exportable(trained.system, list(options.modes), options.target)
     network = trained.network
     graphs = {encoder_file(mode.name): encoder_graph(network, mode, options.target) for mode in options.modes}
@@ -96,7 +98,7 @@ def facts(trained: Trained, options: ExportOptions, comparisons: Sequence[Compar
                 "utterances": len(next(iter(one.results.values())).texts),
                 "audio_seconds": one.audio_seconds,
                 "largest_difference": one.difference,
-                "words": one.changed.reference,
+                "letters": sum(map(len, list(one.results.values())[-1].texts.values())),
                 "changed_words": one.changed.errors,
                 "changed_texts": one.changed_texts,
                 "decoders": {

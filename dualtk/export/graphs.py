@@ -16,11 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from dualtk.modes import Mode
+from dualtk.nn.masks import MASKED
 from dualtk.nn.state import Spec
 from dualtk.pruning.masks import prunable_layers
 from dualtk.streaming.compiled_step import fix_positions
 from dualtk.transducer.model import Transducer
 from dualtk.transducer.predictor import LSTMPredictor
+
+UNKNOWN_ID = 1
 
 
 def network_of_mode(network: Transducer, mode: Mode) -> Transducer:
@@ -29,6 +32,14 @@ def network_of_mode(network: Transducer, mode: Mode) -> Transducer:
     for layer in prunable_layers(own).values():
         layer.weight.copy_(layer.masked_weight(mode))
         layer.set_mask(mode.name, None)
+    return own
+
+
+def without_unknown(network: Transducer) -> Transducer:
+    """A copy that never writes `<unk>`, which sherpa-onnx takes for blank."""
+    own = copy.deepcopy(network).eval().requires_grad_(False)
+    layer = own.joiner.output or own.joiner.predictor
+    layer.bias[UNKNOWN_ID] += MASKED
     return own
 
 

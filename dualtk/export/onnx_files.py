@@ -92,6 +92,9 @@ def _in_precision(onnx: Any, model: Any, precision: Precision) -> Any:
             return onnx.load(str(file))
     if precision == "float16":
         from onnxruntime.transformers.float16 import convert_float_to_float16
+        from onnxruntime.transformers.onnx_model import OnnxModel
 
-        return convert_float_to_float16(model, keep_io_types=True)
+        converted = OnnxModel(convert_float_to_float16(model, keep_io_types=True))
+        converted.topological_sort()  # its casts of the inputs stand last
+        return converted.model
     return model

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dualtk.data.audio import read_audio
 from dualtk.data.kaldi import AudioSource, read_audio_sources
-from dualtk.data.resample import StreamingResampler
+from dualtk.data.resample import resample
 from dualtk.errors import InputError
 from dualtk.tables import read_table
 
@@ -31,10 +31,7 @@ class Speech:
         if self.source is None:
             return noise(NOISE_SECONDS * rate)
         samples, own = read_audio(self.source)
-        if own == rate:
-            return samples
-        resampler = StreamingResampler(own, rate)
-        return torch.cat([resampler.accept(samples), resampler.finish()])
+        return resample(samples, own, rate)
 
 
 def noise(num_samples: int) -> Tensor:
