@@ -66,4 +66,3 @@ def test_a_dollar_in_a_name_is_a_letter() -> None:
     svg = Picture("dollar", "t", "c", figure, Table(["x"], [])).svg()
     assert "a$b$ 5 $\\frac{" in svg
     assert "$x_1$" in svg
-    assert "mathdefault" not in svg

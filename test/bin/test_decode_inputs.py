@@ -10,6 +10,7 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 from small_experiment import VOCABULARY, write_experiment
 from tiny import WORDS, write_set
 
@@ -21,6 +22,7 @@ from dualtk.data.kinds import write_options
 from dualtk.data.tokens import TokenOptions, write_tokenizer
 from dualtk.errors import InputError
 from dualtk.files import digest
+from dualtk.train.checkpoint import save_network
 
 
 @pytest.fixture
@@ -82,9 +84,9 @@ def test_what_is_decoded_again_and_what_is_not(exp, data, tmp_path, caplog) -> N
     shutil.copytree(data, tmp_path / "copied there/test")
     assert decoded(tmp_path / "copied here/tiny", tmp_path / "copied there/test") == "no", "elsewhere"
     network = exp / "model.safetensors"
-    content = bytearray(network.read_bytes())
-    content[-1] ^= 1  # the last bit of an exponent or the sign: still a number
-    network.write_bytes(content)
+    tensors = load_file(network)
+    tensors["joiner.output.bias"][1] += 1e-3
+    save_network(network, tensors)
     assert decoded() == "network"
     assert "code" in (out / ".done").read_text()
     (out / ".done").write_text((out / ".done").read_text().replace("code: ", "code: 0"))
@@ -155,7 +157,7 @@ def test_other_tokens_of_the_same_size(exp, data, tmp_path, capsys) -> None:
     assert line.endswith(f", with which {exp} was trained")
     assert f" in {exp}/lang/bpe.model, with" in line
     with pytest.raises(InputError, match=r"other: token 2 is "):
-        recognizer.load(exp, "full", tokens=other)
+        recognizer.load(exp, tokens=other)
     shutil.copytree(exp / "lang", same)
     assert call(exp, data, "--tokens", same) == 0
     (exp / "versions.json").write_text(json.dumps({"inputs": {"tokens": digest([same / "bpe.model"])}}))

@@ -134,7 +134,7 @@ def test_whatever_changes_an_entry_has_another_folder(tmp_path: Path) -> None:
 def test_what_cannot_be_cached_is_refused(tmp_path: Path) -> None:
     exp = write_experiment(tmp_path / "tt", load("tt_full", *TT))
     options = [*TT, f"teacher.exp={exp}", "teacher.cache=true"]
-    with pytest.raises(InputError, match=r"teacher\.cache: under augmentation .* set augment: null"):
+    with pytest.raises(InputError, match=r"teacher\.cache: with augment .* set augment: null"):
         load("tt_hidden", *options, "augment={num_time_masks: 1}")
     objective = make(load("tt_hidden", *options), outputs=tmp_path / "outputs")
     loss_of(objective)
