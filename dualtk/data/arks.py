@@ -161,19 +161,16 @@ def write_cmvn(path: Path, stats: np.ndarray) -> None:
 
 def _entries(path: Path) -> int:
     """How many matrices follow each other in an archive."""
+    count, place = 0, 0
     with path.open("rb") as stream:
-        count = 0
         while True:
-            while (letter := stream.read(1)) not in (b"", b"\0"):
-                pass
-            if not letter:
+            stream.seek(place)
+            start = stream.read(4096).find(b"\0B")
+            stream.seek(place + max(start, 0))
+            header = None if start < 0 else _read_header(stream)
+            if header is None:
                 return count
-            stream.seek(-1, 1)
-            try:
-                read_matrix_or_vector(stream)
-            except (AssertionError, ValueError, OSError, IndexError, struct.error):
-                return count
-            count += 1
+            count, place = count + 1, place + start + header.size
 
 
 def read_cmvn(path: Path) -> tuple[Tensor, Tensor]:
@@ -185,14 +182,16 @@ def read_cmvn(path: Path) -> tuple[Tensor, Tensor]:
         InputError: no statistics of a whole set: those of speakers are several.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file (dualtk features --cmvn writes it)")
+        raise InputError(
+            f"{path}: no such file (`dualtk features --train` writes it, `dualtk data cmvn` for other features)"
+        )
     start = path.read_bytes()[:4096].find(b"\0B")
     if start < 0:
         raise InputError(f"{path}: holds no Kaldi matrix")
     stats = read_matrix(f"{path}:{start}", path.parent).astype(np.float64)
     if (entries := _entries(path)) > 1:
         raise InputError(f"{path}: holds {entries} entries, as of speakers; expected one of the whole set")
-    if stats.ndim != 2 or stats.shape[0] != 2 or stats[0, -1] < 1:
+    if stats.shape[0] != 2 or not stats[0, -1] >= 1 or not np.isfinite(stats).all():
         raise InputError(f"{path}: holds no CMVN statistics")
     mean = stats[0, :-1] / stats[0, -1]
     variance = np.maximum(stats[1, :-1] / stats[0, -1] - mean**2, 1e-5)

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from dualtk.data.arks import read_features
+from dualtk.data.kaldi import left_out
 from dualtk.data.sampler import BatchesOptions, BucketedBatches
 from dualtk.data.sums import read_sums, require_sum
 from dualtk.errors import InputError
@@ -105,19 +106,23 @@ def select_utterances(
         directory: the data directory.
         encode: text to token ids (`Tokenizer.encode`); None where no targets are wanted, then text may be absent.
         min_frames: feature frames of one encoder output frame; a shorter utterance is refused.
-        max_utterance_frames: longer utterances are left out and listed in `dropped`; None for no limit.
+        max_utterance_frames: longer utterances are left out, as are those without words, and listed in `dropped`; None
+            for no limit.
 
     Raises:
         InputError: a faulty table, an utterance without features or transcript, one too short, or none left.
     """
     feats = load_table(directory / "feats.scp")
     frames = load_table(directory / "utt2num_frames")
-    text = load_table(directory / "text") if encode is not None or (directory / "text").exists() else None
+    has_text = encode is not None or (directory / "text").exists()
+    text = load_table(directory / "text", empty_values=True) if has_text else None
     entries: list[Entry] = []
-    dropped: list[str] = []
+    dropped = left_out(directory)
     for name, location in feats.entries.items():
         if text is not None and name not in text.entries:
             raise InputError(f"{text.path}: utterance {name} of {feats.where(name)} has no transcript")
+        if text is not None and not text.entries[name]:
+            continue
         count = frames.entries.get(name, "")
         if not count.isdigit():
             raise InputError(f"{frames.where(name)}: utterance {name} has no number of frames")

@@ -114,3 +114,37 @@ def test_statistics_of_speakers_are_no_statistics_of_a_set(tmp_path):
         read_cmvn(tmp_path / "cmvn.ark")
     kaldiio.save_ark(str(tmp_path / "cmvn.ark"), {"global": stats})
     assert read_cmvn(tmp_path / "cmvn.ark")[0].tolist() == [1.0, 2.0]
+
+
+def test_statistics_that_are_no_numbers(tmp_path):
+    write_cmvn(tmp_path / "cmvn.ark", np.full((2, 5), np.nan))
+    with pytest.raises(InputError, match="holds no CMVN statistics"):
+        read_cmvn(tmp_path / "cmvn.ark")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"\0BFM \4" + b"\xff\xff\xff\x7f" + b"\4" + b"\xff\xff\xff\x7f",
+        b"\0BDM \4" + b"\xfe\xff\xff\xff" + b"\4" + b"\2\0\0\0",
+        b"\0BCM " + bytes(8) + b"\xff\xff\xff\x7f\xff\xff\xff\x7f",
+        b"\0BCM2 " + bytes(8) + b"\0\0\0\1\0\0\0\1",
+        b"\0BFV \4\2\0\0\0" + bytes(8),
+        b"\0BXX " + bytes(30),
+        b" [\n 1 2\n 3 4 ]\n",
+    ],
+)
+def test_damaged_headers(tmp_path, header):
+    """Sizes that no file has are not believed."""
+    (tmp_path / "a.ark").write_bytes(b"u " + header + bytes(64))
+    for read in (read_matrix, read_shape):
+        with pytest.raises(InputError, match=r"a.ark: byte 2: no Kaldi matrix there"):
+            read("a.ark:2", tmp_path)
+
+
+def test_rows_of_a_matrix(tmp_path, matrices):
+    """As utils/data/subsegment_data_dir.sh writes them; both ends belong to it."""
+    with (tmp_path / "a.ark").open("wb") as stream:
+        offset = write_entry(stream, "u", matrices["u3"])
+    np.testing.assert_array_equal(read_matrix(f"a.ark:{offset}[1:3]", tmp_path), matrices["u3"][1:4])
+    assert read_shape(f"a.ark:{offset}[1:3]", tmp_path) == (3, 5)

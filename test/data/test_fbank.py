@@ -172,3 +172,13 @@ def test_features_of_other_options_are_refused(tmp_path):
     ):
         require_features(tmp_path, FbankOptions())
     require_features(tmp_path, FbankOptions(sample_rate=8000, high_frequency=3800.0, speeds=(0.9, 1.0)))
+
+
+def test_hours_are_computed_in_pieces(monkeypatch) -> None:
+    """With the bits of all windows at once."""
+    samples = torch.rand(50001, generator=torch.Generator().manual_seed(0)) - 0.5
+    whole = fbank(samples, 16000)
+    monkeypatch.setattr("dualtk.data.fbank.PIECE", 7)
+    pieces = fbank(samples, 16000)
+    assert pieces.shape == whole.shape == (313, 80)
+    torch.testing.assert_close(pieces, whole, atol=1e-5, rtol=0)

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from dualtk.data.arks import write_entry
+from dualtk.data.kaldi import left_out
 from dualtk.data.validation import validate
 from dualtk.tables import read_table
 
@@ -129,3 +130,40 @@ def test_short_features(directory, extract_features):
 def test_no_directory(tmp_path):
     assert validate(tmp_path / "train") == [f"{tmp_path}/train: no such data directory"]
     assert validate(tmp_path) == [f"{tmp_path}: has neither wav.scp nor feats.scp"]
+
+
+def test_features_that_are_no_numbers(directory, extract_features, replace_line):
+    folder = extract_features(directory)
+    matrix = np.zeros((30, 80), np.float32)
+    matrix[7, 3] = np.inf
+    with (folder / "other.ark").open("wb") as stream:
+        offset = write_entry(stream, "s0-000", matrix)
+    replace_line(folder / "feats.scp", 1, f"s0-000 {folder}/other.ark:{offset}")
+    assert validate(folder) == [f"{folder}/feats.scp:1: utterance s0-000: holds features that are not numbers"]
+
+
+def test_empty_transcripts_are_no_fault(directory, replace_line, extract_features):
+    replace_line(directory / "text", 2, "s0-002")
+    assert validate(directory) == []
+    assert left_out(directory) == [f"{directory}/text: an empty transcript, left out: s0-002"]
+    folder = extract_features(directory)
+    assert validate(folder) == []
+    for name in ("text", "utt2spk", "feats.scp", "utt2dur"):
+        assert len(read_table(folder / name)) == 4
+    (directory / "text").write_text("".join(f"{name}\n" for name in read_table(directory / "utt2spk")))
+    assert f"{directory}/text: every transcript is empty" in validate(directory)
+
+
+def test_processes_find_the_same(directory, replace_line):
+    replace_line(directory / "wav.scp", 2, f"s0-002 {directory}/text")
+    assert validate(directory, num_jobs=2) == validate(directory) != []
+
+
+def test_segments(directory):
+    names = list(read_table(directory / "wav.scp"))
+    times = ["0 0.2", "0.1 0.9", "0.0 1.9", "0.6 0.9", "0.1 -1"]
+    lines = [f"{name} {name} {time}\n" for name, time in zip(names, times)]
+    (directory / "segments").write_text("".join(lines))
+    (directory / "utt2dur").unlink()
+    said = [fault.removeprefix(f"{directory}/segments:").split(directory.name)[0] for fault in validate(directory)]
+    assert [line.split(":")[0] for line in said] == ["3", "4"]
