@@ -73,6 +73,7 @@ def test_pre_training_has_no_tokens_and_nothing_to_decode(size: str, call: Run, 
         (["--size", "huge"], "huge"),
         (["--set", "train.max_step=1"], "train.max_step: unknown key"),
         (["--num-mels", "0"], "features.num_mels"),
+        (["--sample-rate", "2000"], "features.sample_rate"),
     ],
 )
 def test_a_faulty_configuration_is_one_line_before_anything(

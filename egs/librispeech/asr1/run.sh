@@ -33,6 +33,8 @@ nbpe=                 # number of tokens, instead of the configuration's
 bpe_type=             # unigram, bpe or char, instead of the configuration's
 speed_perturb=        # speeds such as 0.9,1.0,1.1, instead of the configuration's
 num_mels=             # mel bins, instead of the configuration's
+sample_rate=0         # Hz of the features, such as 8000, whose mel bins end 400 Hz below half of it; 0: as configured
+channel=0             # of recordings with several, from 1, where data directories say none; 0: none
 nj=2                  # processes of feature extraction
 ngpu=1                # GPUs to train on: 1 is the GPU or else the CPU, 0 the CPU, more are run by torchrun
 ncpu=0                # processes to train on the CPU with, one thread each; 0 follows --ngpu
@@ -48,8 +50,7 @@ locate() { # the file $1, as written, in the work folder or in the recipe's, or 
   for path in "$1" "$work_dir/$1" "$here/$1" "${@:2}"; do [ ! -f "$path" ] || break; done
   if [ -f "$path" ]; then echo "$path"; else echo "$1"; fi
 }
-work_dir=${work_dir:-$here}
-size_name=$(basename "$size" .yaml)
+work_dir=${work_dir:-$here} size_name=$(basename "$size" .yaml)
 conf=$(locate "$conf" "$here/../../methods/$(basename "$conf" .yaml).yaml")
 size=$(locate "$size" "$here/conf/$size.yaml")
 if [ "$size_name" != "$default_size" ]; then tag=$size_name${tag:+_$tag}; fi
@@ -57,8 +58,9 @@ exp=${exp:-$work_dir/exp/$(basename "$conf" .yaml)${tag:+_$tag}}
 split train_sets dev_sets test_sets train_args ctm && split_changes set
 set+=(${nbpe:+"tokens.size=$nbpe"} ${bpe_type:+"tokens.type=$bpe_type"} ${num_mels:+"features.num_mels=$num_mels"}
   ${speed_perturb:+"features.speeds=[$speed_perturb]"})
-config=(--config "$conf" --size "$size")
-for change in "${set[@]}"; do config+=(--set "$change"); done
+((sample_rate == 0)) || set+=("features.sample_rate=$sample_rate" "features.high_frequency=$((sample_rate / 2 - 400))")
+if ((channel)); then channels=(--channel "$channel"); else channels=(); fi
+config=(--config "$conf" --size "$size") && for change in "${set[@]}"; do config+=(--set "$change"); done
 if [ -n "$train_dir$dev_dir$test_dirs" ]; then
   if [ -d "$test_dirs" ]; then tests=("$test_dirs"); else split test_dirs && tests=("${test_dirs[@]}"); fi
   if [ -z "$train_dir" ] || [ -z "$dev_dir" ] || [ ${#tests[@]} -eq 0 ]; then
@@ -70,8 +72,7 @@ else
   for one in "${test_sets[@]}"; do tests+=("$work_dir/data/${one//-/_}"); done
 fi
 names=$(dualtk config name "${config[@]:1}" --directories "$train" "$dev" "${tests[@]}") # ends here, with its line, if at fault
-{ read -r task features tokens all_modes && mapfile -t sets; } <<<"$names"
-read -ra modes <<<"${modes:-$all_modes}"
+{ read -r task features tokens all_modes && mapfile -t sets; } <<<"$names" && read -ra modes <<<"${modes:-$all_modes}"
 features=$work_dir/features/$features tokens=$work_dir/tokens/$tokens
 if [ "$ngpu" -eq 0 ] || [ "$ncpu" -gt 0 ]; then device=cpu ngpu=$ncpu; else device=auto; fi
 
@@ -85,10 +86,10 @@ if runs 0 "data directories"; then
       --combine train "${train_sets[@]}" --combine dev "${dev_sets[@]}" --sets "${test_sets[@]}"
   fi
   if [ "$task" = pretrain ]; then no_text=--no-text; fi
-  dualtk validate ${no_text:+"$no_text"} "$train" "$dev" "${tests[@]}"
+  dualtk validate --nj "$nj" "${channels[@]}" ${no_text:+"$no_text"} "$train" "$dev" "${tests[@]}"
 fi
 if runs 1 "features in $features"; then
-  dualtk features "${config[@]}" --out "$features" --nj "$nj" --train "$train" "$dev" "${tests[@]}"
+  dualtk features "${config[@]}" --out "$features" --nj "$nj" "${channels[@]}" --train "$train" "$dev" "${tests[@]}"
 fi
 train=$features/${sets[0]} dev=$features/${sets[1]} sets=("${sets[@]:2}") tests=("${sets[@]/#/$features/}")
 if [ "$task" != pretrain ] && runs 2 "tokens in $tokens"; then
