@@ -71,6 +71,8 @@ def read_companions(directory: Path, speeds: Sequence[float], channel: int | Non
         files["text"] = table_text({new: tables["text"][name] for new, (name, _) in named.items()})
     if tuple(speeds) == (1.0,):
         recordings = read_recordings(directory)[1]
+        if listing.path.name != "segments":
+            recordings = {name: recordings[name] for name in listing.entries if name in recordings}
         files["wav.scp"] = table_text({name: recording.entry for name, recording in recordings.items()})
         if channels := channel_table(directory, recordings, channel):
             files[CHANNELS] = table_text(channels)
