@@ -93,12 +93,18 @@ def test_methods_in_commands_exist(method: str) -> None:
 @pytest.mark.parametrize("command", with_program("dualtk"))
 def test_dualtk_commands(command: str) -> None:
     words = words_of(command)
-    program = ["dualtk"] if len(words) == 1 or words[1].startswith("-") else ["dualtk", words[1]]
+    parts = 3 if words[1:2] in (["data"], ["config"]) else 2
+    program = ["dualtk"] if len(words) == 1 or words[1].startswith("-") else words[:parts]
     check_options(words[1:], help_of(*program) + "--help --version")
 
 
 @pytest.mark.parametrize("command", [line for line in commands() if words_of(line)])
 def test_the_program_exists(command: str) -> None:
-    program = next(word for word in words_of(command) if "=" not in word)
-    known = shutil.which(program, path=ENVIRONMENT["PATH"]) or (ROOT / program).exists() or program.endswith("run.sh")
+    program = next(word for word in words_of(command) if "=" not in word or command == word)
+    known = (
+        "=" in program
+        or shutil.which(program, path=ENVIRONMENT["PATH"])
+        or (ROOT / program).exists()
+        or program.endswith("run.sh")
+    )
     assert known or program in ("cd", "export"), f"{program} is no program"
