@@ -112,7 +112,7 @@ def _keys_in(tree: Tree, place: tuple[int | str, ...], missing: bool) -> Keys:
         last = missing and index == len(place) - 1
         if isinstance(node, dict) and part in node:
             node = node[part]
-        elif isinstance(node, list) and isinstance(part, int):
+        elif isinstance(node, list | tuple) and isinstance(part, int):
             node = node[part] if part < len(node) else None
         elif not last:
             continue

@@ -64,11 +64,24 @@ def read_safetensors(path: Path) -> tuple[Tensors, dict[str, str]]:
     return tensors, metadata
 
 
+def require_finite(tensors: Tensors, path: Path) -> Tensors:
+    """The tensors of the file `path`, if all their values are numbers.
+
+    Raises:
+        InputError: names the first tensor of which some are not.
+    """
+    for key, value in tensors.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            count = value.numel() - int(value.isfinite().sum())
+            raise InputError(f"{path}: {key}: {count} of {value.numel()} weights are not finite")
+    return tensors
+
+
 def read_state_dict(path: Path) -> Tensors:
     """The tensors of a file from elsewhere: safetensors, or what `torch.save(model.state_dict(), path)` wrote.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is neither, or a value is not finite.
     """
     try:
         with path.open("rb") as stream:
@@ -76,7 +89,7 @@ def read_state_dict(path: Path) -> Tensors:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if start[8:] == b"{":  # of safetensors: eight bytes of a length, then JSON
-        return read_safetensors(path)[0]
+        return require_finite(read_safetensors(path)[0], path)
     fault = InputError(f"{path}: neither safetensors nor a state dict that torch.save wrote")
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
@@ -86,4 +99,4 @@ def read_state_dict(path: Path) -> Tensors:
         raise fault
     if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()):
         raise fault
-    return dict(tensors)
+    return require_finite(dict(tensors), path)

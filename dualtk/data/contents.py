@@ -93,8 +93,9 @@ def features_digest(directory: Path, digests: Digests) -> str:
     numbers: dict[Path, int] = {}
     places = []
     for name, location in locations.items():
-        archive, offset = find_archive(location, directory)
-        places.append((name, numbers.setdefault(archive, len(numbers)), offset))
+        archive, _ = find_archive(location, directory)
+        place = location.rpartition("/")[2]  # with the offset, and a range of rows
+        places.append((name, numbers.setdefault(archive, len(numbers)), place))
     return digest([directory / "utt2num_frames"], [places, [digests.of(path) for path in numbers]])
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dualtk.errors import InputError
 from dualtk.pruning.patterns import Blocks, KeepOfGroup, Pattern, parse_pattern
-from dualtk.tensors import Tensors, read_safetensors
+from dualtk.tensors import Tensors, read_safetensors, require_finite
 
 METADATA_KEY = "dualtk_layout"
 INT8_MAX = 127
@@ -140,6 +140,10 @@ def unpack(tensors: Tensors, metadata: Mapping[str, str], source: str) -> Tensor
 
 
 def read_tensors(path: Path) -> Tensors:
-    """The tensors of a safetensors file; those of a compact one (`dualtk extract`) are made dense."""
+    """The tensors of a safetensors file; those of a compact one (`dualtk extract`) are made dense.
+
+    Raises:
+        InputError: no such file, a damaged one, or one with a value that is not finite.
+    """
     tensors, metadata = read_safetensors(path)
-    return unpack(tensors, metadata, str(path))
+    return require_finite(unpack(tensors, metadata, str(path)), path)

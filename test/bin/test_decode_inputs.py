@@ -10,18 +10,21 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 from small_experiment import VOCABULARY, write_experiment
 from tiny import WORDS, write_set
 
 from dualtk import recognizer
 from dualtk.bin import decode
 from dualtk.bin.dualtk import run
+from dualtk.data.contents import Digests, features_digest
 from dualtk.data.fbank import FbankOptions
 from dualtk.data.kinds import write_options
 from dualtk.data.tokens import TokenOptions, write_tokenizer
 from dualtk.errors import InputError
 from dualtk.files import digest
+from dualtk.tensors import read_state_dict
 from dualtk.train.checkpoint import save_network
 
 
@@ -147,6 +150,30 @@ def test_features_of_another_scale(exp, data, capsys, change) -> None:
     assert ("16 bits" in line) is (abs(change) < 30)
     rewrite(data, -change + 9)  # 39 dB louder than in training
     assert call(exp, data) == 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite(exp, data, capsys, value) -> None:
+    tensors = load_file(exp / "model.safetensors")
+    key = next(key for key, tensor in tensors.items() if tensor.dtype == torch.float32 and tensor.numel() > 2)
+    tensors[key].view(-1)[:2] = value
+    save_file(tensors, exp / "model.safetensors")
+    expected = f"{exp}/model.safetensors: {key}: 2 of {tensors[key].numel()} weights are not finite"
+    assert refusal(capsys, exp, data) == expected
+    with pytest.raises(InputError, match=r"2 of \d+ weights are not finite"):
+        read_state_dict(exp / "model.safetensors")
+
+
+def test_a_range_of_rows_is_part_of_the_features(data) -> None:
+    digests = Digests(data / "digests")
+    before = features_digest(data, digests)
+    assert features_digest(data, digests) == before
+    scp = data / "feats.scp"
+    lines = scp.read_text().splitlines()
+    scp.write_text("\n".join([f"{lines[0]}[1:9]", *lines[1:]]) + "\n")
+    one = features_digest(data, digests)
+    scp.write_text("\n".join([f"{lines[0]}[2:10]", *lines[1:]]) + "\n")
+    assert len({before, one, features_digest(data, digests)}) == 3
 
 
 def test_other_tokens_of_the_same_size(exp, data, tmp_path, capsys) -> None:
