@@ -91,7 +91,7 @@ def test_refused():
     [
         ({"sample_rate": 8000}, "features: mel range 20.0..7600.0 Hz does not fit a sample rate of 8000 Hz"),
         ({"low_frequency": 300.0, "high_frequency": 300.0}, "features: mel range 300.0..300.0 Hz does not fit"),
-        ({"num_mels": 0}, "features.num_mels: Input should be greater than or equal to 1, not 0"),
+        ({"num_mels": 0}, "features.num_mels: must be greater than or equal to 1, not 0"),
         ({"num_mels": 257}, "features.num_mels: must be less than or equal to 256, not 257"),
         ({"sample_rate": 3999}, "features.sample_rate: must be greater than or equal to 4000, not 3999"),
         ({"low_frequency": -1.0}, "features.low_frequency: "),
