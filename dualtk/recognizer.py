@@ -52,6 +52,7 @@ class Stream:
         self._recording = Recording(self._passes)
         self._front_end = open_stream(recognizer.trained.system.features)
         self._rate: int | None = None
+        self._segments: list[Segment] = []  # that nobody took yet
 
     def accept(self, samples: Samples, rate: int) -> None:
         """More audio, in pieces of any size; it is decoded before this returns.
@@ -66,6 +67,14 @@ class Stream:
         for piece in self._checked(samples, rate):
             self._recording.push(self._front_end.accept(piece, rate))
             self._passes.advance([self._recording])
+            self._collect()
+
+    def _collect(self) -> None:
+        """Of what is over only the words are kept."""
+        finished, self._recording.finished = self._recording.finished, []
+        for segment in (self.recognizer.segment(self.mode, one) for one in finished):
+            if segment.text or (segment.first_pass is not None and segment.first_pass.text):
+                self._segments.append(segment)
 
     def _checked(self, samples: Samples, rate: int) -> Sequence[Tensor]:
         """Mono audio that goes on where the stream is, in pieces of bounded size."""
@@ -83,15 +92,15 @@ class Stream:
 
     def results(self) -> list[Segment]:
         """The segments that have become final since the last call."""
-        finished, self._recording.finished = self._recording.finished, []
-        segments = [self.recognizer.segment(self.mode, one) for one in finished]
-        return [one for one in segments if one.text or (one.first_pass is not None and one.first_pass.text)]
+        segments, self._segments = self._segments, []
+        return segments
 
     def finish(self) -> list[Segment]:
         """No more audio will come: the last segments."""
         self._recording.push(self._front_end.finish())
         self._recording.close()
         self._passes.advance([self._recording])
+        self._collect()
         return self.results()
 
 
@@ -172,6 +181,8 @@ class Recognizer:
                     groups.setdefault(id(stream._passes), []).append(stream)
             for group in groups.values():
                 group[0]._passes.advance([stream._recording for stream in group])
+                for stream in group:
+                    stream._collect()
 
     def _build_search(self, hotwords: Sequence[str]) -> Search[Any]:
         tokenizer = self.trained.tokenizer
