@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dualtk.data.audio import read_audio
+from dualtk.data.audio import read_audio, read_header
 from dualtk.data.kaldi import AudioSource, read_audio_sources
 from dualtk.data.resample import resample
 from dualtk.errors import InputError
@@ -47,6 +47,8 @@ def read_speech(data: Path | None, files: Sequence[Path]) -> list[Speech]:
     Raises:
         InputError: a file or a table at fault.
     """
+    for file in files:
+        read_header(file)
     return [*_directory(data), *(Speech(str(file), AudioSource(file)) for file in files)] or [Speech("noise", None)]
 
 
