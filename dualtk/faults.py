@@ -78,7 +78,7 @@ def _fault(error: ErrorDetails, tree: Tree) -> _Fault:
     message = message.removeprefix("Value error, ")
     if found := KEY.fullmatch(message):
         return _Fault((*keys, *found["key"].split(".")), found["rest"], section=keys)
-    return _Fault(keys, message, "" if isinstance(value, dict | Section) else f", not {_shown(value)}")
+    return _Fault(keys, message, "" if isinstance(value, dict | list | tuple | Section) else f", not {_shown(value)}")
 
 
 def _tag_fault(keys: Keys, error: ErrorDetails) -> _Fault:

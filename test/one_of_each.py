@@ -251,6 +251,7 @@ CONTEXTS: dict[str, list[str]] = {
 # Fields whose trace is elsewhere, and where.
 ELSEWHERE = {
     "TrainOptions.max_bad_steps": "test/train/test_loop_fields.py",
+    "TrainOptions.least_steps": "test/train/test_loop_fields.py",
     **dict.fromkeys(("NoiseOptions.data", "RoomOptions.data"), "test/data/test_waveform.py"),
     **dict.fromkeys(("FbankOptions", "SampleOptions", "TokenOptions"), "what the first stages make, below"),
 }

@@ -28,7 +28,7 @@ VOCABULARY = 20
 Shipped = tuple[str, ...]  # method, size, overrides
 REFUSED = {("supernet_omni", "sampled_steps")}  # lines whose change a rule refuses: beside a sandwich nothing is drawn
 OF_FREQUENCIES = {"augment.frequency_warp", "augment.channel", "augment.num_frequency_masks"}
-STEPS = (3, 50, *range(0, 12_000, 500), 60_000)
+STEPS = (3, 50, *range(0, 20_000, 500), 60_000)
 
 # Read elsewhere than in what is built: test/train/test_loop_fields.py has the loop, test/data the others.
 ELSEWHERE = ("train.", "batches.", "tokens.", "features.", "waveform.", "joining.")

@@ -87,7 +87,7 @@ class Witness:
         self.recursions: Counter[str] = Counter()
 
     def watch(self, patch: pytest.MonkeyPatch) -> None:
-        take, save, loader, read = Stepper.take, loop.save_training, loop.batch_loader, batches_module.read_matrix
+        take, save, loader, read = Stepper.take, loop.save_training, loop.batch_loader, batches_module.read_features
 
         def taken(stepper: Stepper, batches: Any, progress: Any) -> bool:
             self.batches += [batch.utterances for batch in batches]
@@ -102,9 +102,9 @@ class Witness:
             self.workers.append(made.num_workers)
             return made
 
-        def reading(*arguments: Any) -> Any:
+        def reading(*arguments: Any, **named: Any) -> Any:
             self.reads += 1
-            return read(*arguments)
+            return read(*arguments, **named)
 
         def recursing(backend: Backend, inner: Any) -> Any:
             def recursion(*arguments: Any) -> Any:
@@ -118,7 +118,7 @@ class Witness:
         patch.setattr(Stepper, "take", taken)
         patch.setattr(loop, "save_training", saved)
         patch.setattr(loop, "batch_loader", loading)
-        patch.setattr(batches_module, "read_matrix", reading)
+        patch.setattr(batches_module, "read_features", reading)
 
     def count(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self.modules += 1

@@ -45,7 +45,9 @@ def claim(output: Path, directory: Path) -> None:
             )
     elif output.exists() and not (output.is_dir() and all(path.name.startswith(".") for path in output.iterdir())):
         raise InputError(f"{output}: exists and was not made from {source}: choose another output folder")
-    write_text(record, f"{source}\n{os.path.relpath(source, output.resolve())}\n")
+    places = f"{source}\n{os.path.relpath(source, output.resolve())}\n"
+    if not record.exists() or record.read_text(encoding="utf-8") != places:
+        write_text(record, places)
 
 
 def read_companions(directory: Path, speeds: Sequence[float], channel: int | None = None) -> dict[str, str]:

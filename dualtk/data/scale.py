@@ -42,7 +42,7 @@ def compare_means(own: Tensor, other: Tensor, where: str, source: str) -> None:
         InputError: names both files and both means.
     """
     one, two = float(own.mean()), float(other.mean())
-    if abs(one - two) <= LARGEST:  # features that are no numbers are others' to refuse
+    if not math.isfinite(one - two) or abs(one - two) <= LARGEST:  # what is no number is for others to refuse
         return
     apart = abs(one - two)
     why = "one of them was made of samples in the range of 16 bits, the other of samples in [-1, 1]"

@@ -56,7 +56,10 @@ def test_underscore_is_hyphen() -> None:
 
 @pytest.mark.parametrize(
     ("error", "status", "message"),
-    [(InputError("a.flac: is empty"), 2, "dualtk: error: a.flac: is empty\n"), (KeyboardInterrupt(), 130, "")],
+    [
+        (InputError("a.flac: is empty"), 2, "dualtk: error: a.flac: is empty\n"),
+        (KeyboardInterrupt(), 130, "dualtk: interrupted\n"),
+    ],
 )
 def test_run_turns_errors_into_a_status(
     error: BaseException, status: int, message: str, capsys: pytest.CaptureFixture[str]

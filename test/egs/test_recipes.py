@@ -42,11 +42,11 @@ def test_help_lists_every_option_with_its_default(recipe: str, call: Run) -> Non
         (["--stage"], "--stage"),
         (["--stage", "one"], "one"),
         (["train"], "train"),
-        (["--stage=9", "--here", "x"], "--here"),  # a variable of the script, not an option
+        (["--stage=5", "--here", "x"], "--here"),  # a variable of the script, not an option
     ],
 )
 def test_bad_options_are_one_line_and_status_2(recipe: str, arguments: list[str], word: str, call: Run) -> None:
-    done = call(run_sh(recipe), "--stage", 9, *arguments)
+    done = call(run_sh(recipe), "--stage", 5, *arguments)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("run.sh: error: ")
     assert word in done.stderr
@@ -86,7 +86,7 @@ def test_a_faulty_configuration_is_one_line_before_anything(
 
 
 def test_kaldi_directories_go_together(call: Run) -> None:
-    done = call(LIBRISPEECH, "--stage", 9, "--train-dir", "data/train")
+    done = call(LIBRISPEECH, "--stage", 5, "--train-dir", "data/train")
     assert done.returncode == 2
     assert "--test-dirs" in done.stderr
 
@@ -99,7 +99,7 @@ def test_a_missing_corpus_is_one_line(call: Run, tmp_path: Path) -> None:
 
 def test_an_unknown_launcher_is_refused(call: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUALTK_CMD", "sge")
-    done = call(LIBRISPEECH, "--stage", 9)
+    done = call(LIBRISPEECH, "--stage", 5)
     assert (done.returncode, done.stderr) == (2, "run.sh: error: DUALTK_CMD is sge, expected local or slurm\n")
 
 
@@ -113,7 +113,7 @@ def test_stages_0_to_2_then_the_same_data_as_kaldi_directories(call: Run, tmp_pa
     assert all((data / name / "words.ctm").exists() for name in ("train", "dev", "test_synthetic"))
     assert {path.name for path in (work / "features" / "fbank80").iterdir()} == {"train", "dev", "test_synthetic"}
     assert [path.name for path in (work / "tokens").iterdir()] == ["unigram40"]
-    before = {path: path.stat().st_mtime_ns for path in work.rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()}
 
     again = call(SYNTHETIC, "--work_dir", "my work", "--stop_stage=2", *small)
     assert again.returncode == 0

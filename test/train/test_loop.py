@@ -41,7 +41,7 @@ def test_the_folder_tells_what_the_run_was_and_losses_fall(corpus: Path, tmp_pat
         assert (exp / name).stat().st_size > 0, name
     facts = json.loads((exp / "versions.json").read_text())
     assert facts["backend"]
-    assert set(facts["inputs"]) == {"features", "text", "cmvn", "tokens"}
+    assert set(facts["inputs"]) == {"training features", "dev features", "text", "dev text", "cmvn", "tokens"}
     valid = metrics(exp, "valid")
     assert valid[-1]["full/simple"] < 0.8 * valid[0]["full/simple"] or valid[-1]["loss"] < valid[0]["loss"]
     train = metrics(exp, "train")

@@ -73,7 +73,7 @@ def run(corpus: Path, exp: Path, *overrides: str) -> Trace:
             watch(Trainer, name, lambda trainer, *_: trainer.progress.step)
         watch(Trainer, "train", lambda trainer: trainer.train_loader.num_workers)
         watch(Stepper, "take", lambda _, batches, progress: [batch.utterances for batch in batches])
-        watch(batches_module, "read_matrix", lambda location, *_: location.rpartition(":")[2])
+        watch(batches_module, "read_features", lambda table, name, location: location.rpartition(":")[2])
         try:
             main(train_arguments(corpus, exp, "train.max_steps=8", *overrides))
         except InputError as error:

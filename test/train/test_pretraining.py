@@ -100,7 +100,11 @@ def test_the_log_has_the_figures_of_progress_and_the_accuracy_chooses(pretrained
     assert kept == {"step-8", "step-12"}
     log = (pretrained / "train.log").read_text(encoding="utf-8")
     assert all(word in log for word in ("full/accuracy ", "perplexity ", "mask_rate "))
-    assert set(json.loads((pretrained / "versions.json").read_text())["inputs"]) == {"features", "cmvn"}
+    assert set(json.loads((pretrained / "versions.json").read_text())["inputs"]) == {
+        "training features",
+        "dev features",
+        "cmvn",
+    }
 
 
 def test_stopped_and_continued_equals_uninterrupted(waves: Path, pretrained: Path, tmp_path: Path) -> None:
