@@ -32,6 +32,8 @@ from dualtk.trn import trn_id
 from dualtk.yaml_text import plain, to_text
 from dualtk.yaml_tree import read_file, read_layers, set_value
 
+pytestmark = pytest.mark.slow
+
 PIECES = ["<blk>", "<unk>", "\u2581A", "B"]
 LM = b"\\data\\\nngram 1=2\n\n\\1-grams:\n-1 \xe2\x96\x81A\n-1 B\n\n\\end\\\n"
 DECODING = {

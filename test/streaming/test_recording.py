@@ -15,6 +15,8 @@ from dualtk.streaming.endpoint import EndpointOptions
 from dualtk.streaming.recording import LEAD, Passes, Recording, Utterance
 from dualtk.streaming.session import StreamingDecoder
 
+pytestmark = pytest.mark.slow
+
 NETWORK = small_transducer()
 GREEDY = SearchOptions().build(NETWORK, [])
 MODE = streaming(left_context=6, chunk=2)
