@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from dualtk.errors import InputError
+from dualtk.files import read_blocks
 from dualtk.tables import read_lines
 
 FILE = "SHA256SUMS"
@@ -18,12 +19,8 @@ def file_digest(path: Path) -> str:
         InputError: it cannot be read.
     """
     total = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            for block in iter(lambda: stream.read(1 << 20), b""):
-                total.update(block)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    for block in read_blocks(path):
+        total.update(block)
     return total.hexdigest()
 
 

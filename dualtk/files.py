@@ -192,17 +192,26 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """What a file holds, piece by piece.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            yield from iter(lambda: stream.read(1 << 20), b"")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def digest(paths: Iterable[Path], options: object = None) -> str:
     """SHA-256 over the contents of the files `paths` and the JSON form of `options`."""
     total = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())
     for path in paths:
         total.update(path.name.encode() + b"\0")
-        try:
-            with path.open("rb") as stream:
-                for block in iter(lambda: stream.read(1 << 20), b""):
-                    total.update(block)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        for block in read_blocks(path):
+            total.update(block)
     return total.hexdigest()
 
 
