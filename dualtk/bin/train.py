@@ -250,7 +250,7 @@ def train(options: argparse.Namespace, system: System, stopping: Stopping, here:
             logger.warning(line)
         objective = build_objective(options, system, tokenizer, experiment)
         objective.module.to(here.device)
-        if isinstance(objective, Objective) and tokenizer is not None:
+        if here.is_main and isinstance(objective, Objective) and tokenizer is not None:
             objective.labels_alone = without_audio(valid_set, shortest, tokenizer.vocab_size)
         return Trainer(objective, system, train_set, valid_set, experiment, here, stopping).train()
 
