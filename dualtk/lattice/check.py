@@ -44,16 +44,18 @@ def check_targets(
     batch, num_labels = targets.shape
     check_shape("logit_lengths", logit_lengths, batch)
     check_shape("target_lengths", target_lengths, batch)
-    _check_range("logit length", logit_lengths, 1, num_frames)
-    _check_range("target length", target_lengths, 0, num_labels)
     position = torch.arange(num_labels, device=targets.device)
     bad = (targets < 0) | (targets >= vocabulary) | (targets == blank)
     bad &= position < target_lengths.unsqueeze(1)
-    if bad.any():
-        utterance, index = bad.nonzero()[0].tolist()
-        label = int(targets[utterance, index])
-        reason = "is blank" if label == blank else f"is outside the vocabulary of {vocabulary}"
-        raise InputError(f"utterance {utterance} of the batch: label {label} at position {index} {reason}")
+    outside = _outside(logit_lengths, 1, num_frames) | _outside(target_lengths, 0, num_labels)
+    if not (bad.any() | outside.any()):  # read once: on a GPU each reading waits for all work before it
+        return
+    _check_range("logit length", logit_lengths, 1, num_frames)
+    _check_range("target length", target_lengths, 0, num_labels)
+    utterance, index = bad.nonzero()[0].tolist()
+    label = int(targets[utterance, index])
+    reason = "is blank" if label == blank else f"is outside the vocabulary of {vocabulary}"
+    raise InputError(f"utterance {utterance} of the batch: label {label} at position {index} {reason}")
 
 
 def check_ranges(ranges: Tensor | None, batch: int, num_frames: int, num_labels: int) -> Tensor | None:
@@ -73,8 +75,12 @@ def check_ranges(ranges: Tensor | None, batch: int, num_frames: int, num_labels:
     return ranges.long()
 
 
+def _outside(lengths: Tensor, lowest: int, highest: int) -> Tensor:
+    return (lengths < lowest) | (lengths > highest)
+
+
 def _check_range(what: str, lengths: Tensor, lowest: int, highest: int) -> None:
-    bad = (lengths < lowest) | (lengths > highest)
+    bad = _outside(lengths, lowest, highest)
     if bad.any():
         utterance = int(bad.nonzero()[0])
         value = int(lengths[utterance])

@@ -1,7 +1,5 @@
 """Logits to lattice on the GPU: each row of the vocabulary is read once, and its gradient written once.
 
-Correct in Triton's interpreter; its speed on a GPU has not been measured.
-
 Axes: B batch, T frames, S cells of a frame, V vocabulary, R rows (B * T * S).
 """
 
@@ -15,8 +13,8 @@ from torch import Tensor
 
 from dualtk.lattice import cell_list
 from dualtk.lattice.backends import base
+from dualtk.lattice.negligible import SHARE
 
-BLOCK = 1024  # logits that a program holds at a time
 NO_CELL = tl.constexpr(cell_list.NO_CELL)
 LOG_ZERO = tl.constexpr(base.LOG_ZERO)
 
@@ -49,11 +47,16 @@ def score_row(logits, label, normaliser, blank_score, label_score, blank, V: tl.
 
 
 @triton.jit
-def gradient_row(logits, label, normaliser, for_blank, for_label, out, blank, V: tl.constexpr, BLOCK: tl.constexpr):
-    """Program r writes the gradient of row r."""
+def gradient_row(
+    logits, label, normaliser, for_blank, for_label, limit, out, blank, V: tl.constexpr, BLOCK: tl.constexpr
+):
+    """Program r writes the gradient of row r; one whose cell cannot change any sum is not read (`negligible`)."""
     r = tl.program_id(0).to(tl.int64)
     target = tl.load(label + r)
-    if target == NO_CELL:
+    by_blank, by_label, low_limit = tl.load(for_blank + r), tl.load(for_label + r), tl.load(limit)
+    by_label = tl.where(target >= 0, by_label, 0.0)
+    size = tl.maximum(tl.abs(by_blank), tl.abs(by_label), propagate_nan=tl.PropagateNan.ALL)
+    if (target == NO_CELL) | ((size <= low_limit) & (low_limit < float("inf"))):
         for first in range(0, V, BLOCK):
             v = first + tl.arange(0, BLOCK)
             tl.store(out + r * V + v, tl.zeros([BLOCK], out.dtype.element_ty), mask=v < V)
@@ -61,14 +64,18 @@ def gradient_row(logits, label, normaliser, for_blank, for_label, out, blank, V:
         norm = tl.load(normaliser + r)
         top = norm.to(tl.float32)
         low = (norm - top.to(tl.float64)).to(tl.float32)
-        by_blank = tl.load(for_blank + r)
-        by_label = tl.load(for_label + r, mask=target >= 0, other=0.0)
         for first in range(0, V, BLOCK):
             v = first + tl.arange(0, BLOCK)
             x = tl.load(logits + r * V + v, mask=v < V, other=LOG_ZERO).to(tl.float32)
             grad = -(by_blank + by_label) * tl.exp(x - top - low)
             grad += tl.where(v == blank, by_blank, 0.0) + tl.where(v == target, by_label, 0.0)
             tl.store(out + r * V + v, grad.to(out.dtype.element_ty), mask=v < V)
+
+
+def shape(vocabulary: int) -> dict[str, int]:
+    """Logits that a program holds at a time, and the warps that do so: measured by `tools/gpu/tune.py`."""
+    block = min(2048, max(32, triton.next_power_of_2(vocabulary)))
+    return {"V": vocabulary, "BLOCK": block, "num_warps": max(1, min(8, block // 256))}
 
 
 class TritonReduction:
@@ -82,7 +89,7 @@ class TritonReduction:
         if label.numel():
             out = (normaliser, blank_score, label_score)
             with torch.cuda.device_of(logits):
-                score_row[(label.numel(),)](logits, label, *out, blank, V=logits.shape[3], BLOCK=BLOCK)
+                score_row[(label.numel(),)](logits, label, *out, blank, **shape(logits.shape[3]))
         return base.Scores(blank_score, label_score, normaliser)
 
     def gradient(
@@ -92,7 +99,8 @@ class TritonReduction:
         logits, label = logits.contiguous(), label.contiguous()
         out = torch.empty_like(logits)
         if label.numel():
-            given = (normaliser, for_blank.contiguous(), for_label.contiguous())
+            largest = torch.maximum(*(torch.linalg.vector_norm(grad, torch.inf) for grad in (for_blank, for_label)))
+            given = (normaliser, for_blank.contiguous(), for_label.contiguous(), SHARE * largest)
             with torch.cuda.device_of(logits):
-                gradient_row[(label.numel(),)](logits, label, *given, out, blank, V=logits.shape[3], BLOCK=BLOCK)
+                gradient_row[(label.numel(),)](logits, label, *given, out, blank, **shape(logits.shape[3]))
         return out
