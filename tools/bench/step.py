@@ -58,7 +58,7 @@ class Data:
         torch.manual_seed(0)
         frames, labels = round(100 * seconds), round(seconds / 0.08 / 4)
         feats = torch.randn(batch, frames, 80, device=device)
-        lengths = torch.linspace(0.8 * frames, frames, batch).long().to(device)
+        lengths = torch.linspace(frames, 0.8 * frames, batch).long().to(device)
         targets = torch.randint(1, vocabulary, (batch, labels), device=device)
         return Data(feats, lengths, targets, torch.full((batch,), labels, device=device), vocabulary)
 

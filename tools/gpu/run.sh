@@ -42,7 +42,7 @@ tests() {
 }
 suite() { # the tests that choose a device themselves
   local folders="test/lattice test/transducer test/distill test/encoders test/search test/streaming test/train test/pruning"
-  part suite 150 "cd \"$root\" && \"$python\" -m pytest -q -p no:cacheprovider -n $processes -m 'not gpu' $folders"
+  part suite 150 "cd \"$root\" && \"$python\" -m pytest -v --tb=short -p no:cacheprovider -n $processes -m 'not gpu' $folders"
 }
 losses() {
   if ((gpu)); then set -- --only cuda --rounds 15; else set -- --only exact --rounds 1; fi
