@@ -48,11 +48,13 @@ def test_the_recursion_compiles(width, lengths, warps, pruned, dtype):
     compile_kernel(occupy, [*given, dtype, dtype, dtype, "i32", "i32"], constants, 1)
 
 
+@pytest.mark.parametrize("kind", [0, 1, 2])
 @pytest.mark.parametrize(("dtype", "vocabulary"), [("float32", 4097), ("float16", 500), ("bfloat16", 2)])
-def test_the_passes_over_logits_compile(dtype, vocabulary):
-    from dualtk.lattice.backends.triton_logits import gradient_row, score_row, shape
+def test_the_passes_over_logits_compile(dtype, vocabulary, kind):
+    from dualtk.lattice.backends.triton_rows import gradient_row, score_row, shape
 
-    logits, constants = FLOATS[dtype], shape(vocabulary)
+    constants = {**shape(vocabulary), "KIND": kind}
     warps = constants.pop("num_warps")
-    compile_kernel(score_row, [logits, "*i64", "*fp64", "*fp32", "*fp32", "i32"], constants, warps)
-    compile_kernel(gradient_row, [logits, "*i64", "*fp64", "*fp32", "*fp32", "*fp32", logits, "i32"], constants, warps)
+    places, size = [FLOATS[dtype], *["*i64"] * 4], ["i32", "i32", "i32"]
+    compile_kernel(score_row, [*places, "*fp64", "*fp32", "*fp32", *size], constants, warps)
+    compile_kernel(gradient_row, [*places, "*fp64", *["*fp32"] * 3, FLOATS[dtype], *size], constants, warps)

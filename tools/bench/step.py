@@ -69,7 +69,9 @@ class Step:
     def __init__(self, module: nn.Module, loss: Callable[[], Tensor], precision: str, device: torch.device) -> None:
         self.module = module.to(device).train()
         self.loss = loss
-        self.optimizer = torch.optim.Adam(module.parameters(), lr=1e-6)
+        self.optimizer = torch.optim.Adam(module.parameters(), lr=1e-6, fused=True)
+        if precision == "bfloat16":
+            torch.set_float32_matmul_precision("high")  # as dualtk's training does
         self.cast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
     def __call__(self) -> None:

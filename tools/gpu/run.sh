@@ -8,7 +8,7 @@
 # WHEELS     folder of wheels to install into OUT/site first, for a machine that lacks some
 # CORPUS     folder of LibriSpeech/<set>, FLAC or Opus, for `train`; SETS="train dev test" names its sets
 # CTM        word times of its test set
-# STEPS      of `train`; SCALE multiplies every limit
+# SECONDS_OF_TRAINING  in `train`, 240; SCALE multiplies every limit
 set -uo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -31,14 +31,14 @@ part() { # run part $1 for at most $2 seconds
   local name=$1 limit=$(($2 * ${SCALE:-1})) began=$SECONDS status=0
   [ ! -f "$out/$name.done" ] || return 0
   timeout --kill-after=10 "$limit" bash -c "${*:3}" >"$out/$name.log" 2>&1 || status=$?
-  if [ $status -eq 0 ]; then touch "$out/$name.done"; else failed=$((failed + 1)); fi
+  if [ "$status" -eq 0 ]; then touch "$out/$name.done"; else failed=$((failed + 1)); fi
   echo "== $name: exit $status after $((SECONDS - began)) s (limit $limit s)"
 }
 
 machine() { part machine 20 "nvidia-smi; \"$python\" \"$root/tools/check_install.py\" || true"; }
 tests() {
-  if ((gpu)); then set -- -m gpu "$root/test"; else set -- "$root/test/lattice/test_triton.py"; fi
-  part tests 90 "cd \"$root\" && \"$python\" -m pytest -q -p no:cacheprovider $*"
+  if ((gpu)); then set -- -m gpu "$root/test/lattice"; else set -- "$root/test/lattice/test_triton.py"; fi
+  part tests 90 "cd \"$root\" && \"$python\" -m pytest -v --tb=short -p no:cacheprovider $*"
 }
 suite() { # the tests that choose a device themselves
   local folders="test/lattice test/transducer test/distill test/encoders test/search test/streaming test/train test/pruning"
@@ -64,11 +64,10 @@ decode() {
 train() {
   if [ -z "${CORPUS:-}" ]; then echo "== train: left out, CORPUS is not given" && return; fi
   read -ra sets <<<"${SETS:-train-clean-100 dev-clean test-aligned}"
-  local size=gpu options="" steps=${STEPS:-3000}
-  if ((!gpu)); then size=cpu options="model.encoder.num_layers=1 train.max_valid_utterances=2"; fi
-  part train 540 "\"$root/egs/librispeech/asr1/run.sh\" --librispeech \"$CORPUS\" --train-sets ${sets[0]} \
-    --dev-sets ${sets[1]} --test-sets ${sets[2]} ${CTM:+--ctm \"$CTM\"} --size $size --work-dir \"$scratch/work\" \
-    --nj $processes --set \"train.max_steps=$steps $options\" && cp \"$scratch\"/work/exp/*/results.md \"$out/\""
+  local seconds=${SECONDS_OF_TRAINING:-240} tiny=""
+  if ((!gpu)); then seconds=5 tiny="model.encoder.num_layers=1 train.precision=float32 batches.max_frames=3000"; fi
+  part train $((seconds + 120)) "\"$root/tools/gpu/train.sh\" \"$scratch/work\" $seconds \"$CTM\" \"$CORPUS\" ${sets[*]} $tiny"
+  cp "$scratch"/work/exp/*_gpu/RESULTS.md "$scratch"/work/exp/*_gpu/metrics.jsonl "$out/" 2>/dev/null
 }
 
 for name in "${parts[@]}"; do

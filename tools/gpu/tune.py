@@ -10,8 +10,11 @@ Axes: B batch, T frames, U labels, V vocabulary.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
+from unittest import mock
 
 import torch
 import triton
@@ -22,11 +25,11 @@ sys.path[:0] = [str(HERE.parent), str(HERE / "bench")]
 from works import Batch, Pruned, random_lattice  # noqa: E402
 
 from dualtk.lattice import joint_lattice, rnnt_loss  # noqa: E402
-from dualtk.lattice.backends import triton_kernels, triton_logits  # noqa: E402
-from dualtk.lattice.logits import next_labels  # noqa: E402
+from dualtk.lattice.backends import triton_kernels, triton_logits, triton_rows  # noqa: E402
+from dualtk.lattice.next_labels import NextLabels  # noqa: E402
 
 
-def micro(work) -> float:
+def micro(work: Callable[[], object]) -> float:
     """Median microseconds."""
     return 1e3 * triton.testing.do_bench(work, warmup=20, rep=60, return_mode="median")
 
@@ -43,29 +46,18 @@ def rows(bandwidth: float) -> None:
     for size, dtype in product(((8, 250, 40, 500), (4, 400, 60, 1024), (4, 250, 40, 4097)), ("float32", "bfloat16")):
         batch = Batch(size, device="cuda")
         logits = batch.logits().detach().to(getattr(torch, dtype))
-        label = next_labels(batch.targets, *batch.lengths, size[1], None)
-        score, normaliser = (
-            torch.empty(label.shape, dtype=kind, device="cuda") for kind in (torch.float32, torch.float64)
-        )
-        other, out = torch.empty_like(score), torch.empty_like(logits)
-        limit = torch.zeros((), device="cuda")
-        chosen = triton_logits.shape(size[3])
-        widest = triton.next_power_of_2(size[3])
-        for block, warps in product(
-            sorted({min(512, widest), min(1024, widest), min(2048, widest), min(8192, widest)}), (1, 2, 4, 8)
-        ):
-            if block // (32 * warps) > 64 or block < 32 * warps:
+        labels = NextLabels(batch.targets, *batch.lengths, None)
+        of_rows, out = triton_logits.rows_of(logits, labels), torch.empty_like(logits)
+        scores = of_rows.scores(0)
+        given = (0, scores.normaliser, torch.ones_like(scores.blank), torch.ones_like(scores.label), out)
+        chosen, widest = triton_rows.shape(size[3]), triton.next_power_of_2(size[3])
+        for block, warps in product(sorted({min(block, widest) for block in (512, 1024, 2048, 8192)}), (1, 2, 4, 8)):
+            if not 32 * warps <= block <= 64 * 32 * warps:
                 continue
-            shape = {"V": size[3], "BLOCK": block, "num_warps": warps}
-            grid = (label.numel(),)
-
-            def read() -> None:
-                triton_logits.score_row[grid](logits, label, normaliser, score, other, 0, **shape)
-
-            def write() -> None:
-                triton_logits.gradient_row[grid](logits, label, normaliser, score, other, limit, out, 0, **shape)
-
-            reading, writing = micro(read), micro(write)
+            shape = {**chosen, "BLOCK": block, "num_warps": warps}
+            with mock.patch.object(triton_rows, "shape", return_value=shape):
+                reading = micro(partial(of_rows.scores, 0))
+                writing = micro(partial(of_rows.gradient, *given))
             mark = "  <- chosen" if shape == chosen else ""
             print(
                 f"logits {size} {dtype} block {block} warps {warps}: "
@@ -85,11 +77,11 @@ def walks() -> None:
         padded = max(triton_kernels.LANES, triton.next_power_of_2(width))
         given = (cells.blank, cells.label, cells.logit_lengths, cells.logit_lengths, cells.target_lengths, alpha, beta)
         kind = {"WIDTH": padded, "PRUNED": False, "PRECISE": False}
-        for warps in (1, 2, 4):
+        for warps in (1, 2, 4, 8):
             if warps * 32 <= padded:
-                time = micro(lambda: triton_kernels.walk[(num, 2)](*given, frames, width, num_warps=warps, **kind))
-                print(f"walk {size[:3]} warps {warps}: {time:.0f} us", flush=True)
-        print(f"recursion {size[:3]}: {micro(lambda: triton_kernels.recursion(cells)):.0f} us", flush=True)
+                launch = partial(triton_kernels.walk[(num, 2)], *given, frames, width, num_warps=warps, **kind)
+                print(f"walk {size[:3]} warps {warps}: {micro(launch):.0f} us", flush=True)
+        print(f"recursion {size[:3]}: {micro(partial(triton_kernels.recursion, cells)):.0f} us", flush=True)
 
 
 def profile() -> None:
