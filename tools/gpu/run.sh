@@ -2,7 +2,7 @@
 # Everything that wants a GPU, within minutes: each part has its own limit, writes its log as it goes and, once it has
 # succeeded, is not run again into the same folder. Without a GPU the parts run tiny, to see that they run.
 #
-#     tools/gpu/run.sh OUT [PART ...]        parts: machine tests losses tune step decode train
+#     tools/gpu/run.sh OUT [PART ...]        parts: machine tests losses tune step decode train suite
 #
 # PYTHON     the interpreter; .venv's if there is one, else python3
 # WHEELS     folder of wheels to install into OUT/site first, for a machine that lacks some
@@ -72,7 +72,14 @@ train() {
 
 for name in "${parts[@]}"; do
   case $name in
-    machine | tests | suite | losses | tune | step | decode | train) "$name" ;;
+    machine) machine ;;
+    tests) tests ;;
+    suite) suite ;;
+    losses) losses ;;
+    tune) tune ;;
+    step) step ;;
+    decode) decode ;;
+    train) train ;;
     *) echo "run.sh: error: no part is called $name" >&2 && exit 2 ;;
   esac
 done
