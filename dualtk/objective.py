@@ -130,6 +130,15 @@ class Objective(PlannedPasses):
             found[TEACHER] = self.teacher.network
         return found
 
+    def independent_parts(self) -> dict[str, list[nn.Parameter]]:
+        """See `Trainable`: what is the teacher's alone, and all else; a decoder that both have is the student's."""
+        if self.teacher is None or self.teacher.criterion is None:
+            return super().independent_parts()
+        parts: dict[str, list[nn.Parameter]] = {"": [], TEACHER: []}
+        for name, parameter in self.named_parameters():  # a shared one has the name that it has in the student
+            parts[TEACHER if name.startswith(f"{TEACHER}.") else ""].append(parameter)
+        return parts
+
     def training_state(self) -> dict[str, Tensor]:
         """See `Trainable`: all but a frozen teacher, which is read from its own folder each time."""
         state = super().training_state()

@@ -116,6 +116,10 @@ class PlannedPasses(nn.Module):
         """See `Trainable`."""
         return {"": self.network}
 
+    def independent_parts(self) -> dict[str, list[nn.Parameter]]:
+        """See `Trainable`: all of it is one."""
+        return {"": list(self.parameters())}
+
     def training_state(self) -> dict[str, Tensor]:
         """See `Trainable`."""
         state: dict[str, Tensor] = self.state_dict()

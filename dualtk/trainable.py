@@ -61,6 +61,11 @@ class Trainable(Protocol):
         """The networks that are trained and kept, by the sub-folder of the experiment that they go to; "" is itself."""
         ...
 
+    def independent_parts(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by the network that they belong to, each once; the gradients of a part are clipped by themselves,
+        so that the size of one network's gradient does not slow another. "" is the network of `networks`'s ""."""
+        ...
+
     def training_state(self) -> dict[str, Tensor]:
         """What a run goes on from, by name."""
         ...

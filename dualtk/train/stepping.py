@@ -38,7 +38,7 @@ class TrainOptions(Section):
     accumulate: Annotated[PositiveInt, Unit("batches")] = 1
     """Batches of one step."""
     clip_norm: PositiveFloat = 5.0
-    """Gradients are scaled down to this norm where their own is larger."""
+    """Gradients are scaled down to this norm where their own is larger, those of a co-learned teacher by themselves."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the forward pass. Losses are always in float32; in half precision a GPU multiplies their matrices as TF32."""
     validate_every: Annotated[PositiveInt, Unit("steps")] = 2000
@@ -125,15 +125,23 @@ class Stepper:
                 torch.autograd.backward(self.scaler.scale(loss.total / len(batches)))
             self.meter.add({**loss.parts, "loss": loss.total.detach()}, int(batch.feat_lengths.sum()))
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.objective.module.parameters(), self.options.clip_norm)
-        if self.options.precision != "float16" and not bool(torch.isfinite(norm)):
+        norms = self._clip()
+        if self.options.precision != "float16" and not all(bool(torch.isfinite(norm)) for norm in norms.values()):
             return self._skip(batches[-1], loss, buffers, progress)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         progress.step += 1
         progress.bad_steps = 0
-        self.meter.add({"gradient_norm": norm})
+        self.meter.add({**norms})
         return True
+
+    def _clip(self) -> dict[str, Tensor]:
+        """Scale the gradients of each independent part down to `clip_norm`; what the norms were, by name."""
+        parts = self.objective.independent_parts().items()
+        return {
+            f"{name}/gradient_norm".lstrip("/"): torch.nn.utils.clip_grad_norm_(parameters, self.options.clip_norm)
+            for name, parameters in parts
+        }
 
     def _wrap(self, step: int) -> nn.Module:
         """The objective, under DDP with several processes.

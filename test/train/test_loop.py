@@ -150,6 +150,31 @@ def test_a_teacher_that_learns_is_chosen_and_averaged_like_the_student(
     assert (exp / "teacher/lang/bpe.model").exists()
 
 
+@pytest.mark.parametrize("loss", ["{name: exact}", "{name: pruned, prune_range: 3, warmup_steps: 4}"])
+def test_a_co_learned_teacher_that_shares_nothing_leaves_the_students_run_bit_identical(
+    corpus: Path, tmp_path: Path, loss: str
+) -> None:
+    """Dropout, masks and a clip that scales down every step; the term has lambda 0 and is measured in validation."""
+    conf = tmp_path / "student.yaml"
+    conf.write_text(
+        f"base: {ROOT / 'test/conf/dual_conformer.yaml'}\n"
+        "modes: {full: null}\npasses: {full: null, streaming: {weight: 1.0}}\naugment: {start_step: 2}\n"
+    )
+    student = [f"loss={loss}", "train.clip_norm=0.1"]
+    teacher = ["teacher={name: separate, weight: 3.0, mode: {full_context: true}}"]
+    teacher += ["terms.hidden={student: streaming, teacher: teacher, weight: 0.0}"]
+    for name, overrides in (("alone", student), ("beside", student + teacher)):
+        assert main(train_arguments(corpus, tmp_path / name, *overrides, config=conf)) == 0
+    alone, beside = (metrics(tmp_path / name, "train") for name in ("alone", "beside"))
+    for key in ("streaming/rnnt", "gradient_norm"):
+        assert [line[key] for line in alone] == [line[key] for line in beside]
+    assert all(line["gradient_norm"] > 0.1 < line["teacher/gradient_norm"] for line in beside)
+    assert all(line["streaming/hidden"] > 0 for line in metrics(tmp_path / "beside", "valid"))
+    expected = load_file(tmp_path / "alone/model.safetensors")
+    for key, value in load_file(tmp_path / "beside/model.safetensors").items():
+        assert torch.equal(value, expected[key]), key
+
+
 def test_a_cached_teacher_trains_the_same_student(corpus: Path, tmp_path: Path) -> None:
     """Without dropout and masks; utterances come back in other batches, so up to rounding."""
     assert main(train_arguments(corpus, tmp_path / "tt", "train.max_steps=2", "train.validate_every=2")) == 0

@@ -88,6 +88,10 @@ class Line(nn.Module):
     def networks(self) -> dict[str, nn.Module]:
         return {"": self.layer, "shadow": self.shadow}
 
+    def independent_parts(self) -> dict[str, list[nn.Parameter]]:
+        shadow = list(self.shadow.parameters())
+        return {"": [*self.layer.parameters(), *self.norm.parameters()], "shadow": shadow}
+
     def training_state(self) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.state_dict()
         return state
