@@ -89,12 +89,10 @@ def observe(network: Transducer, feats: Tensor, targets: Tensor, mode: Mode) -> 
     joiner = network.joiner
     encoder = joiner.encoder(encoded.frames[:, :num_frames])
     predictor = network.predict(targets.unsqueeze(0)).through(joiner.predictor)
-    output = joiner.output
     lattice = joint_lattice(
         encoder,
         predictor,
-        None if output is None else output.weight,
-        None if output is None else output.bias,
+        *joiner.layer,
         targets.unsqueeze(0),
         encoded.lengths,
         torch.tensor([targets.shape[0]]),

@@ -19,12 +19,17 @@ from dualtk.nn.masks import padding_mask
 from dualtk.options import Unit
 from dualtk.transducer.model import Pass
 
-Distance = Literal["l2", "cross_entropy", "cosine"]
+Distance = Literal["l2", "mean_square", "cross_entropy", "cosine"]
 
 
 def squared_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """(B, T, K) twice -> (B, T): the squared L2 distance, summed over the logits (equation 1)."""
     return (student - teacher).square().sum(2)
+
+
+def mean_square(student: Tensor, teacher: Tensor) -> Tensor:
+    """(B, T, K) twice -> (B, T): the squared L2 distance over the number of logits, which does not grow with them."""
+    return (student - teacher).square().mean(2)
 
 
 def cross_entropy(student: Tensor, teacher: Tensor) -> Tensor:
@@ -37,7 +42,12 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
     return 1.0 - functional.cosine_similarity(student, teacher, dim=2)
 
 
-DISTANCES = {"l2": squared_distance, "cross_entropy": cross_entropy, "cosine": cosine_distance}
+DISTANCES = {
+    "l2": squared_distance,
+    "mean_square": mean_square,
+    "cross_entropy": cross_entropy,
+    "cosine": cosine_distance,
+}
 
 
 def encoder_logits(run: Pass) -> Tensor:
@@ -50,8 +60,9 @@ class EncoderLogits:
     """Distance of the encoder's logits from the teacher's, frame by frame.
 
     Args:
-        distance: squared L2 (the paper's choice), softmax cross-entropy, or cosine.
+        distance: squared L2 (the paper's choice) as a sum or a mean over the logits, softmax cross-entropy, or cosine.
         top_k: compare the teacher's k largest logits of each frame only; None or V: all.
+        centred: take the mean over the compared logits from each frame of both first.
         reach_teacher: let the gradient into the teacher too (the paper does not).
         reduction: over frames; "sum" is equation 1 as printed.
     """
@@ -64,11 +75,13 @@ class EncoderLogits:
         *,
         distance: Distance,
         top_k: int | None,
+        centred: bool,
         reach_teacher: bool,
         reduction: Reduction,
     ) -> None:
         self.distance: Distance = distance
         self.top_k = top_k
+        self.centred = centred
         self.reach_teacher = reach_teacher
         self.reduction: Reduction = reduction
 
@@ -82,6 +95,8 @@ class EncoderLogits:
         if self.top_k is not None and self.top_k < goal.shape[2]:
             index = goal.topk(self.top_k, dim=2).indices
             own, goal = own.gather(2, index), goal.gather(2, index)
+        if self.centred:
+            own, goal = (logits - logits.mean(2, keepdim=True) for logits in (own, goal))
         valid = padding_mask(student.run.encoded.lengths, own.shape[1])
         return reduce_valid(DISTANCES[self.distance](own, goal), valid, self.reduction)
 
@@ -94,9 +109,13 @@ class EncoderLogitsOptions(TermOptions):
     name: Literal["encoder_logits"]
     """Which term."""
     distance: Distance = "l2"
-    """Squared `l2` (the paper), `cross_entropy` of the softmaxes, or `cosine`."""
+    """Squared `l2` (the paper; a sum over the logits), `mean_square` (their mean, which does not grow with their
+    number), `cross_entropy` of the softmaxes, or `cosine`."""
     top_k: Annotated[PositiveInt, Unit("tokens")] | None = None
     """Compare the teacher's largest logits only, so many of each frame; null for all."""
+    centred: bool = False
+    """Compare each frame's logits without their mean: with a joiner of `activation: identity` the softmax does not see
+    a constant that is added to all of them, and the student need not learn it."""
     reach_teacher: bool = False
     """Let the gradient into the teacher too; the paper does not."""
 

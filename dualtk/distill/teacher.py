@@ -24,7 +24,7 @@ from dualtk.modes import Mode, ModeOptions
 from dualtk.options import Section
 from dualtk.transducer.criterion import Criterion, LossOptions, PassLoss
 from dualtk.transducer.ctc import CTCHead
-from dualtk.transducer.joiner import TanhJoiner
+from dualtk.transducer.joiner import AdditiveJoiner, TanhJoiner
 from dualtk.transducer.model import ModelOptions, Pass, Transducer
 from dualtk.transducer.predicted import Predicted
 
@@ -223,6 +223,8 @@ class SharedDecoderTeacherOptions(CoLearnedTeacherOptions):
         joiner.predictor = own.predictor
         if isinstance(joiner, TanhJoiner) and own.output is not None:
             joiner.output = own.output
+        if isinstance(joiner, AdditiveJoiner) and isinstance(own, AdditiveJoiner):
+            joiner.scale = own.scale
         ctc = None if network.ctc is None else CTCHead(encoder.output_dim, own.vocab_size)
         return Transducer(encoder, network.predictor, joiner, network.feature_mean, network.feature_istd, ctc)
 

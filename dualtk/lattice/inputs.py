@@ -23,8 +23,8 @@ class JointInputs:
     Attributes:
         encoder: (B, T, J).
         predictor: (B, U + 1, J).
-        weight: (V, J); None: the activation itself gives the logits, and J = V.
-        bias: (V,) or None.
+        weight: (V, J); or, where the activation gives the logits and J = V, a factor (1,) of it; None: 1.
+        bias: (V,) beside a weight (V, J), or None.
         activation: one of ACTIVATIONS.
     """
 
@@ -41,11 +41,11 @@ class JointInputs:
             check_shape(name, getattr(self, name), None, None, None)
         if self.encoder.shape[2] != self.predictor.shape[2]:
             raise ValueError(f"widths differ: encoder {self.encoder.shape[2]}, predictor {self.predictor.shape[2]}")
-        if self.weight is None and self.bias is not None:
-            raise ValueError("a bias without a weight would be a second predictor bias; add it there")
+        if not self.has_layer and self.bias is not None:
+            raise ValueError("a bias without a layer would be a second predictor bias; add it there")
         check_shape("predictor", self.predictor, self.encoder.shape[0], None, self.encoder.shape[2])
         if self.weight is not None:
-            check_shape("weight", self.weight, None, self.encoder.shape[2])
+            check_shape("weight", self.weight, *([None, self.encoder.shape[2]] if self.has_layer else [1]))
         if self.bias is not None:
             check_shape("bias", self.bias, self.vocabulary)
 
@@ -60,9 +60,14 @@ class JointInputs:
         return replace(self, encoder=self.encoder.to(dtype), predictor=self.predictor.to(dtype))
 
     @property
+    def has_layer(self) -> bool:
+        """Whether a layer (V, J), and not the activation or a multiple of it, gives the logits."""
+        return self.weight is not None and self.weight.dim() != 1
+
+    @property
     def vocabulary(self) -> int:
         """V."""
-        return self.encoder.shape[2] if self.weight is None else self.weight.shape[0]
+        return self.weight.shape[0] if self.weight is not None and self.has_layer else self.encoder.shape[2]
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:

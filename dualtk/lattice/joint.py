@@ -44,7 +44,7 @@ def joint_lattice(
     Args:
         encoder: (B, T, J) projected encoder output.
         predictor: (B, U + 1, J) projected predictor output.
-        weight: (V, J) output layer; None for an additive joint, where J = V.
+        weight: (V, J) output layer; for an additive joint, where J = V, None or a factor (1,) of its activation.
         bias: (V,) or None.
         targets: (B, U) labels.
         logit_lengths: (B,) frames of each utterance.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, Protocol
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from dualtk.options import Section
@@ -29,6 +29,11 @@ class Joiner(Protocol):
     @property
     def output(self) -> nn.Linear | None:
         """The output layer, where there is one."""
+        ...
+
+    @property
+    def layer(self) -> tuple[Tensor | None, Tensor | None]:
+        """What stands behind the activation: weight and bias, as `JointInputs` reads them."""
         ...
 
     def __call__(self, encoder: Tensor, predictor: Tensor) -> Tensor:
@@ -56,6 +61,11 @@ class TanhJoiner(nn.Module):
         self.predictor = nn.Linear(predictor_dim, joiner_dim)
         self.output = nn.Linear(joiner_dim, vocab_size)
 
+    @property
+    def layer(self) -> tuple[Tensor, Tensor]:
+        """See `Joiner`."""
+        return self.output.weight, self.output.bias
+
     def forward(self, encoder: Tensor, predictor: Tensor) -> Tensor:
         """Projected (..., J) and (..., J), broadcast -> logits (..., V)."""
         logits: Tensor = self.output(torch.tanh(encoder + predictor))
@@ -63,7 +73,7 @@ class TanhJoiner(nn.Module):
 
 
 class AdditiveJoiner(nn.Module):
-    """logits = a(E f + P g) with V-dimensional projections (CoDERT section 3.1).
+    """logits = s a(E f + P g) with V-dimensional projections (CoDERT section 3.1, where s = 1).
 
     Args:
         encoder_dim: width of encoder frames.
@@ -71,22 +81,32 @@ class AdditiveJoiner(nn.Module):
         vocab_size: tokens with blank.
         activation: "tanh" as in the paper, whose logits lie in (-1, 1) and so cannot be sharp over a large vocabulary;
             or "identity", the deviation that lets them.
+        scale: what the factor s behind tanh starts from, another deviation; it is learnt. None: 1 for good.
     """
 
     output = None
 
-    def __init__(self, encoder_dim: int, predictor_dim: int, vocab_size: int, activation: str) -> None:
+    def __init__(
+        self, encoder_dim: int, predictor_dim: int, vocab_size: int, activation: str, scale: float | None
+    ) -> None:
         super().__init__()
         self.vocab_size = vocab_size
         self.joiner_dim = vocab_size
         self.activation = activation
         self.encoder = nn.Linear(encoder_dim, vocab_size)
         self.predictor = nn.Linear(predictor_dim, vocab_size)
+        self.scale = None if scale is None else nn.Parameter(torch.tensor([scale]))
+
+    @property
+    def layer(self) -> tuple[Tensor | None, None]:
+        """See `Joiner`."""
+        return self.scale, None
 
     def forward(self, encoder: Tensor, predictor: Tensor) -> Tensor:
         """Projected (..., V) and (..., V), broadcast -> logits (..., V)."""
         logits = encoder + predictor
-        return torch.tanh(logits) if self.activation == "tanh" else logits
+        logits = torch.tanh(logits) if self.activation == "tanh" else logits
+        return logits if self.scale is None else logits * self.scale
 
 
 class TanhJoinerOptions(Section):
@@ -109,6 +129,17 @@ class AdditiveJoinerOptions(Section):
     """Which joiner."""
     activation: Literal["tanh", "identity"] = "identity"
     """`tanh` as in the paper, whose bounded logits cannot be sharp over a large vocabulary, or `identity`."""
+    scale: PositiveFloat | None = None
+    """What a factor of `tanh` starts from that is learnt, so that logits can be sharp; null: none, as in the paper."""
+
+    @model_validator(mode="after")
+    def _scales_what_is_bounded(self) -> AdditiveJoinerOptions:
+        """Projections that nothing bounds have a scale of their own."""
+        if self.scale is not None and self.activation != "tanh":
+            raise ValueError(
+                "scale: a factor of tanh; with activation: identity the projections are as large as they learn"
+            )
+        return self
 
     def build(self, encoder_dim: int, predictor_dim: int, vocab_size: int) -> AdditiveJoiner:
         """The joiner between an encoder and a predictor of these widths."""

@@ -60,12 +60,10 @@ class Pass:
 
     def joint(self) -> JointInputs:
         """All that the joiner reads."""
-        output = self.joiner.output
         return JointInputs(
             self.projected,
             self.predicted.through(self.joiner.predictor),
-            None if output is None else output.weight,
-            None if output is None else output.bias,
+            *self.joiner.layer,
             self.joiner.activation,
         )
 

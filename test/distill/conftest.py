@@ -47,7 +47,7 @@ def make_side() -> Callable[..., Side]:
         generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)
         joiner = (
-            AdditiveJoiner(DIM, DIM, VOCABULARY, activation="identity").double()
+            AdditiveJoiner(DIM, DIM, VOCABULARY, activation="identity", scale=None).double()
             if additive
             else TanhJoiner(DIM, DIM, joiner_dim=3, vocab_size=VOCABULARY).double()
         )

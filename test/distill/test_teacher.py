@@ -17,6 +17,7 @@ from dualtk.errors import InputError
 from dualtk.lattice import Lattice, prune_ranges_shared, three_way
 from dualtk.objective import Objective
 from dualtk.transducer.criterion import PrunedLoss
+from dualtk.transducer.joiner import AdditiveJoiner
 
 
 def after_steps(objective: Objective, num_steps: int = 3) -> dict[str, torch.Tensor]:
@@ -38,6 +39,30 @@ def test_a_shared_decoder_is_one_decoder() -> None:
     names = [name for name, _ in objective.named_parameters()]
     assert not any(name.startswith(("teacher.network.predictor", "teacher.network.joiner.predictor")) for name in names)
     assert any(name.startswith("teacher.network.encoder") for name in names)
+
+
+def test_a_learnt_scale_of_tanh_is_one_for_student_and_teacher() -> None:
+    """It starts where the YAML says, lets logits leave (-1, 1), and the losses of both move it."""
+    objective = make(load("codert", *CODERT, "model.joiner={name: additive, activation: tanh, scale: 4.0}"))
+    joiner = objective.network.joiner
+    assert isinstance(joiner, AdditiveJoiner)
+    assert joiner.scale is not None
+    assert joiner.scale.tolist() == [4.0]
+    assert objective.teacher is not None
+    assert objective.teacher.network.joiner.layer[0] is joiner.scale
+    assert 1 < joiner(torch.full((10,), 9.0), torch.zeros(10)).max() < 4.0001
+    found = []
+    for passes in ("passes.streaming.weight=0.0", "teacher.weight=0.0"):
+        one = make(
+            load("codert_colearned", *CODERT, "model.joiner={name: additive, activation: tanh, scale: 4.0}", passes)
+        )
+        loss_of(one).total.backward()
+        assert isinstance(one.network.joiner, AdditiveJoiner)
+        assert one.network.joiner.scale is not None
+        found.append(one.network.joiner.scale.grad)
+    assert all(grad is not None and grad.abs() > 1e-4 for grad in found)
+    with pytest.raises(InputError, match=r"model\.joiner\.scale|scale: a factor of tanh"):
+        load("codert", "model.joiner={name: additive, activation: identity, scale: 4.0}")
 
 
 def test_total_has_the_losses_of_both_and_the_distance() -> None:

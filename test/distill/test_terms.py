@@ -35,6 +35,8 @@ TERMS: dict[str, Callable[[], Term]] = {
     "l2": lambda: make_term("encoder_logits"),
     "l2-top-2": lambda: make_term("encoder_logits", top_k=2, reduction="sum"),
     "l2-reaching": lambda: make_term("encoder_logits", reach_teacher=True),
+    "l2-centred": lambda: make_term("encoder_logits", centred=True, reach_teacher=True),
+    "l2-elements": lambda: make_term("encoder_logits", distance="mean_square", centred=True, top_k=4),
     "cross_entropy": lambda: make_term("encoder_logits", distance="cross_entropy", reach_teacher=True),
     "cosine": lambda: make_term("encoder_logits", distance="cosine"),
     "hidden": lambda: make_term("hidden", reduction="sum"),
@@ -42,11 +44,11 @@ TERMS: dict[str, Callable[[], Term]] = {
     "full_kl": lambda: make_term("full_kl", temperature=2.0),
     "full_kl-top-2": lambda: make_term("full_kl", top_k=2, reduction="sum"),
 }
-REACH_TEACHER = {"three_way-symmetric", "l2-reaching", "cross_entropy"}
+REACH_TEACHER = {"three_way-symmetric", "l2-reaching", "l2-centred", "cross_entropy"}
 
 
 def evaluate(name: str, make_side: MakeSide, ranges: Tensor | None = None) -> tuple[Tensor, Side, Side]:
-    additive = name in ("l2", "l2-top-2", "l2-reaching", "cross_entropy", "cosine")
+    additive = name.startswith("l2") or name in ("cross_entropy", "cosine")
     student, teacher = make_side(1, additive), make_side(2, additive)
     return TERMS[name]()(student.outcome(ranges), teacher.outcome(ranges)), student, teacher
 
@@ -95,7 +97,7 @@ def test_gradient_of_both_sides_of_a_symmetric_term(make_side: MakeSide) -> None
             torch.testing.assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize("name", ["l2-reaching", "cross_entropy"])
+@pytest.mark.parametrize("name", ["l2-reaching", "l2-centred", "cross_entropy"])
 def test_gradient_of_a_teacher_that_is_reached(name: str, make_side: MakeSide) -> None:
     value, student, teacher = evaluate(name, make_side)
     term = TERMS[name]()
@@ -149,6 +151,32 @@ def test_encoder_logits_are_the_papers_sum(make_side: MakeSide) -> None:
     assert make_term("encoder_logits")(student.outcome(), teacher.outcome()).item() == pytest.approx(
         total / int(LENGTHS.sum())
     )
+
+
+def test_the_mean_over_elements_is_that_of_every_frame_and_logit(make_side: MakeSide) -> None:
+    student, teacher = make_side(1, True), make_side(2, True)
+    ours, theirs = (side.joiner.encoder(side.frames) for side in (student, teacher))
+    apart = torch.cat([(ours - theirs)[b, : int(LENGTHS[b])] for b in range(2)])
+    outcomes = student.outcome(), teacher.outcome()
+    torch.testing.assert_close(make_term("encoder_logits", distance="mean_square")(*outcomes), apart.square().mean())
+    centred = make_term("encoder_logits", distance="mean_square", centred=True)(*outcomes)
+    torch.testing.assert_close(centred, (apart.square().mean(1) - apart.mean(1).square()).mean())
+
+
+@pytest.mark.parametrize("top_k", [None, 3])
+@pytest.mark.parametrize("distance", ["l2", "mean_square"])
+def test_a_constant_per_frame_is_free_where_logits_are_centred(
+    make_side: MakeSide, distance: str, top_k: int | None
+) -> None:
+    """It moves the logits and not the softmax that they lead to."""
+    student, teacher = make_side(1, True), make_side(2, True)
+    free = make_term("encoder_logits", distance=distance, centred=True, top_k=top_k)
+    paid = make_term("encoder_logits", distance=distance, top_k=top_k)
+    before = [term(student.outcome(), teacher.outcome()) for term in (free, paid)]
+    student.joiner.encoder.bias.data += 3.0
+    after = [term(student.outcome(), teacher.outcome()) for term in (free, paid)]
+    torch.testing.assert_close(after[0], before[0])
+    assert abs(after[1] - before[1]) > 0.1
 
 
 def test_top_k_takes_the_teachers_largest(make_side: MakeSide) -> None:

@@ -41,6 +41,34 @@ def test_full_lattice(make_batch, activation, backend, layer, chunk):
 
 
 @pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("pruned", [False, True])
+@pytest.mark.parametrize("chunk", [1, 13, None])
+def test_a_factor_of_the_activation(make_batch, backend, pruned, chunk):
+    """Additive: the logits are a multiple of tanh, and the multiple has a gradient."""
+    batch = make_batch(4, 12, 6, 9)
+    sides, factor = random_inputs(batch, width=9, layer=False), torch.tensor([2.5], requires_grad=True)
+    ranges = None
+    if pruned:
+        ranges = prune_ranges(joint_lattice(*sides, factor, None, *batch.args).occupation(), *batch.args[1:], 3)
+    lattice = joint_lattice(*sides, factor, None, *batch.args, ranges=ranges, backend=backend, chunk=chunk)
+    logits = factor * full_logits(sides, "tanh", ranges)
+    if ranges is None:
+        expected = rnnt_loss(logits, *batch.args, backend="torch")
+    else:
+        expected = rnnt_loss_pruned(logits, batch.targets, ranges, *batch.args[1:], backend="torch")
+    compare(lattice.loss(backend=backend), expected, [*sides, factor], 1e-5)
+
+
+def test_a_factor_is_one_number_and_has_no_bias(make_batch):
+    batch = make_batch()
+    sides = random_inputs(batch, width=6, layer=False)
+    with pytest.raises(InputError, match="weight"):
+        JointInputs(*sides, torch.ones(6), None)
+    with pytest.raises(ValueError, match="second predictor bias"):
+        JointInputs(*sides, torch.ones(1), torch.zeros(6))
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
 def test_pruned_lattice(make_batch, backend, activation):
     batch = make_batch(4, 12, 6, 9)

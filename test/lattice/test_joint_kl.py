@@ -47,6 +47,23 @@ def test_kl_gradient_by_finite_differences(make_batch, top_k):
     assert teacher.weight.grad is None
 
 
+@pytest.mark.parametrize("chunk", [4, None])
+def test_kl_of_a_student_whose_logits_are_a_multiple_of_tanh(make_batch, chunk):
+    batch = make_batch()
+    sides = [random_inputs(batch, 6, seed=k, layer=False) for k in (0, 1)]
+    factor = torch.tensor([1.7], requires_grad=True)
+    expected = [(scale * full_logits(x, "tanh")).log_softmax(3) for scale, x in zip((factor, 2.0), sides)]
+    whole = (expected[1].exp() * (expected[1] - expected[0])).sum(3).detach_().masked_fill(~make_cells(batch), 0.0)
+    teacher = JointInputs(*sides[1], torch.tensor([2.0]))
+    found = {}
+    for backend in ("torch", "numba"):
+        kl = joint_kl(JointInputs(*sides[0], factor), teacher, *batch.args[1:], chunk=chunk, backend=backend)
+        torch.testing.assert_close(kl, whole, rtol=1e-5, atol=1e-5)
+        found[backend] = torch.autograd.grad(kl.square().sum(), [*sides[0], factor])
+    for one, other in zip(found["torch"], found["numba"], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
 @pytest.mark.parametrize("layers", [(True, True), (False, False), (False, True)])

@@ -33,12 +33,13 @@ class Workspace:
         self.predictor = inputs.predictor.detach().flatten(0, 1).contiguous()
         self.weight = None if inputs.weight is None else inputs.weight.detach()
         self.bias = None if inputs.bias is None else inputs.bias.detach()
+        self.has_layer = inputs.has_layer
         self.activation = kernels.ACTIVATIONS[inputs.activation]
         self.cells = cells
         width = self.encoder.shape[1]
         self._hidden = empty((chunk, width))
         self._grad_hidden = empty((chunk, width))
-        self._logits = self._hidden if self.weight is None else empty((chunk, self.weight.shape[0]))
+        self._logits = self._hidden if self.weight is None else empty((chunk, inputs.vocabulary))
 
     def hidden(self, start: int, stop: int) -> Tensor:
         """Activations of cells start..stop - 1."""
@@ -58,6 +59,8 @@ class Workspace:
         if self.weight is None:
             return hidden
         out = self._logits[: hidden.shape[0]]
+        if not self.has_layer:
+            return torch.mul(hidden, self.weight, out=out)
         if self.bias is None:
             return torch.mm(hidden, self.weight.t(), out=out)
         return torch.addmm(self.bias, hidden, self.weight.t(), out=out)
@@ -75,8 +78,13 @@ class Workspace:
         grad_hidden = grad
         if self.weight is not None:
             assert sums.weight is not None
-            sums.weight.addmm_(grad.t(), hidden)
-            grad_hidden = torch.mm(grad, self.weight, out=self._grad_hidden[: stop - start])
+            grad_hidden = self._grad_hidden[: stop - start]
+            if self.has_layer:
+                sums.weight.addmm_(grad.t(), hidden)
+                torch.mm(grad, self.weight, out=grad_hidden)
+            else:
+                sums.weight.add_((grad * hidden).sum())
+                torch.mul(grad, self.weight, out=grad_hidden)
         if sums.bias is not None:
             sums.bias.add_(grad.sum(0))
         kernels.scatter_hidden(

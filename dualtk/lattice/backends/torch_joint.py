@@ -41,7 +41,11 @@ def chunks(inputs: JointInputs, cells: CellList, size: int) -> Iterator[Chunk]:
         logits = hidden
         if inputs.weight is not None:
             hidden = hidden.to(inputs.weight.dtype)
-            logits = torch.nn.functional.linear(hidden, inputs.weight, inputs.bias)
+            logits = (
+                torch.nn.functional.linear(hidden, inputs.weight, inputs.bias)
+                if inputs.has_layer
+                else hidden * inputs.weight
+            )
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
         yield Chunk(part, frame, position, cells.label[part], hidden, logits)
@@ -133,10 +137,10 @@ def add_gradients(sums: JointGradients, inputs: JointInputs, chunk: Chunk, grad:
     if inputs.weight is not None:
         low = grad.to(inputs.weight.dtype)
         assert sums.weight is not None
-        sums.weight.add_(low.t() @ chunk.hidden)
+        sums.weight.add_(low.t() @ chunk.hidden if inputs.has_layer else (low * chunk.hidden).sum())
         if sums.bias is not None:
             sums.bias.add_(grad.sum(0))
-        grad = (low @ inputs.weight).to(sums.encoder.dtype)
+        grad = (low @ inputs.weight if inputs.has_layer else low * inputs.weight).to(sums.encoder.dtype)
     grad = activation_gradient(grad, chunk.hidden.to(grad.dtype), inputs.activation)
     add_rows(sums.encoder, chunk.frame, grad)
     add_rows(sums.predictor, chunk.position, grad)
