@@ -154,7 +154,11 @@ class RunOptions(Section):
     def starts(self) -> dict[str, int]:
         """Steps at which something begins, by key."""
         sampled = self.sampled_steps if len(self.passes) > 1 else 0
-        return {} if sampled in ("all", 0) else {"sampled_steps": int(sampled)}
+        noise = self.train.weight_noise
+        return {
+            **({} if sampled in ("all", 0) else {"sampled_steps": int(sampled)}),
+            **({} if noise is None else {"train.weight_noise.start_step": noise.start_step}),
+        }
 
 
 class TransducerSystem(RunOptions):

@@ -132,6 +132,8 @@ model:
   joiner: {name: tanh, joiner_dim: 8}
 loss: {name: exact}
 init: {exp: exp/pretrained, freeze: [{module: encoder.extractor, steps: 1}]}
+train: {weight_noise: {std: 0.1, start_step: 1, modules: [encoder]}}
+schedule: {name: linear, lr: 0.01, final: 0.001, warmup_steps: 1}
 """
 VARIED = """
 base: transformer.yaml
@@ -186,6 +188,7 @@ CHANGES: dict[str, str | list[str]] = {
     "max_valid_utterances": "1",
     "mode": "other",
     "module": "encoder.stack",
+    "modules": "[predictor]",
     "most": "4",
     "num_buckets": "1",
     "num_heads": "4",
@@ -215,6 +218,7 @@ CHANGES: dict[str, str | list[str]] = {
     "top_k": "3",
     "validate_every": "2",
     "warmup_steps": "3",
+    "AdditiveJoinerOptions.scale": "3.0",
     "ContextNetOptions.kernel": "3",
     "InitOptions.exp": "exp/pretrained_second",
     "JoiningOptions.probability": "1.0",
@@ -243,6 +247,7 @@ CHANGES: dict[str, str | list[str]] = {
 }
 # What has to be so, before the field is changed and after it, for the field to mean anything.
 CONTEXTS: dict[str, list[str]] = {
+    "AdditiveJoinerOptions.scale": ["model.joiner.activation=tanh", "model.joiner.scale=2.0"],
     "BatchesOptions.cache": ["batches.num_workers=0"],
     "BatchesOptions.num_workers": ["batches.cache=false", "train.max_steps=2"],
     "PassOptions.probability": ["sampled_steps=3"],

@@ -57,7 +57,10 @@ def parser() -> argparse.ArgumentParser:
         help="these of the suite only, in this order; the others are compared with the first",
     )
     options.add_argument(
-        "--beam", type=at_least(1), metavar="K", help="hypotheses to keep, instead of the suite's; 1: greedy search"
+        "--beam",
+        type=at_least(1),
+        metavar="K",
+        help="hypotheses to keep, instead of those of the suite or its budget; 1: greedy search",
     )
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change all systems")
     options.add_argument(
@@ -83,7 +86,7 @@ def prepare(options: argparse.Namespace) -> tuple[Suite, list[Run]]:
     size = None
     if options.size is not None:
         size = sized(options.size, budget, f"{options.suite}: budgets.{options.budget}")
-    asked = {"seeds": options.seeds or budget.seeds, "beam": options.beam}
+    asked = {"seeds": options.seeds or budget.seeds, "beam": options.beam or budget.beam}
     suite = suite.model_copy(update={name: value for name, value in asked.items() if value is not None})
     runs = plan(options.suite, suite, options.runs, size, options.set)
     names = options.systems or budget.systems

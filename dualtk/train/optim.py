@@ -94,7 +94,33 @@ class CosineSchedule(Section):
         return rate
 
 
-ScheduleOptions = Annotated[TransformerSchedule | HoldSchedule | CosineSchedule, Field(discriminator="name")]
+class LinearSchedule(Section):
+    """Linear to `lr`, then linear to `final` at the last step (wav2vec 2.0, Baevski et al. 2020, section 4.2)."""
+
+    name: Literal["linear"]
+    """Which schedule."""
+    lr: NonNegativeFloat = 5e-4
+    """The highest learning rate."""
+    final: NonNegativeFloat = 0.0
+    """The last learning rate."""
+    warmup_steps: Annotated[NonNegativeInt, Unit("steps")] = 32000
+    """Until `lr` is reached."""
+
+    def build(self, max_steps: int) -> Schedule:
+        """The schedule of a training of `max_steps`."""
+
+        def rate(step: int) -> float:
+            if step < self.warmup_steps:
+                return self.lr * (step + 1) / self.warmup_steps
+            progress = min(1.0, (step - self.warmup_steps) / max(1, max_steps - self.warmup_steps))
+            return self.lr + (self.final - self.lr) * progress
+
+        return rate
+
+
+ScheduleOptions = Annotated[
+    TransformerSchedule | HoldSchedule | CosineSchedule | LinearSchedule, Field(discriminator="name")
+]
 
 
 class OptimizerOptions(Section):

@@ -22,6 +22,7 @@ from dualtk.train.initial import InitOptions
 from dualtk.train.meter import Meter
 from dualtk.train.optim import OptimizerOptions, ScheduleOptions
 from dualtk.train.progress import Progress
+from dualtk.train.weight_noise import WeightNoise, WeightNoiseOptions
 from dualtk.trainable import StepLoss, Trainable
 
 logger = logging.getLogger("dualtk")
@@ -51,6 +52,8 @@ class TrainOptions(Section):
     """Best networks that are kept and averaged."""
     max_bad_steps: Annotated[PositiveInt, Unit("steps")] = 20
     """Steps in a row with a loss or gradient that is not finite, after which training gives up."""
+    weight_noise: WeightNoiseOptions | None = None
+    """Variational noise on weights; null for none."""
     log_every: Annotated[PositiveInt, Unit("steps")] = 50
     """Between two lines of the log."""
     seed: NonNegativeInt = 1
@@ -96,6 +99,7 @@ class Stepper:
         self.world = world
         self.meter = Meter()
         self.freezing = Freezing(objective.networks()[""], [] if options.init is None else options.init.freeze)
+        self.noise = WeightNoise(objective.networks()[""], options.train.weight_noise, options.train.seed)
         self.optimizer = options.optimizer.build(objective.module.named_parameters())
         self.schedule = options.schedule.build(options.train.max_steps)
         if world.device.type == "cuda" and self.options.precision != "float32":
@@ -117,13 +121,14 @@ class Stepper:
         wrapped = self._wrap(progress.step).train()
         # Norm statistics move in the forward pass, before it is known whether the step counts.
         buffers = {name: buffer.clone() for name, buffer in self.objective.module.named_buffers()}
-        for index, batch in enumerate(batches):
-            with _sync(wrapped, last=index == len(batches) - 1), _enough_memory(batch):
-                loss = self._forward(wrapped, batch, progress.step)
-                if self.world.any(not bool(torch.isfinite(loss.total))):
-                    return self._skip(batch, loss, buffers, progress)
-                torch.autograd.backward(self.scaler.scale(loss.total / len(batches)))
-            self.meter.add({**loss.parts, "loss": loss.total.detach()}, int(batch.feat_lengths.sum()))
+        with self.noise.added(progress.step):
+            for index, batch in enumerate(batches):
+                with _sync(wrapped, last=index == len(batches) - 1), _enough_memory(batch):
+                    loss = self._forward(wrapped, batch, progress.step)
+                    if self.world.any(not bool(torch.isfinite(loss.total))):
+                        return self._skip(batch, loss, buffers, progress)
+                    torch.autograd.backward(self.scaler.scale(loss.total / len(batches)))
+                self.meter.add({**loss.parts, "loss": loss.total.detach()}, int(batch.feat_lengths.sum()))
         self.scaler.unscale_(self.optimizer)
         norms = self._clip()
         if self.options.precision != "float16" and not all(bool(torch.isfinite(norm)) for norm in norms.values()):

@@ -38,6 +38,8 @@ class Budget(Section):
     """Instead of the suite's."""
     systems: list[str] | None = Field(default=None, min_length=1)
     """These of the suite only, by name."""
+    beam: int | None = Field(default=None, ge=1)
+    """Instead of the suite's."""
 
     @property
     def tree(self) -> Tree:
