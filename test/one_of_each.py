@@ -218,6 +218,7 @@ CHANGES: dict[str, str | list[str]] = {
     "top_k": "3",
     "validate_every": "2",
     "warmup_steps": "3",
+    "weighting": "teacher",
     "AdditiveJoinerOptions.scale": "3.0",
     "ContextNetOptions.kernel": "3",
     "InitOptions.exp": "exp/pretrained_second",

@@ -13,7 +13,7 @@ from dualtk.lattice.logits import logits_lattice
 from dualtk.lattice.loss import rnnt_loss, rnnt_loss_pruned, rnnt_loss_simple
 from dualtk.lattice.ranges import prune_ranges, prune_ranges_shared
 from dualtk.lattice.simple import simple_lattice
-from dualtk.lattice.three_way import ThreeWay, three_way
+from dualtk.lattice.three_way import ThreeWay, three_way, visits
 
 __all__ = [
     "BackendStatus",
@@ -35,4 +35,5 @@ __all__ = [
     "rnnt_loss_simple",
     "simple_lattice",
     "three_way",
+    "visits",
 ]

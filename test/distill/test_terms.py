@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -24,7 +25,8 @@ from torch import Tensor
 
 from dualtk.distill.terms import Term, WeightedTerm
 from dualtk.errors import InputError
-from dualtk.lattice.three_way import _log_rest
+from dualtk.lattice.lattice import Lattice
+from dualtk.lattice.three_way import _log_rest, three_way
 
 MakeSide = Callable[..., Side]
 
@@ -32,6 +34,7 @@ TERMS: dict[str, Callable[[], Term]] = {
     "three_way": lambda: make_term("three_way", shift=1),
     "three_way-sum": lambda: make_term("three_way", reduction="sum"),
     "three_way-symmetric": lambda: make_term("three_way", symmetric=True, shift=-1),
+    "three_way-teacher": lambda: make_term("three_way", weighting="teacher", reduction="sum", shift=1),
     "l2": lambda: make_term("encoder_logits"),
     "l2-top-2": lambda: make_term("encoder_logits", top_k=2, reduction="sum"),
     "l2-reaching": lambda: make_term("encoder_logits", reach_teacher=True),
@@ -113,7 +116,9 @@ def test_no_gradient_reaches_a_stopped_teacher(name: str, make_side: MakeSide) -
     assert any(grad.abs().sum() > 0 for grad in gradients(value, student))
 
 
-@pytest.mark.parametrize("name", [name for name in TERMS if name not in ("three_way", "three_way-symmetric")])
+@pytest.mark.parametrize(
+    "name", [name for name in TERMS if name not in ("three_way", "three_way-symmetric", "three_way-teacher")]
+)
 def test_equal_passes_are_at_no_distance(name: str, make_side: MakeSide) -> None:
     term, side = TERMS[name](), make_side(3, "l2" in name or name in ("cross_entropy", "cosine"))
     value = term(side.outcome(), side.outcome())
@@ -256,6 +261,42 @@ def test_three_way_probabilities_are_sums_of_the_whole_softmax(make_side: MakeSi
     torch.testing.assert_close(make_term("three_way")(*outcomes).detach(), kl.mean())
     torch.testing.assert_close(make_term("three_way", reduction="sum")(*outcomes).detach(), kl.sum() / BATCH)
     assert 0 < make_term("three_way")(*outcomes) < make_term("full_kl")(*outcomes)
+
+
+@pytest.mark.parametrize("weighting", ["teacher", "student", "both"])
+@pytest.mark.parametrize("ranges", [None, RANGES], ids=["full", "pruned"])
+def test_weighted_three_way_is_the_expected_kl_of_a_path(
+    make_side: MakeSide, weighting: str, ranges: Tensor | None
+) -> None:
+    """Cell by cell, the occupation being the derivative of the log-likelihood by the two numbers of a cell."""
+    student, teacher = make_side(1), make_side(2)
+    outcomes = student.outcome(ranges), teacher.outcome(ranges)
+    cells = three_way(outcomes[0].lattice(), outcomes[1].lattice())
+
+    def visited(lattice: Lattice) -> Tensor:
+        blank, label = (x.detach().clone().requires_grad_() for x in (lattice.blank, lattice.label))
+        replace(lattice, blank=blank, label=label).loss("sum", backend="torch").backward()
+        assert blank.grad is not None
+        assert label.grad is not None
+        return -(blank.grad + label.grad)
+
+    of = {"student": visited(outcomes[0].lattice()), "teacher": visited(outcomes[1].lattice())}
+    of["both"] = (of["student"] + of["teacher"]) / 2
+    expected = (of[weighting] * cells.kl).sum()
+    found = [make_term("three_way", weighting=weighting, reduction=one)(*outcomes) for one in ("sum", "mean")]
+    for ours, theirs in zip(gradients(found[0], student), gradients(expected / BATCH, student)):
+        torch.testing.assert_close(ours, theirs)  # what cells count is held still
+    torch.testing.assert_close(found[0], expected / BATCH)
+    torch.testing.assert_close(found[1], expected / (LENGTHS.sum() + TARGET_LENGTHS.sum()))
+
+
+def test_a_symmetric_term_weighs_by_the_same_network_in_both_directions(make_side: MakeSide) -> None:
+    student, teacher = make_side(1).outcome(), make_side(2).outcome()
+    for weighting, other in (("teacher", "student"), ("student", "teacher"), ("both", "both")):
+        whole = make_term("three_way", symmetric=True, weighting=weighting, shift=1)(student, teacher)
+        there = make_term("three_way", weighting=weighting, shift=1)(student, teacher)
+        back = make_term("three_way", weighting=other, shift=-1)(teacher, student)
+        torch.testing.assert_close(whole, there + back)
 
 
 def test_frames_beyond_an_utterance_do_not_count(make_side: MakeSide) -> None:

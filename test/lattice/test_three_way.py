@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
+from joint_inputs import random_inputs
 
-from dualtk.lattice import Lattice, logits_lattice, three_way
+from dualtk.lattice import Lattice, joint_lattice, logits_lattice, prune_ranges, three_way, visits
 
 
 def pair(make_batch):
@@ -79,3 +80,47 @@ def test_certain_networks_give_finite_gradients(make_batch, scale):
     assert found.kl.isfinite().all()
     assert logits.grad.isfinite().all()
     assert (found.kl >= -1e-5).all()
+
+
+def visited_by_listing(lattice, list_paths):
+    """(B, T, U + 1) posterior of each cell of a whole lattice: the share of the paths that go through it."""
+    found = torch.zeros_like(lattice.blank.detach())
+    for b in range(len(found)):
+        frames, labels = int(lattice.logit_lengths[b]), int(lattice.target_lengths[b])
+        paths = list_paths(lattice.blank[b].detach(), lattice.label[b].detach(), frames, labels)
+        total = torch.logsumexp(torch.stack(list(paths.values())), 0)
+        for alignment, score in paths.items():
+            for t in range(frames):
+                for u in range(sum(e < t for e in alignment), sum(e <= t for e in alignment) + 1):
+                    found[b, t, u] += (score - total).exp()
+    return found
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("shift", [-1, 0, 2])
+def test_visits_are_the_share_of_paths_through_a_cell(make_batch, list_paths, backend, shift):
+    batch = make_batch(3, 4, 3, seed=1)
+    ours, theirs = (joint_lattice(*random_inputs(batch, seed=seed), *batch.args, backend=backend) for seed in (1, 2))
+    own, other = (visited_by_listing(lattice, list_paths) for lattice in (ours, theirs))
+    moved = torch.zeros_like(other)
+    for t in range(4):
+        if 0 <= t - shift < 4:
+            moved[:, t] = other[:, t - shift]
+    for weighting, expected in (("student", own), ("teacher", moved), ("both", (own + moved) / 2)):
+        found = visits(ours, theirs, shift, weighting)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        assert not found.requires_grad
+    steps = (batch.logit_lengths + batch.target_lengths).to(own)
+    torch.testing.assert_close(visits(ours, theirs, 0, "both").sum((1, 2)), steps, rtol=1e-4, atol=1e-4)
+    assert torch.equal(visits(ours, theirs, shift, "cells"), torch.ones_like(own))
+
+
+@pytest.mark.parametrize("weighting", ["teacher", "student", "both"])
+def test_visits_of_a_pruned_lattice_sum_to_the_steps_of_a_path(make_batch, weighting):
+    """As in the whole one, however narrow the range: it is the cells that differ, not what they count in all."""
+    batch = make_batch(4, 12, 6, 9)
+    inputs = [random_inputs(batch, vocabulary=9, seed=seed) for seed in (1, 2)]
+    ranges = prune_ranges(joint_lattice(*inputs[0], *batch.args).occupation(), *batch.args[1:], 3)
+    lattices = [joint_lattice(*one, *batch.args, ranges=ranges) for one in inputs]
+    steps = (batch.logit_lengths + batch.target_lengths).float()
+    torch.testing.assert_close(visits(*lattices, 0, weighting).sum((1, 2)), steps, rtol=1e-4, atol=1e-4)
