@@ -9,6 +9,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dualtk.analysis.activations import observe
@@ -29,10 +30,32 @@ FROM_METRICS = ("training", "teacher-error")
 CHOICES = (*FIGURES, *FROM_METRICS)
 
 
+@dataclass(frozen=True)
+class Experiment:
+    """What is looked at: a folder, and the mode that was written behind it, if one was."""
+
+    folder: Path
+    mode: str | None = None
+
+    @staticmethod
+    def parse(text: str) -> Experiment:
+        """`EXP` or `EXP:MODE`; a folder whose own name has the colon comes first."""
+        folder, colon, mode = text.rpartition(":")
+        if not colon or Path(text).is_dir():
+            return Experiment(Path(text))
+        return Experiment(Path(folder), mode)
+
+
 def parser() -> argparse.ArgumentParser:
     """The options of `dualtk analyse`."""
     options = argparse.ArgumentParser(prog="dualtk analyse", description=__doc__)
-    options.add_argument("experiments", type=Path, nargs="+", metavar="EXP", help="trained experiment folders")
+    options.add_argument(
+        "experiments",
+        type=Experiment.parse,
+        nargs="+",
+        metavar="EXP[:MODE]",
+        help="trained experiment folders, each in a mode of its own where one is named, as exp/tt_full:full",
+    )
     options.add_argument(
         "--what",
         nargs="+",
@@ -46,7 +69,8 @@ def parser() -> argparse.ArgumentParser:
         "--mode",
         action="append",
         metavar="NAME",
-        help="a mode of every EXP; may be repeated; default: all modes of one EXP, streaming of several",
+        help="a mode of every EXP that names none; may be repeated; default: all modes of one EXP; of several the only "
+        "mode that they have, or streaming",
     )
     options.add_argument(
         "--utterance", metavar="ID", help="utterance of the single-utterance figures; default: the first"
@@ -66,13 +90,25 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def load_systems(networks: Sequence[Trained], modes: Sequence[str] | None) -> list[System]:
-    """Every network in every mode asked for."""
-    systems = []
-    for one in networks:
-        names = modes or (list(one.system.modes) if len(networks) == 1 else ["streaming"])
-        for name in names:
-            label = name if len(networks) == 1 else f"{one.folder.resolve().name} {name}"
+def load_systems(
+    networks: Sequence[Trained], own_modes: Sequence[str | None], modes: Sequence[str] | None
+) -> list[System]:
+    """Every network in the mode of its own, or else in every mode asked for.
+
+    Raises:
+        InputError: a network has no such mode, or the same system is asked for twice.
+    """
+    systems: list[System] = []
+    places = {one.folder.resolve() for one in networks}
+    for one, own in zip(networks, own_modes):
+        place = one.folder.resolve()
+        called = place.name if sum(place.name == other.name for other in places) == 1 else str(one.folder)
+        known = list(one.system.modes)
+        usual = known if len(networks) == 1 or len(known) == 1 else ["streaming"]
+        for name in [own] if own is not None else modes or usual:
+            label = name if len(networks) == 1 else f"{called} {name}"
+            if any(label == system.name for system in systems):
+                raise InputError(f"{one.folder}: {label} is there twice")
             systems.append(System(label, one.network, one.mode(name), one.system.features.reach))
     return systems
 
@@ -96,9 +132,10 @@ def make_scene(options: argparse.Namespace) -> Scene:
     """Run every system over the utterances."""
     if options.data is None:
         raise InputError("these figures need --data DIR")
-    tokens = options.tokens or options.experiments[0] / "lang"  # one for all: figures compare their classes
-    networks = [load(folder, tokens) for folder in options.experiments]
-    systems = load_systems(networks, options.mode)
+    experiments: Sequence[Experiment] = options.experiments
+    tokens = options.tokens or experiments[0].folder / "lang"  # one for all: figures compare their classes
+    networks = [load(one.folder, tokens) for one in experiments]
+    systems = load_systems(networks, [one.mode for one in experiments], options.mode)
     shortest = max(system.network.encoder.subsampling for system in systems)
     utterances = load_utterances(options.data, networks[0], options.utterance, options.num, shortest)
     seen = {
@@ -110,7 +147,8 @@ def make_scene(options: argparse.Namespace) -> Scene:
 
 def draw_metrics(options: argparse.Namespace, wanted: Sequence[str]) -> list[Picture]:
     """Figures of metrics.jsonl; the teacher's error only where it was logged, unless it was asked for."""
-    folders = [folder for folder in options.experiments if options.what or (folder / "metrics.jsonl").is_file()]
+    asked = dict.fromkeys(one.folder for one in options.experiments)
+    folders = [folder for folder in asked if options.what or (folder / "metrics.jsonl").is_file()]
     metrics = {folder.resolve().name: read_metrics(folder / "metrics.jsonl") for folder in folders}
     pictures = []
     if "training" in wanted:
@@ -121,7 +159,7 @@ def draw_metrics(options: argparse.Namespace, wanted: Sequence[str]) -> list[Pic
         if logged:
             pictures.append(teacher_error(metrics, options.term))
         elif options.what:
-            raise InputError(f"{options.experiments[0]}: metrics.jsonl has no term {options.term}")
+            raise InputError(f"{options.experiments[0].folder}: metrics.jsonl has no term {options.term}")
     return pictures
 
 
@@ -145,10 +183,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Draw the figures; see `parser` for the options."""
     options = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    for folder in options.experiments:
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such experiment folder")
-    out = options.out or options.experiments[0] / FOLDER
+    for one in options.experiments:
+        if not one.folder.is_dir():
+            raise InputError(f"{one.folder}: no such experiment folder")
+    out = options.out or options.experiments[0].folder / FOLDER
     for picture in draw(options):
         picture.save(out)
         logger.info("%s", out / f"{picture.name}.svg")

@@ -91,6 +91,30 @@ def test_two_experiments_are_named_apart(corpus: Path, experiment: Path, tmp_pat
     assert rows[1] == ["copy streaming to tiny streaming", "1", "0", "0"]
 
 
+def test_each_experiment_in_a_mode_of_its_own(corpus: Path, experiment: Path, tmp_path: Path) -> None:
+    """A full-context network against a streaming one, which have no mode in common."""
+    alone = corpus / "exp/alone"
+    lone = ["train.max_steps=2", "modes.streaming=null", "passes.streaming=null"]
+    assert train.main(train_arguments(corpus, alone, *lone)) == 0
+    streaming = corpus / "exp/streaming"
+    lone = ["train.max_steps=2", "modes.full=null", "passes.full=null"]
+    assert train.main(train_arguments(corpus, streaming, *lone)) == 0
+    chosen = ["--what", "distances", "alignment"]
+    usual, named, two = tmp_path / "usual", tmp_path / "named", tmp_path / "two"
+    assert analyse.main([str(alone), str(streaming), *options(corpus, *chosen, "--out", str(usual))]) == 0
+    places = [f"{alone}:full", f"{streaming}:streaming"]
+    assert analyse.main([*places, *options(corpus, *chosen, "--out", str(named))]) == 0
+    for name in ("layer-distances.tsv", "alignment.tsv"):
+        assert (named / name).read_text() == (usual / name).read_text()
+    distances = [line.split("\t") for line in (usual / "layer-distances.tsv").read_text().splitlines()[1:]]
+    assert {row[0] for row in distances} == {"streaming streaming to alone full"}
+    assert all(float(row[2]) > 0 for row in distances)
+    places = [f"{experiment}:full", f"{experiment}:streaming", str(alone)]
+    assert analyse.main([*places, *options(corpus, *chosen, "--out", str(two))]) == 0
+    rows = {line.split("\t")[0] for line in (two / "layer-distances.tsv").read_text().splitlines()[1:]}
+    assert rows == {"tiny streaming to tiny full", "alone full to tiny full"}
+
+
 def test_raw_samples_reach_no_further_than_their_frame(corpus: Path, tmp_path: Path) -> None:
     """Emission falls on the edge of a frame, where log-mel waits for the rest of its window."""
     for name in ("train", "dev"):
@@ -130,4 +154,11 @@ def test_unknown_utterance_mode_and_folder(corpus: Path, experiment: Path, capsy
     assert "has no utterance nobody" in capsys.readouterr().err
     assert run(analyse.main, [str(experiment), *options(corpus, "--what", "emission", "--mode", "odd")]) == 2
     assert "has no mode odd" in capsys.readouterr().err
+    assert run(analyse.main, [f"{experiment}:odd", *options(corpus, "--what", "emission")]) == 2
+    assert "has no mode odd" in capsys.readouterr().err
+    twice = [f"{experiment}:full", f"{experiment}:full"]
+    assert run(analyse.main, [*twice, *options(corpus, "--what", "emission")]) == 2
+    assert "tiny full is there twice" in capsys.readouterr().err
+    assert run(analyse.main, [f"{corpus / 'none'}:full", "--what", "training"]) == 2
+    assert "none: no such experiment folder" in capsys.readouterr().err
     assert run(analyse.main, [str(corpus / "none"), "--what", "training"]) == 2
