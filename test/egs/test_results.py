@@ -1,4 +1,4 @@
-"""The commands of RESULTS.md: each is understood by its program, and what it would train resolves.
+"""Commands of RESULTS.md and docs/papers.md: each is understood by its program, and what it would train resolves.
 
 A shell runs every block of commands with programs that only write down how they were called.
 """
@@ -24,7 +24,7 @@ from dualtk.bin.ablation.suite import find_budget, load_suite
 from dualtk.bin.dualtk import available, module_name
 from dualtk.system import load
 
-RESULTS = sorted(ROOT.glob("egs/*/asr1/RESULTS.md"))
+RESULTS = [*sorted(ROOT.glob("egs/*/asr1/RESULTS.md")), ROOT / "docs/papers.md"]
 SCRIPTS = [path.relative_to(ROOT) for path in [*ROOT.glob("egs/*/asr1/run.sh"), *ROOT.glob("utils/*.sh")]]
 RECORD = '#!/bin/bash\nprintf "%s\\0" "$0" "$@" >>"$RECORD"\nprintf "\\n\\0" >>"$RECORD"\n'
 Call = tuple[str, ...]
@@ -106,7 +106,7 @@ def check_suites(options: argparse.Namespace) -> None:
             plan(path, chosen(suite, runs, names), options.runs, size, options.set)
 
 
-@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.parts[-3])
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
 def test_every_command_is_understood(path: Path, stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     made = [call for block in blocks(path) for call in calls(block, stage)]
