@@ -11,8 +11,15 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-PROGRAMS = ["tools/losses.py", "tools/bench/decoding.py", "tools/bench/training.py", "tools/bench/transducer.py"]
-PROGRAMS += ["tools/bench/step.py", "tools/gpu/decode.py"]
+PROGRAMS = [
+    "tools/losses.py",
+    "tools/bench/decoding.py",
+    "tools/bench/exact_or_pruned.py",
+    "tools/bench/step.py",
+    "tools/bench/training.py",
+    "tools/bench/transducer.py",
+    "tools/gpu/decode.py",
+]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
