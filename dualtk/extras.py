@@ -34,6 +34,8 @@ def import_problem(package: str, needed: str) -> str | None:
         if importlib.util.find_spec(package) is None:
             return f"{package} is not installed"
         module = importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        return f"{error.name} is not installed"
     except (ImportError, OSError, RuntimeError) as error:  # such as a build for another torch
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return f"{package} is installed but does not import: {line}"

@@ -21,7 +21,7 @@ from typing import Any
 import numba
 import torch
 
-from dualtk.config import FILE, dump, laid, plain_values, read_experiment
+from dualtk.config import FILE, VERSIONS, dump, laid, plain_values, read_experiment
 from dualtk.errors import InputError
 from dualtk.files import PART, atomic_path, digest, remove_leftovers, write_text
 from dualtk.locks import NAME, locked
@@ -31,8 +31,6 @@ from dualtk.version import __version__
 from dualtk.yaml_tree import Tree
 
 logger = logging.getLogger("dualtk")
-
-VERSIONS = "versions.json"  # the mark of a folder that `dualtk train` made
 
 
 class _LogFile(logging.FileHandler):
