@@ -32,6 +32,7 @@ EXTRAS = {
     "plots": ["matplotlib>=3.7"],
     "tensorboard": ["tensorboard>=2.14"],
     "export": ["onnx>=1.16", "onnxruntime>=1.18", "sherpa-onnx>=1.12"],
+    "serve": ["starlette>=0.40", "uvicorn>=0.35", "websockets>=13", "python-multipart>=0.0.18"],
     "microphone": ["sounddevice>=0.4"],
     "analysis": ["scikit-learn>=1.3"],
 }
@@ -44,6 +45,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["dualtk", "dualtk.*"]),
+    package_data={"dualtk.serving": ["page/*"]},
     cmdclass={"build_py": BuildWithRecipes},
     python_requires=">=3.10",
     install_requires=[
@@ -61,7 +63,7 @@ setup(
     extras_require={
         **EXTRAS,
         "dev": [
-            *(EXTRAS["demo"] + EXTRAS["plots"] + EXTRAS["tensorboard"] + EXTRAS["export"]),
+            *(EXTRAS["demo"] + EXTRAS["plots"] + EXTRAS["tensorboard"] + EXTRAS["export"] + EXTRAS["serve"]),
             "pytest>=7.4",
             "pytest-xdist>=3.3",
             "hypothesis>=6.80",

@@ -70,10 +70,10 @@ def test_descriptions_are_valid(built: Path) -> None:
 def test_the_wheel_holds_modules_and_recipes(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "dualtk").rglob("*.py")}
+    tracked = subprocess.run(["git", "ls-files", "dualtk"], cwd=ROOT, capture_output=True, text=True, check=True)
     recipes = {f"dualtk/shared/{path}" for path in shared_files(ROOT)}
     own = {name for name in names if ".dist-info/" not in name}
-    assert own == modules | recipes
+    assert own == set(tracked.stdout.splitlines()) | recipes
     assert not [name for name in names if name.startswith("test/")]
 
 
