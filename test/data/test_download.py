@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 import threading
 from functools import partial
@@ -22,6 +23,11 @@ class Server(BaseHTTPRequestHandler):
 
     def do_GET(self):
         content = self.archive.read_bytes()
+        if self.path.endswith("/md5sum.txt") and self.state["sum"]:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(f"{self.state['sum']}  dev-clean.tar.gz\n".encode())
+            return
         if not self.path.endswith("/dev-clean.tar.gz"):
             self.send_error(404)
             return
@@ -32,6 +38,9 @@ class Server(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content) - begin))
         self.end_headers()
         first = len(self.state["ranges"]) == 1
+        if len(self.state["ranges"]) <= self.state["spoils"]:  # a byte that changed on the way
+            content = content[:200] + bytes([content[200] ^ 1]) + content[201:]
+            first = False
         self.wfile.write(content[begin : len(content) // 2 if first else None])
 
     def log_message(self, *arguments):
@@ -44,7 +53,7 @@ def server(make_librispeech, tmp_path, monkeypatch):
     make_librispeech(tmp_path / "source" / "LibriSpeech")
     with tarfile.open(tmp_path / "dev-clean.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "source" / "LibriSpeech", "LibriSpeech")
-    state = {"ranges": [], "honour": True}
+    state = {"ranges": [], "honour": True, "sum": None, "spoils": 0}
     service = ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, tmp_path / "dev-clean.tar.gz", state))
     threading.Thread(target=service.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{service.server_port}/12", state
@@ -85,5 +94,45 @@ def test_offline(tmp_path, monkeypatch):
 def test_damaged_archive(tmp_path):
     (tmp_path / "dev-clean.tar.gz").write_bytes(b"nonsense")
     with pytest.raises(InputError, match=r"dev-clean.tar.gz: is no archive of dev-clean"):
-        download_set(tmp_path, "dev-clean", progress=False)
+        download_set(tmp_path, "dev-clean", "http://127.0.0.1:9", progress=False)
     assert not (tmp_path / "LibriSpeech").exists()
+
+
+@pytest.mark.parametrize("spoils", [1, 2])
+def test_a_changed_byte_is_found_and_fetched_again(server, tmp_path, spoils):
+    url, state = server
+    state["sum"] = hashlib.md5((tmp_path / "dev-clean.tar.gz").read_bytes()).hexdigest()
+    state["spoils"] = spoils
+    root = tmp_path / "corpus"
+    if spoils == 2:
+        with pytest.raises(InputError, match=r"dev-clean.tar.gz: came twice with another MD5 than the published one"):
+            download_set(root, "dev-clean", url, progress=False)
+        assert list(root.iterdir()) == []
+    else:
+        assert download_set(root, "dev-clean", url, progress=False)
+        assert list((root / "LibriSpeech/dev-clean").glob("*/*/*.flac"))
+    assert state["ranges"] == [None, None]
+
+
+def test_an_archive_that_is_there_is_compared_too(server, tmp_path):
+    url, state = server
+    content = (tmp_path / "dev-clean.tar.gz").read_bytes()
+    state["sum"], state["spoils"] = hashlib.md5(content).hexdigest(), 0
+    root = tmp_path / "corpus"
+    root.mkdir()
+    (root / "dev-clean.tar.gz").write_bytes(content[:-40])
+    state["ranges"].append("an earlier one")
+    assert download_set(root, "dev-clean", url, progress=False)
+    assert state["ranges"] == ["an earlier one", None]
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.999])
+def test_without_a_published_sum_a_changed_byte_is_found_by_gzip(server, tmp_path, place):
+    content = bytearray((tmp_path / "dev-clean.tar.gz").read_bytes())
+    content[round(place * (len(content) - 1))] ^= 1
+    root = tmp_path / "corpus"
+    root.mkdir()
+    (root / "dev-clean.tar.gz").write_bytes(content)
+    with pytest.raises(InputError, match=r"dev-clean.tar.gz: is no archive of dev-clean"):
+        download_set(root, "dev-clean", server[0], progress=False)
+    assert not (root / "LibriSpeech").exists()

@@ -19,6 +19,7 @@ LOG_ZERO = tl.constexpr(base.FLOAT64_LOG_ZERO)
 IMPOSSIBLE = tl.constexpr(-1e200)  # below this there was no path
 OUTSIDE = tl.constexpr(-1)  # cell of a lane that has none
 LOG_2 = tl.constexpr(0.6931471805599453)
+SIZES = ["T", "S"]  # which batches differ in: not compiled anew for each kind of number
 LANES = 32  # label positions that a warp holds in one register each
 
 
@@ -51,7 +52,7 @@ def arcs(blank, label, start, t, row, u, frames, labels, S, PRUNED: tl.constexpr
     return by_blank, tl.load(label + cell, mask=inside & (u < labels), other=float("-inf")), cell
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def walk(
     blank, label, start, num_frames, num_labels, alpha, beta, T, S,
     WIDTH: tl.constexpr, PRUNED: tl.constexpr, PRECISE: tl.constexpr,
@@ -102,7 +103,7 @@ def walk(
             left -= 1
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def occupy(
     blank, label, start, num_frames, num_labels, alpha, beta, by_blank, by_label, likelihood, T, S,
     WIDTH: tl.constexpr, PRUNED: tl.constexpr, PRECISE: tl.constexpr,

@@ -25,6 +25,7 @@ from dualtk.lattice.negligible import SHARE
 NO_CELL = tl.constexpr(cell_list.NO_CELL)
 NO_LABEL = tl.constexpr(cell_list.NO_LABEL)
 LOG_ZERO = tl.constexpr(base.LOG_ZERO)
+SIZES = ["blank", "S", "U"]  # which batches differ in: not compiled anew for each kind of number
 LISTED, FULL, PRUNED = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
 
@@ -46,7 +47,7 @@ def find(targets, start, num_frames, num_labels, S, U, KIND: tl.constexpr):
     return b * cells + r, tl.where(inside, label, NO_CELL)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def score_row(
     logits, targets, start, num_frames, num_labels, normaliser, blank_score, label_score, blank, S, U,
     V: tl.constexpr, BLOCK: tl.constexpr, KIND: tl.constexpr,
@@ -75,7 +76,7 @@ def score_row(
         tl.store(label_score + r, tl.where(target >= 0, value - top - low, LOG_ZERO))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def gradient_row(
     logits, targets, start, num_frames, num_labels, normaliser, for_blank, for_label, limit, out, blank, S, U,
     V: tl.constexpr, BLOCK: tl.constexpr, KIND: tl.constexpr,
@@ -103,8 +104,7 @@ def gradient_row(
 
 def shape(vocabulary: int) -> dict[str, int]:
     """Logits that a program holds at a time, and the warps that do so: measured by `tools/gpu/tune.py`."""
-    block = min(2048, max(32, triton.next_power_of_2(vocabulary)))
-    return {"V": vocabulary, "BLOCK": block, "num_warps": max(1, min(8, block // 256))}
+    return {"V": vocabulary, "BLOCK": min(512, max(32, triton.next_power_of_2(vocabulary))), "num_warps": 1}
 
 
 @dataclass(frozen=True)
