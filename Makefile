@@ -9,6 +9,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Where test-k2 lives: k2 on the package index needs Python 3.10 and an older torch (see tools/install_k2.sh).
 K2_VENV := .venv-k2
+# Where torch is taken from, see utils/install_torch.sh: an index or a folder; its CPU builds' own where there is no GPU.
+export TORCH_INDEX ?=
+# Which torch, for example TORCH='torch==2.8.*'.
+TORCH ?= torch>=2.8
 # Options of the demo's run.sh, for example DEMO_OPTIONS="--hours 3 --nj 8".
 DEMO_OPTIONS ?=
 # How long make torture goes on.
@@ -20,15 +24,16 @@ help: ## what can be made
 
 .venv: $(VENV)/.installed ## the environment: packages and the dualtk command
 
-$(VENV)/.installed: setup.py
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$$(utils/find_python.sh 3.11 3.12 3.10)" -m venv $(VENV)
-	@echo "== installing into $(VENV) (about 5 GB the first time, most of it torch)"
-	@$(PIP) install --editable .
+$(VENV)/.installed: setup.py utils/install_torch.sh
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$$(utils/find_python.sh 3.11 3.12 3.13 3.14 3.10)" -m venv $(VENV)
+	@echo "== installing into $(VENV): most of it is torch, 1 GB if built for the CPU, 5 GB for NVIDIA GPUs"
+	@utils/install_torch.sh $(BIN)/python '$(TORCH)'
+	@$(PIP) install --editable '.[demo,plots]' '$(TORCH)'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "== installing the tools for tests and checks"
-	@$(PIP) install --editable '.[dev]'
+	@$(PIP) install --editable '.[dev]' '$(TORCH)'
 	@touch $@
 
 demo: $(VENV)/.installed ## make a corpus, train a dual-mode network, print the table of both modes
@@ -56,6 +61,7 @@ check-spelling: $(VENV)/.installed-dev
 
 check-shell: $(VENV)/.installed-dev
 	@$(BIN)/shellcheck $(SCRIPTS)
+	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint docker/*.Dockerfile; fi
 
 format: $(VENV)/.installed-dev ## format the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -11,12 +11,16 @@ from pydantic import ValidationError
 from dualtk.errors import InputError
 from dualtk.faults import explain
 from dualtk.options import Section
+from dualtk.tables import read_json
+from dualtk.version import __version__
 from dualtk.yaml_text import to_text
 from dualtk.yaml_tree import TAGS, Keys, Layer, Layered, Tree, leaves, read_file, read_layers
 
 Root = TypeVar("Root", bound=Section)
 
-FORMAT = 2  # of experiment folders; in the first, passes and terms were lists
+FORMAT = 2  # of experiment folders; in the first, passes and terms were lists (docs/versions.md)
+WRITTEN_BY = {1: "a checkout before 0.1.0"}  # the versions whose folders this one does not read
+VERSIONS = "versions.json"  # the mark of a folder that `dualtk train` made: what it was made by and from
 FILE = "config.yaml"  # of an experiment folder
 DEFAULT = "default"
 
@@ -42,8 +46,17 @@ def read_experiment(folder: Path) -> Layered:
         raise InputError(f"{folder}: not an experiment: it has no {FILE}")
     tree = read_file(path)
     if tree.get("format") != FORMAT:
-        raise InputError(f"{folder}: of format {tree.get('format', 1)}, this dualtk reads {FORMAT}: train it again")
+        raise InputError(f"{folder}: {_other_format(folder, tree.get('format', 1))}")
     return laid(tree, str(path))
+
+
+def _other_format(folder: Path, found: object) -> str:
+    """What to say of a folder that this version does not read, with the version that does."""
+    line = f"of format {found}, this is dualtk {__version__}, which reads {FORMAT}"
+    if isinstance(found, int) and found in WRITTEN_BY:
+        return f"{line}: train it again, or use {WRITTEN_BY[found]}"
+    facts = read_json(folder / VERSIONS) if (folder / VERSIONS).is_file() else {}
+    return f"{line}: use dualtk {facts.get('dualtk', 'of the version')} that wrote it"
 
 
 def laid(tree: Tree, source: str) -> Layered:

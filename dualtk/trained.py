@@ -11,7 +11,7 @@ import torch
 
 from dualtk.checksums import require_unaltered
 from dualtk.config import FILE as CONFIG
-from dualtk.config import read_experiment
+from dualtk.config import VERSIONS, read_experiment
 from dualtk.data.kinds import compare_features, features_options, frame_fields
 from dualtk.data.scale import compare_means
 from dualtk.data.tokens import Tokenizer
@@ -23,7 +23,7 @@ from dualtk.modes import Mode
 from dualtk.pruning.packing import read_tensors
 from dualtk.system import System, TransducerSystem, load_experiment, require_transducer
 from dualtk.train.checkpoint import fill_network
-from dualtk.train.experiment import VERSIONS, Experiment
+from dualtk.train.experiment import Experiment
 from dualtk.transducer.model import Transducer
 
 

@@ -33,7 +33,7 @@ from one_of_each import (
 from tiny import write_set
 from torch import Tensor, nn
 
-from dualtk.bin import features, tokens
+from dualtk.bin import features, tokens, training
 from dualtk.bin import train as command
 from dualtk.data import batches as batches_module
 from dualtk.data.fbank import FbankOptions
@@ -62,10 +62,10 @@ TIMES = {"time", "audio_per_second"}
 class NoBoard:
     """In the place of tensorboard, which is slow to begin."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: Path) -> None:
         pass
 
-    def add_scalar(self, *values: object) -> None:
+    def add(self, *values: object) -> None:
         pass
 
     def close(self) -> None:
@@ -221,9 +221,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     witness = Witness()
     counting = torch.nn.modules.module.register_module_forward_hook(witness.count)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment_module, "SummaryWriter", NoBoard)
+        patch.setattr(experiment_module, "Board", NoBoard)
         patch.setattr(experiment_module, "_git_commit", lambda: "unknown")
-        patch.setattr(command, "training_pictures", lambda *arguments: [])
+        patch.setattr(training, "draw_curves", lambda exp: None)
         witness.watch(patch)
         yield Runs(tmp_path_factory.mktemp("fields"), witness)
     counting.remove()

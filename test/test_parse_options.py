@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -54,6 +55,67 @@ def call(folder: Path, *arguments: str, recipe: str = RECIPE) -> subprocess.Comp
 def test_values(arguments: list[str], printed: str, tmp_path: Path) -> None:
     done = call(tmp_path, *arguments)
     assert (done.stdout, done.stderr, done.returncode) == (printed + "\n", "", 0)
+
+
+ESPNET = (
+    RECIPE.replace("exp=           # folder", "exp=           # folder\nspeed_perturb= # speeds")
+    .replace("nbpe_type=bpe  # kind", "bpe_type=bpe  # kind")
+    .replace("$nbpe_type", "$bpe_type|$speed_perturb")
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed", "said"),
+    [
+        (["--asr_exp", "e"], "0|3.0|bpe||e", "run.sh: --asr_exp is --exp here\n"),
+        (["--bpemode=char"], "0|3.0|char||", "run.sh: --bpemode is --bpe-type here\n"),
+        (
+            ["--speed-perturb-factors", " 0.9 1.0  1.1"],
+            "0|3.0|bpe|0.9,1.0,1.1|",
+            "run.sh: --speed-perturb-factors is --speed-perturb here\n",
+        ),
+    ],
+)
+def test_names_of_espnet_are_understood(arguments: list[str], printed: str, said: str, tmp_path: Path) -> None:
+    done = call(tmp_path, *arguments, recipe=ESPNET)
+    assert (done.stdout, done.stderr, done.returncode) == (printed + "\n", said, 0)
+
+
+@pytest.mark.parametrize("name", ["nlsyms", "inference_nj", "inference-config", "train_set"])
+def test_names_of_espnet_are_answered(name: str, tmp_path: Path) -> None:
+    done = call(tmp_path, f"--{name}", "x", recipe=ESPNET)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"run.sh: error: --{name} is an option of ESPnet; here: ")
+
+
+def declared(recipe: Path) -> set[str]:
+    """The options of a recipe."""
+    block = recipe.read_text(encoding="utf-8").split("\n# Options\n")[1].split("\n\n")[0]
+    return set(re.findall(r"^([a-z]\w*)=", block, re.M))
+
+
+def test_what_espnet_is_answered_with_exists() -> None:
+    options = declared(ROOT / "egs/librispeech/asr1/run.sh")
+    lines = [one for one in (ROOT / "utils/espnet_names.txt").read_text().splitlines() if not one.startswith("#")]
+    assert len({line.split()[0] for line in lines}) == len(lines)
+    for line in lines:
+        name, how, answer = line.split(" ", 2)
+        assert name not in options
+        assert how in "=,!"
+        if how != "!":
+            assert answer in options
+        for option in re.findall(r"--([a-z][a-z-]*)", answer.replace("dualtk train-lm --text", "")):
+            known = options | {"nj", "beam", "lm"}  # the last three of dualtk decode
+            assert option.replace("-", "_") in known, line
+        for key in re.findall(r"--set ([a-z_.]+)", answer):
+            assert re.search(rf"^\| `{key.split('.')[1]}` ", (ROOT / "docs/reference.md").read_text(), re.M), line
+
+
+def test_a_recipe_that_hands_options_on_hands_on_ours(tmp_path: Path) -> None:
+    recipe = RECIPE.replace("changes=()     # any number of them", "").replace("${{changes[*]/#/|}}", "")
+    recipe = recipe.replace("\n. ", "\nother_options=()\n. ", 1) + 'printf "%s\\n" "${other_options[@]}"\n'
+    done = call(tmp_path, "--asr_config", "codert", recipe=recipe)
+    assert done.stdout.splitlines()[1:] == ["--conf", "codert"]
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,11 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import platform
-import re
 import sys
 from collections.abc import Iterator
 
 NEEDED = (
     "torch",
-    "torchaudio",
     "numpy",
     "numba",
     "sentencepiece",
@@ -23,8 +21,20 @@ NEEDED = (
     "pydantic",
     "pyyaml",
     "safetensors",
+    "tqdm",
 )
-OPTIONAL = ("espeakng-loader", "tensorboard", "matplotlib", "scikit-learn", "k2", "onnxruntime", "sherpa-onnx")
+OPTIONAL = (
+    "espeakng-loader",
+    "matplotlib",
+    "tensorboard",
+    "scikit-learn",
+    "onnx",
+    "onnxruntime",
+    "sherpa-onnx",
+    "sounddevice",
+    "torchaudio",
+    "k2",
+)
 MODULES = {"pyyaml": "yaml"}
 
 
@@ -38,8 +48,6 @@ def version(package: str) -> str | None:
 
 def problems() -> Iterator[str]:
     """Every fault of the installation, each a line that says what to do."""
-    if not (3, 10) <= sys.version_info[:2] < (3, 13):
-        yield f"Python is {platform.python_version()}: dualtk needs 3.10, 3.11 or 3.12"
     if version("dualtk") is None:
         yield "dualtk is not installed: make .venv"
     for package in NEEDED:
@@ -50,17 +58,6 @@ def problems() -> Iterator[str]:
             importlib.import_module(MODULES.get(package, package))
         except Exception as error:
             yield f"{package} {version(package)} cannot be imported: {str(error).splitlines()[0]}"
-    torch, torchaudio = version("torch"), version("torchaudio")
-    if torch and torchaudio and torch.split(".")[:2] != torchaudio.split(".")[:2]:
-        yield f"torch {torch} and torchaudio {torchaudio} are no pair: install the same release of both"
-    if cuda_of("torch") != cuda_of("torchaudio"):
-        yield f"torch {torch} and torchaudio {torchaudio} are built for different CUDA: install both from one index"
-
-
-def cuda_of(package: str) -> str:
-    """Which CUDA a torch package was built for, as its version says (`2.9.0+cu128`), or nothing."""
-    match = re.search(r"\+(\w+)$", version(package) or "")
-    return match[1] if match else ""
 
 
 def hardware() -> Iterator[str]:

@@ -80,7 +80,7 @@ class Torture:
     def start(self, exp: Path, room: int | None = None) -> Any:
         """A training in a process of its own, which may write files of at most `room` bytes."""
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["dualtk.bin.train"])
+        context.set_forkserver_preload(["dualtk.bin.training"])
         arguments = train_arguments(self.folder, exp, *CHOICES)
         process = context.Process(target=_train, args=(arguments, str(exp) + ".err", room))
         process.start()

@@ -8,9 +8,11 @@
 # value; where it has a decimal point, such as 3.0, any number will do. Where it is (), each VALUE is added to the array.
 # Of a recipe that declares stage and stop_stage, the first may not come after the last.
 # An unknown option ends the recipe with status 2, unless the recipe has declared the array other_options=(), which then
-# collects it with its value.
+# collects it with its value. Names of ESPnet are understood, or answered with ours, as espnet_names.txt beside this file
+# says.
 
 _recipe=${BASH_SOURCE[1]}
+_espnet=${BASH_SOURCE[0]%/*}/espnet_names.txt
 _declared=$(sed -n '/^# Options/,/^$/p' "$_recipe")
 if declare -p other_options >/dev/null 2>&1; then _collect=true; else _collect=false; fi
 
@@ -52,6 +54,13 @@ while [ $# -gt 0 ]; do
         _fail "option $_option needs a value"
       fi
       shift
+      if ! grep -q "^$_name=" <<<"$_declared" && _ours=$(grep "^$_name [=,!] " "$_espnet"); then
+        read -r _ _how _ours <<<"$_ours"
+        if [ "$_how" = "!" ]; then _fail "$_option is an option of ESPnet; here: $_ours"; fi
+        if [ "$_how" = "," ]; then _value=$(xargs <<<"$_value") && _value=${_value// /,}; fi
+        printf '%s: %s is --%s here\n' "${_recipe##*/}" "$_option" "${_ours//_/-}" >&2
+        _name=$_ours _option=--${_ours//_/-}
+      fi
       if grep -q "^$_name=" <<<"$_declared"; then
         _default=$(sed -n "s/^$_name=\([^ ]*\).*/\1/p" <<<"$_declared")
         if [[ $_default == "()" ]]; then
@@ -80,4 +89,4 @@ if [[ -n ${stage-} && -n ${stop_stage-} ]] && ((stage > stop_stage)); then
   _fail "--stage $stage comes after --stop-stage $stop_stage: there is nothing to do"
 fi
 unset -f _fail _help
-unset -v _recipe _declared _collect _option _name _value _default
+unset -v _recipe _declared _collect _option _name _value _default _espnet _ours _how

@@ -16,16 +16,19 @@ from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib
 import numpy as np
-from cycler import cycler
-from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from numpy.typing import NDArray
 
+from dualtk.extras import extra
 from dualtk.files import atomic_path, write_text
+
+with extra("plots"):
+    import matplotlib
+    from cycler import cycler
+    from matplotlib.axes import Axes
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 INK = "#010203"
 COLOURS = ("#4a8fd9", "#e5566d", "#2f9e5b", "#cf9500", "#17a2b8", "#b0559f", "#a6693a", "#8585d6")

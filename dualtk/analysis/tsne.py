@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dualtk.analysis.picture import Picture, Table, canvas, decorate
 from dualtk.errors import InputError
+from dualtk.extras import extra
 
 PERPLEXITY = 30.0
 
@@ -27,10 +28,8 @@ def embed(vectors: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
     Raises:
         InputError: scikit-learn is not installed.
     """
-    try:
+    with extra("analysis"):
         manifold = importlib.import_module("sklearn.manifold")
-    except ImportError:
-        raise InputError("t-SNE needs scikit-learn: pip install 'dualtk[analysis]'") from None
     perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
     found = manifold.TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(vectors)
     return np.asarray(found, dtype=np.float64)

@@ -22,6 +22,7 @@ LONGEST = 2000  # letters of an error
 
 # In the order in which a recipe runs them. `a-b` is the module a_b of dualtk.bin.
 COMMANDS = {
+    "recipe": "write a recipe into a folder, for use without a checkout",
     "prepare-librispeech": "Kaldi data directories from a corpus in the layout of LibriSpeech",
     "prepare-table": "a Kaldi data directory from a TSV, a CSV or JSON lines",
     "data": "combine, split, cut and copy data directories; statistics of features made elsewhere",
@@ -131,6 +132,14 @@ def follow_parent() -> None:
         end_with_parent(signal.SIGTERM)
 
 
+def like(command: str) -> str:
+    """What may have been meant, as a question; nothing if no command looks like it."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(command, available(), n=1)
+    return f": did you mean {close[0]}?" if close else ""
+
+
 def dispatch(argv: Sequence[str] | None = None) -> int:
     """Find the command in `argv` (without the program's name) and run it."""
     follow_parent()
@@ -146,7 +155,7 @@ def dispatch(argv: Sequence[str] | None = None) -> int:
         return 0
     command = arguments[0].replace("_", "-")
     if command not in available():
-        raise InputError(f"no command {arguments[0]!r}; `dualtk --help` lists them")
+        raise InputError(f"no command {arguments[0]!r}{like(command)}; `dualtk --help` lists them")
     sys.argv = [f"dualtk {command}", *arguments[1:]]  # what usage lines and experiments say of the program
     main: Main = importlib.import_module(module_name(command)).main
     return main(arguments[1:])

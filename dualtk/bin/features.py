@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dualtk.bin.dualtk import run
-from dualtk.bin.options import add_config_options, at_least, read_section
+from dualtk.bin.options import add_config_options, at_least
+from dualtk.bin.sections import read_section
 from dualtk.data.features import extract_set, require_folders, set_folder
 from dualtk.data.kaldi import left_out
 from dualtk.data.kinds import FeaturesOptions

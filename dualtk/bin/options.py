@@ -1,21 +1,12 @@
-"""Types of command-line options."""
+"""Options that several commands have, and their types; imports nothing heavy, so that --help need not wait."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from dualtk.config import validate_layered
-from dualtk.data.fbank import FbankOptions
-from dualtk.data.kinds import FeaturesOptions
-from dualtk.data.tokens import TokenOptions
 from dualtk.data.transcripts import Normalisation
-from dualtk.errors import InputError
-from dualtk.options import Section
-from dualtk.system import load
-from dualtk.yaml_tree import Layered
 
 
 def at_least(lowest: int) -> Callable[[str], int]:
@@ -53,31 +44,6 @@ def add_size_options(options: argparse.ArgumentParser) -> None:
         metavar="KEY.PATH=VALUE",
         help="change one value of the YAML; may be repeated",
     )
-
-
-class _Sections(Section):
-    """What stages 1 and 2 read of a configuration."""
-
-    features: FeaturesOptions = FbankOptions()
-    """What stage 1 makes of audio."""
-    tokens: TokenOptions = TokenOptions()
-    """What stage 2 makes of transcripts."""
-
-
-def read_section(options: argparse.Namespace, name: str) -> Any:
-    """The section `features` or `tokens` of the configuration, or, without --config, of --set alone.
-
-    Raises:
-        InputError: a key at fault; without --config, one of another section.
-    """
-    if options.config is not None:
-        return getattr(load(options.config, options.size, options.set), name)
-    layered = Layered()
-    for override in options.set:
-        layered.change(override)
-        if list(layered.tree) != [name]:
-            raise InputError(f"--set {override}: without --config there is only the section {name}")
-    return getattr(validate_layered(_Sections, layered), name)
 
 
 def add_text_options(options: argparse.ArgumentParser) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dualtk.bin.dualtk import run
-from dualtk.bin.options import add_config_options, read_section
+from dualtk.bin.options import add_config_options
+from dualtk.bin.sections import read_section
 from dualtk.data.tokens import Tokenizer, TokenOptions, write_tokenizer
 from dualtk.tables import read_lines, read_table
 

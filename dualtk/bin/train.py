@@ -3,49 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from dualtk.analysis.curves import read_metrics, training_pictures
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import add_config_options, at_least
-from dualtk.config import FILE as CONFIG
-from dualtk.data import contents
-from dualtk.data.arks import read_cmvn
-from dualtk.data.batches import FeatureDataset, TrainingSet, select_utterances
-from dualtk.data.contents import Digests, features_digest
-from dualtk.data.drawn import DrawnUtterances
-from dualtk.data.features import require_statistics
-from dualtk.data.kinds import require_features
-from dualtk.data.sampler import BatchesOptions
-from dualtk.data.scale import require_scale
-from dualtk.data.tokens import Tokenizer
-from dualtk.distill.teacher import TEACHER, FrozenTeacherOptions
-from dualtk.errors import InputError
-from dualtk.lattice import chosen_backend
-from dualtk.memory import enough_memory
-from dualtk.objective import Objective
-from dualtk.system import PretrainingSystem, System, TransducerSystem, load
-from dualtk.tables import read_table
-from dualtk.train.distributed import World, is_first, number_of_processes, world
-from dualtk.train.experiment import Experiment, Origin
-from dualtk.train.initial import Rows, initialise
-from dualtk.train.launch import launch, launched
-from dualtk.train.loop import Trainer, require_steps
-from dualtk.train.stopping import Interrupted, Stopping, status_of, stoppable
-from dualtk.trainable import Trainable
-from dualtk.trained import find_experiment, frozen_teacher, require_alike
-from dualtk.transducer.labels_alone import LabelsAlone, labels_alone
-from dualtk.trial_build import require_buildable
 
-logger = logging.getLogger("dualtk")
-
-NAMED = 5  # utterances that are left out, each by a line of the log
 MOST_UNKNOWN = 2.0  # percent of words
 
 
@@ -94,209 +58,12 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def steps_per_epoch(train_dir: Path, batches: BatchesOptions, accumulate: int) -> int:
-    """Steps in which every utterance of the training set comes once, on all processes together.
-
-    Raises:
-        InputError: no utt2num_frames, or a number of frames that is none.
-    """
-    frames = [entry.num_frames for entry in select_utterances(train_dir).entries]
-    lengths = [length for length in frames if length <= batches.max_utterance_frames]
-    order = batches.build(lengths, shuffle=False, world_size=number_of_processes())
-    return max(1, len(order) // accumulate)
-
-
-def require_known(tokenizer: Tokenizer, directories: Sequence[Path], most: float) -> None:
-    """Say which words of the transcripts become `<unk>`.
-
-    Raises:
-        InputError: they are more than `most` percent of those of a directory.
-    """
-    for directory in directories:
-        found = tokenizer.unknown_in(read_table(directory / "text"))
-        line = f"{directory / 'text'}: {found}"
-        if found.percent > most:
-            raise InputError(f"{line}: what helps is tokens of this text, tokens.byte_fallback or --max-unknown")
-        if found.unknown:
-            logger.warning(line)
-
-
-def read_system(options: argparse.Namespace) -> System:
-    """The system that the options describe, with the folders of networks that it is made from.
-
-    Raises:
-        InputError: a key at fault, or a network that is not there.
-    """
-    system = load(options.config, options.size, options.set, lambda *how: steps_per_epoch(options.train_dir, *how))
-    method, name = options.config.stem, options.exp.name
-    place = (options.exp, name.removeprefix(method) if name.startswith(method) else "", options.work_dir)
-    if system.init is not None:
-        begun = Experiment(options.exp, writes=False).training_file.exists()  # then nothing is loaded from it again
-        exp = find_experiment(system.init.exp, "init.exp", *place, may_be_gone=begun)
-        if not begun and (exp / CONFIG).is_file():
-            require_alike(system, exp, "init.exp")
-        system = system.model_copy(update={"init": system.init.model_copy(update={"exp": exp})})
-    if isinstance(system, TransducerSystem) and isinstance(system.teacher, FrozenTeacherOptions):
-        exp = find_experiment(system.teacher.exp, "teacher.exp", *place)
-        system = system.model_copy(update={TEACHER: system.teacher.model_copy(update={"exp": exp})})
-    if isinstance(system, TransducerSystem) and options.tokens is None:
-        raise InputError("--tokens: a transducer needs the folder that `dualtk tokens` wrote")
-    if isinstance(system, TransducerSystem):
-        require_known(Tokenizer(options.tokens), [options.train_dir, options.dev_dir], options.max_unknown)
-    return system
-
-
-def origin(options: argparse.Namespace, system: System, device: torch.device, digests: Digests) -> Origin:
-    """Files that the run is made from, those of a frozen teacher among them."""
-    places = {"training": options.train_dir, "dev": options.dev_dir}
-    inputs: dict[str, Path | str] = {
-        f"{name} features": features_digest(place, digests) for name, place in places.items()
-    }
-    inputs["cmvn"] = options.train_dir / "cmvn.ark"
-    inputs |= {} if system.waveform is None else system.waveform.files()
-    assets = {"fbank.json": options.train_dir / "fbank.json"}
-    if isinstance(system, PretrainingSystem):
-        return Origin(inputs, assets=assets)
-    if isinstance(system.teacher, FrozenTeacherOptions):
-        inputs |= {f"teacher.exp/{name}": system.teacher.exp / name for name in ("model.safetensors", "config.yaml")}
-    inputs |= {"text": options.train_dir / "text", "dev text": options.dev_dir / "text"}
-    inputs["tokens"] = options.tokens / "bpe.model"
-    assets |= {f"lang/{name}": options.tokens / name for name in ("bpe.model", "bpe.vocab", "tokens.txt")}
-    try:
-        backend = chosen_backend(system.loss.backend, device.type, torch.float32)
-    except ValueError as error:
-        raise InputError(f"loss.backend: {error}") from error
-    return Origin(inputs, backend, assets)
-
-
-def build_objective(
-    options: argparse.Namespace, system: System, tokenizer: Tokenizer | None, experiment: Experiment
-) -> Trainable:
-    """What is trained: its network drawn from the seed, or begun with what `init` names."""
-    require_statistics(options.train_dir)
-    mean, istd = read_cmvn(options.train_dir / "cmvn.ark")
-    torch.manual_seed(system.train.seed)
-    begins = system.init is not None and not experiment.training_file.exists()
-    objective: Trainable
-    if isinstance(system, PretrainingSystem):
-        encoder = system.build_network(mean, istd)
-        if system.init is not None and begins:
-            initialise(encoder, system.init, experiment)
-        objective = system.build_objective(encoder)
-    else:
-        assert tokenizer is not None
-        network = system.build_network(tokenizer.vocab_size, mean, istd)
-        if system.init is not None and begins:
-            rows = Rows(tokenizer.pieces, network.token_parameters())
-            initialise(network, system.init, experiment, rows)
-        outputs = experiment.inside(TEACHER).folder
-        objective = system.build_objective(network, frozen_teacher(system, network, outputs, tokenizer))
-    if experiment.writes:
-        count = sum(parameter.numel() for parameter in objective.networks()[""].parameters())
-        logger.info("%d parameters%s", count, f", {tokenizer.vocab_size} tokens" if tokenizer else "")
-    return objective
-
-
-def read_set(
-    directory: Path,
-    system: System,
-    encode: Callable[[str], Sequence[int]] | None,
-    shortest: int,
-    longest: int | None = None,
-    *,
-    cache: bool,
-    most: int | None = None,
-) -> tuple[FeatureDataset, list[str]]:
-    """At most so many utterances of a data directory, and a line on each that is longer than `longest` frames."""
-    require_features(directory, system.features)
-    selection = select_utterances(directory, encode, min_frames=shortest, max_utterance_frames=longest)
-    with enough_memory(f"{directory}: the features do not fit", "set batches.cache=false"):
-        dataset = FeatureDataset(selection.spread(most), cache=cache)
-    if dataset.dim != system.features.dim:
-        raise InputError(
-            f"{directory / 'feats.scp'}: features have {dataset.dim} dimensions, "
-            f"those of the configuration {system.features.dim}"
-        )
-    return dataset, selection.dropped
-
-
-def train(options: argparse.Namespace, system: System, stopping: Stopping, here: World) -> signal.Signals | None:
-    """Train in the experiment folder, which nobody else writes to; returns the signal that ended it before its end."""
-    shortest = require_buildable(system)
-    experiment = Experiment(options.exp, here.is_main)
-    tokenizer = Tokenizer(options.tokens) if isinstance(system, TransducerSystem) else None
-    networks = {"": system}
-    if isinstance(system, TransducerSystem) and (alone := system.teacher_alone()) is not None:
-        networks[TEACHER] = alone
-    with experiment.held():
-        encode = None if tokenizer is None else tokenizer.encode
-        train_set, dropped = read_training_set(options.train_dir, system, encode, shortest)
-        most, cache = system.train.max_valid_utterances, system.batches.cache
-        valid_set, _ = read_set(options.dev_dir, system, encode, shortest, cache=cache, most=most)
-        require_steps(system, train_set, here.size)
-        cmvn = options.train_dir / "cmvn.ark"
-        for one in (train_set, valid_set):
-            if isinstance(one, FeatureDataset):  # else its features are made of audio here
-                require_scale(one, read_cmvn(cmvn)[0], str(cmvn))
-        sets = [place / contents.FILE for place in (options.train_dir, options.dev_dir)]
-        digests = Digests(options.exp / contents.FILE, *sets)
-        experiment.start(networks, origin(options, system, here.device, digests), options.override)
-        if here.is_main:
-            digests.save()
-        more = [f"{options.train_dir}: {len(dropped)} utterances in all are left out"] if len(dropped) > NAMED else []
-        unreached = [f"never reached: {line}" for line in system.unreached()]
-        joined = train_set.describe(system.train.seed) if isinstance(train_set, DrawnUtterances) else []
-        for line in [*dropped[:NAMED], *more, *joined, *unreached] if here.is_main else []:
-            logger.warning(line)
-        objective = build_objective(options, system, tokenizer, experiment)
-        objective.module.to(here.device)
-        if here.is_main and isinstance(objective, Objective) and tokenizer is not None:
-            objective.labels_alone = without_audio(valid_set, shortest, tokenizer.vocab_size)
-        return Trainer(objective, system, train_set, valid_set, experiment, here, stopping).train()
-
-
-def without_audio(valid_set: FeatureDataset, subsampling: int, vocab_size: int) -> LabelsAlone:
-    """What the validation gives as long as the network has not aligned."""
-    found = labels_alone(
-        [entry.targets for entry in valid_set.entries],
-        [-(-entry.num_frames // subsampling) for entry in valid_set.entries],
-        vocab_size,
-    )
-    logger.info("labels without audio give a transducer loss of %.4g, a CTC loss of %.4g", found.transducer, found.ctc)
-    return found
-
-
-def read_training_set(
-    directory: Path, system: System, encode: Callable[[str], Sequence[int]] | None, shortest: int
-) -> tuple[TrainingSet, list[str]]:
-    """What is trained on, as stored or varied by `waveform` and `joining`, and a line on each that is too long."""
-    cache, longest = system.batches.cache and system.waveform is None, system.batches.max_utterance_frames
-    stored, dropped = read_set(directory, system, encode, shortest, longest, cache=cache)
-    if system.waveform is None and system.joining is None:
-        return stored, dropped
-    return DrawnUtterances(stored, system, shortest), dropped
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; see `parser` for the options."""
     options = parser().parse_args(argv)
-    if options.processes > 1 and not launched():
-        read_system(options)  # what is wrong with it is said once, not by each process
-        return launch(options.processes, "dualtk.bin.train", sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    try:
-        with stoppable() as stopping, world(options.device) as here:
-            number = train(options, read_system(options), stopping, here)
-            if number is None and here.is_main:
-                for picture in training_pictures(read_metrics(options.exp / "metrics.jsonl"), "train"):
-                    picture.save(options.exp / "images")
-    except Interrupted as error:
-        if is_first():
-            print(f"dualtk: {error}: ended before the first step", file=sys.stderr)
-        return error.status
-    return 0 if number is None else status_of(number)
+    from dualtk.bin.training import run_training  # with it comes torch, for which --help does not wait
+
+    return run_training(options, sys.argv[1:] if argv is None else argv)
 
 
 if __name__ == "__main__":

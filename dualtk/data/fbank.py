@@ -1,15 +1,16 @@
-"""Log-mel filterbank features: Kaldi's recipe as torchaudio computes it. N samples, T frames, F mels."""
+"""Log-mel filterbank features by Kaldi's recipe. N samples, T frames, F mels."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import torch
-import torchaudio.compliance.kaldi as kaldi
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor
 
 from dualtk.data.audio import SampleRate
+from dualtk.data.mel import LogMel
 from dualtk.data.resample import resample
 from dualtk.data.speeds import Speeds
 from dualtk.errors import InputError
@@ -66,6 +67,13 @@ class FbankOptions(Section):
 DEFAULT_OPTIONS = FbankOptions()
 
 
+@lru_cache(maxsize=8)
+def log_mel_of(options: FbankOptions) -> LogMel:
+    """What turns windows of audio into the features of these options."""
+    rate = options.sample_rate
+    return LogMel(int(rate * WINDOW_SECONDS), options.num_mels, rate, options.low_frequency, options.high_frequency)
+
+
 def fbank(samples: Tensor, sample_rate: int, options: FbankOptions = DEFAULT_OPTIONS, speed: float = 1.0) -> Tensor:
     """Natural-log mel energies of a mono signal, (N,) in [-1, 1] -> (T, F) float32.
 
@@ -85,33 +93,9 @@ def fbank(samples: Tensor, sample_rate: int, options: FbankOptions = DEFAULT_OPT
     samples = resample(samples, round(sample_rate * speed), options.sample_rate)
     if len(samples) < WINDOW_SECONDS * options.sample_rate:
         raise InputError(f"{len(samples) / options.sample_rate:.4f} s of audio is shorter than one window of 25 ms")
-    shift, size = int(options.sample_rate * FRAME_SECONDS), int(options.sample_rate * WINDOW_SECONDS)
+    log_mel = log_mel_of(options)
+    shift, size = int(options.sample_rate * FRAME_SECONDS), log_mel.size
     count, before = (len(samples) + shift // 2) // shift, size // 2 - shift // 2
     padded = torch.cat([samples[:before].flip(0), samples, samples[-size:].flip(0)])
-    pieces = []
-    for start in range(0, count, PIECE):
-        end = min(start + PIECE, count)
-        pieces.append(_frames(padded[start * shift : (end - 1) * shift + size], options))
-    return torch.cat(pieces)
-
-
-def _frames(samples: Tensor, options: FbankOptions) -> Tensor:
-    """The frames (T, F) of the whole windows in a signal (N,)."""
-    feats: Tensor = kaldi.fbank(
-        samples.unsqueeze(0),
-        num_mel_bins=options.num_mels,
-        sample_frequency=float(options.sample_rate),
-        frame_length=WINDOW_SECONDS * 1000,
-        frame_shift=FRAME_SECONDS * 1000,
-        low_freq=options.low_frequency,
-        high_freq=options.high_frequency,
-        window_type="povey",
-        preemphasis_coefficient=0.97,
-        remove_dc_offset=True,
-        dither=0.0,
-        snip_edges=True,
-        use_power=True,
-        use_log_fbank=True,
-        use_energy=False,
-    )
-    return feats.to(torch.float32)
+    windows = padded.to(torch.float32).unfold(0, size, shift)[:count]
+    return torch.cat([log_mel(windows[start : start + PIECE]) for start in range(0, count, PIECE)])

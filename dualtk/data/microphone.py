@@ -10,6 +10,7 @@ import torch
 
 from dualtk.data.live import Piece
 from dualtk.errors import InputError
+from dualtk.extras import extra
 
 
 def microphone_pieces(device: str, seconds: float) -> Iterator[Piece]:
@@ -23,11 +24,10 @@ def microphone_pieces(device: str, seconds: float) -> Iterator[Piece]:
         InputError: sounddevice or its PortAudio is not installed, or there is no such microphone.
     """
     try:
-        import sounddevice
-    except (ImportError, OSError) as error:
-        raise InputError(
-            f"--microphone: needs sounddevice (pip install sounddevice) and PortAudio (libportaudio2): {error}"
-        ) from error
+        with extra("microphone"):
+            import sounddevice
+    except InputError as error:
+        raise InputError(f"--microphone needs sounddevice and PortAudio (libportaudio2): {error}") from error
     chosen: Any = int(device) if device.isdigit() else device or None
     blocks: queue.Queue[Any] = queue.Queue()
 

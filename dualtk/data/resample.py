@@ -3,37 +3,60 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import torch
-import torchaudio.functional
 from torch import Tensor
+from torch.nn import functional
 
-NUM_ZEROS = 6  # zero crossings of the sinc on either side; with ROLLOFF, torchaudio's defaults
-ROLLOFF = 0.99
+NUM_ZEROS = 6  # zero crossings of the sinc on either side
+ROLLOFF = 0.99  # cut-off, of half the lower rate
 PIECE = 1 << 15  # outputs computed at once: bounds the memory that a large piece of audio takes
 MAX_TABLE = 1 << 12  # phases of the filter that are worth remembering
-MAX_KERNEL = 1 << 23  # weights of torchaudio's convolution: those of 16,001 to 16,000 Hz would be 256 million
+MAX_KERNEL = 1 << 23  # weights of one convolution: those of 16,001 to 16,000 Hz would be 256 million
 
 
 def resample(samples: Tensor, source_rate: int, target_rate: int) -> Tensor:
     """A whole signal (N,) at another rate in Hz; the same tensor where the rates are equal.
 
-    torchaudio's convolution has a weight for every input of a period of both rates and every output of it; where that
+    One strided convolution has a weight for every input of a period of both rates and every output of it; where that
     is too many, as for rates without a common divisor, the same filter is evaluated output by output.
     """
     if source_rate == target_rate:
         return samples
     divisor = math.gcd(source_rate, target_rate)
-    if (source_rate // divisor) * (target_rate // divisor) <= MAX_KERNEL:
-        resampled: Tensor = torchaudio.functional.resample(samples, source_rate, target_rate)
-        return resampled
-    resampler = StreamingResampler(source_rate, target_rate)
-    return torch.cat([resampler.accept(samples), resampler.finish()])
+    source, target = source_rate // divisor, target_rate // divisor
+    if source * target > MAX_KERNEL:
+        resampler = StreamingResampler(source_rate, target_rate)
+        return torch.cat([resampler.accept(samples), resampler.finish()])
+    weights = _polyphase(source, target, samples.dtype)
+    width = (weights.shape[-1] - source) // 2
+    padded = functional.pad(samples.view(1, 1, -1), (width, width + source))
+    phases = functional.conv1d(padded, weights, stride=source)  # (1, target, periods)
+    return phases[0].T.reshape(-1)[: math.ceil(target * len(samples) / source)]
+
+
+@lru_cache(maxsize=8)
+def _polyphase(source: int, target: int, dtype: torch.dtype) -> Tensor:
+    """The filters (target, 1, 2W + source) that make the `target` outputs of a period out of `source` inputs.
+
+    Computed in the precision of the signal and in the order of torchaudio's function of this purpose: what either
+    resamples is equal to the bit, so features made with it stay as they are.
+    """
+    base = min(source, target) * ROLLOFF
+    width = math.ceil(NUM_ZEROS * source / base)
+    inputs = torch.arange(-width, width + source, dtype=dtype) / source
+    phases = torch.arange(0, -target, -1, dtype=dtype).unsqueeze(1) / target
+    time = ((phases + inputs) * base).clamp(-NUM_ZEROS, NUM_ZEROS)
+    window = torch.cos(time * math.pi / NUM_ZEROS / 2).square()
+    angle = time * math.pi
+    sinc = torch.where(angle == 0, 1.0, angle.sin() / angle)
+    return (sinc * (window * (base / source))).unsqueeze(1)
 
 
 class StreamingResampler:
-    """Band-limited interpolation by a windowed sinc: piece by piece what `torchaudio.functional.resample` does at once.
+    """Band-limited interpolation by a windowed sinc: piece by piece what `resample` does at once.
 
     The filter is finite, so pieces give exactly what the whole would. Each output has its own weights, so rates without
     a large common divisor cost no more than others.

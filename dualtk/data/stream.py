@@ -2,52 +2,15 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
-import torchaudio.compliance.kaldi as kaldi
 from torch import Tensor
-from torch.nn import functional
 
 from dualtk.data.audio import check_piece
-from dualtk.data.fbank import DEFAULT_OPTIONS, PIECE, WINDOW_SECONDS, FbankOptions
+from dualtk.data.fbank import DEFAULT_OPTIONS, PIECE, FbankOptions, log_mel_of
 from dualtk.data.resample import StreamingResampler
 from dualtk.frames import FRAME_SECONDS
-
-PREEMPHASIS = 0.97
-
-
-class LogMel:
-    """Windows of audio to log-mel energies, with window and mel weights computed once; see `fbank` for the recipe."""
-
-    def __init__(self, options: FbankOptions) -> None:
-        self.size = int(options.sample_rate * WINDOW_SECONDS)
-        self.fft_size = 1 << (self.size - 1).bit_length()
-        self.window = torch.hann_window(self.size, periodic=False).pow(0.85)  # Povey's
-        banks, _ = kaldi.get_mel_banks(
-            options.num_mels,
-            self.fft_size,
-            float(options.sample_rate),
-            options.low_frequency,
-            options.high_frequency,
-            100.0,  # limits of a vocal tract warp that a factor of 1 switches off
-            -500.0,
-            1.0,
-        )
-        self.banks = functional.pad(banks, (0, 1)).T.contiguous()  # (F, bins) -> (bins, F)
-
-    def __call__(self, windows: Tensor) -> Tensor:
-        """Windows (T, size) -> (T, F)."""
-        windows = windows - windows.mean(1, keepdim=True)
-        before = torch.cat([windows[:, :1], windows[:, :-1]], dim=1)
-        shaped = (windows - PREEMPHASIS * before) * self.window
-        power = torch.fft.rfft(shaped, n=self.fft_size).abs().square()
-        energies: Tensor = power @ self.banks
-        return energies.clamp(min=torch.finfo(torch.float32).eps).log()
-
-
-_log_mel = lru_cache(maxsize=8)(LogMel)
 
 
 class FbankStream:
@@ -62,7 +25,7 @@ class FbankStream:
 
     def __init__(self, options: FbankOptions = DEFAULT_OPTIONS) -> None:
         self.options = options
-        self._log_mel = _log_mel(options)
+        self._log_mel = log_mel_of(options)
         self._size = self._log_mel.size
         self._shift = int(options.sample_rate * FRAME_SECONDS)
         self._before = self._size // 2 - self._shift // 2  # samples by which a window starts before its frame

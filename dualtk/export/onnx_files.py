@@ -15,11 +15,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from dualtk.errors import InputError
+from dualtk.extras import extra
 
 Precision = Literal["float32", "int8", "float16"]
 OPSET = 17
-INSTALL = "dualtk export needs onnx, onnxruntime and sherpa-onnx: pip install 'dualtk[export]'"
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,9 @@ def require_onnx() -> None:
     Raises:
         InputError: says what to install.
     """
-    try:
+    with extra("export"):
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"{error.name} is not installed; {INSTALL}") from error
 
 
 def write_onnx(path: Path, graph: Graph, precision: Precision) -> None:

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dualtk.errors import InputError
 from dualtk.export.onnx_decoder import DECODER, JOINER, Array, encoder_file
-from dualtk.export.onnx_files import INSTALL
+from dualtk.extras import extra
 from dualtk.modes import Mode
 
 RATE = 16000
@@ -22,10 +21,8 @@ def require_sherpa() -> Any:
     Raises:
         InputError: says what to install.
     """
-    try:
+    with extra("export"):
         import sherpa_onnx
-    except ImportError as error:
-        raise InputError(f"sherpa-onnx is not installed; {INSTALL}") from error
     return sherpa_onnx
 
 

@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import kaldialign
-
+from dualtk.edit_distance import edits
 from dualtk.errors import InputError
 from dualtk.score.align import Pair, align
 from dualtk.score.marks import is_optional, spoken
@@ -80,9 +79,9 @@ class ScoredUtterance:
 
 def character_counts(ref: str, hyp: str) -> Counts:
     """Least edit distance over characters, the single space between words being one of them."""
-    distance = kaldialign.edit_distance(list(ref), list(hyp))
-    wrong = distance["sub"] + distance["del"]
-    return Counts(len(ref) - wrong, distance["sub"], distance["del"], distance["ins"])
+    found = edits(ref, hyp)
+    correct = len(ref) - found.substitutions - found.deletions
+    return Counts(correct, found.substitutions, found.deletions, found.insertions)
 
 
 def score_utterance(utterance: str, speaker: str, ref: str, hyp: str) -> ScoredUtterance:

@@ -11,29 +11,26 @@ import shlex
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numba
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
-from dualtk.config import FILE, dump, laid, plain_values, read_experiment
+from dualtk.config import FILE, VERSIONS, dump, laid, plain_values, read_experiment
 from dualtk.errors import InputError
 from dualtk.files import PART, atomic_path, digest, remove_leftovers, write_text
 from dualtk.locks import NAME, locked
 from dualtk.options import Section
+from dualtk.train.board import Board
 from dualtk.version import __version__
 from dualtk.yaml_tree import Tree
 
 logger = logging.getLogger("dualtk")
-
-VERSIONS = "versions.json"  # the mark of a folder that `dualtk train` made
 
 
 class _LogFile(logging.FileHandler):
@@ -42,12 +39,6 @@ class _LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         raise InputError(f"{self.baseFilename}: cannot be written: {error}") from error
-
-
-def _report_thread(arguments: threading.ExceptHookArgs) -> None:
-    """Tensorboard's thread keeps an OSError for the next call, which says it; its traceback would be a second time."""
-    if not isinstance(arguments.exc_value, OSError):
-        threading.__excepthook__(arguments)
 
 
 @contextmanager
@@ -95,7 +86,7 @@ class Experiment:
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
         self.writes = writes
-        self._board: SummaryWriter | None = None
+        self._board: Board | None = None
 
     @property
     def config_file(self) -> Path:
@@ -181,8 +172,7 @@ class Experiment:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
         with _writing(self.folder / "tensorboard"):
-            threading.excepthook = _report_thread
-            self._board = SummaryWriter(str(self.folder / "tensorboard"))
+            self._board = Board(self.folder / "tensorboard")
 
     def _describe(self, options: Section, assets: Mapping[str, Path]) -> None:
         """Write what decoding needs beside the network."""
@@ -220,7 +210,7 @@ class Experiment:
         assert self._board is not None
         with _writing(self.folder / "tensorboard"):
             for key, value in values.items():
-                self._board.add_scalar(f"{kind}/{key}", value, step)
+                self._board.add(f"{kind}/{key}", value, step)
 
     def forget_after(self, step: int) -> None:
         """Drop the metrics of steps that a killed run took after its last checkpoint: they will be taken again."""
@@ -239,8 +229,7 @@ class Experiment:
     def close(self) -> None:
         """Flush and close what is open."""
         if self._board is not None:
-            with suppress(OSError):  # curves for tensorboard; metrics.jsonl has the same
-                self._board.close()
+            self._board.close()
             self._board = None
         for handler in list(logger.handlers):
             if isinstance(handler, logging.FileHandler):

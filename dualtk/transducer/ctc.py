@@ -11,12 +11,12 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Annotated
 
-import kaldialign
 import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dualtk.edit_distance import edits
 from dualtk.errors import InputError
 from dualtk.options import Section, Unit
 
@@ -91,7 +91,7 @@ def greedy_error_rates(log_probs: Tensor, lengths: Tensor, targets: Tensor, targ
     rows = zip(log_probs.argmax(2).tolist(), lengths.tolist(), targets.tolist(), target_lengths.tolist())
     for classes, length, labels, count in rows:
         said = [token for token, _ in groupby(classes[:length]) if token != BLANK]
-        rates.append(kaldialign.edit_distance(labels[:count], said)["total"] / max(1, count))
+        rates.append(edits(labels[:count], said).total / max(1, count))
     return torch.tensor(rates)
 
 

@@ -45,9 +45,12 @@ def test_help_imports_no_torch() -> None:
 
 
 def test_unknown_command_is_one_line_and_status_2() -> None:
-    done = call("decod")
-    assert done.returncode == 2
-    assert done.stderr == "dualtk: error: no command 'decod'; `dualtk --help` lists them\n"
+    meant = {"trian": "train", "prepare_librispech": "prepare-librispeech", "x": ""}
+    for wrong, command in meant.items():
+        question = f": did you mean {command}?" if command else ""
+        done = call(wrong)
+        assert done.returncode == 2
+        assert done.stderr == f"dualtk: error: no command {wrong!r}{question}; `dualtk --help` lists them\n"
 
 
 def test_underscore_is_hyphen() -> None:

@@ -261,7 +261,7 @@ def test_what_is_refused_before_anything_is_read(exp, capsys, arguments, words: 
 def test_without_sounddevice_it_says_what_to_install(exp, capsys, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert call(exp, "--microphone") == 2
-    assert "pip install sounddevice" in capsys.readouterr().err
+    assert "pip install 'dualtk[microphone]'" in capsys.readouterr().err
 
 
 SLOWLY = """

@@ -1,4 +1,4 @@
-"""Features against kaldi-native-fbank, which sherpa-onnx computes with."""
+"""Features against kaldi-native-fbank, which sherpa-onnx computes with, and torchaudio's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from peers import torchaudio
 
 from dualtk.data.fbank import DEFAULT_OPTIONS, FbankOptions, fbank
 from dualtk.data.kinds import features_options, read_options, require_features, write_options
@@ -44,6 +45,41 @@ def test_noise(num_samples, options):
     ours = fbank(torch.from_numpy(samples), options.sample_rate, options)
     assert ours.dtype == torch.float32
     np.testing.assert_allclose(ours.numpy(), reference(samples, options), atol=1e-3)
+
+
+@pytest.mark.parametrize("num_samples", [400, 1000, 50000])
+@pytest.mark.parametrize(
+    "options",
+    [
+        FbankOptions(),
+        FbankOptions(num_mels=40, low_frequency=0.0),
+        FbankOptions(num_mels=64, sample_rate=8000, low_frequency=50.0, high_frequency=3800.0),
+        FbankOptions(sample_rate=11025, high_frequency=5512.5),
+    ],
+    ids=str,
+)
+def test_the_bits_of_torchaudio(num_samples, options):
+    """Features that were stored when torchaudio computed them stay what they are."""
+    samples = torch.rand(num_samples, generator=torch.Generator().manual_seed(num_samples)) - 0.5
+    expected = torchaudio.compliance.kaldi.fbank(
+        samples.unsqueeze(0),
+        num_mel_bins=options.num_mels,
+        sample_frequency=float(options.sample_rate),
+        low_freq=options.low_frequency,
+        high_freq=options.high_frequency,
+        snip_edges=False,
+    )
+    assert torch.equal(fbank(samples, options.sample_rate, options), expected)
+
+
+@pytest.mark.parametrize("num_mels", [1, 3])
+def test_as_few_bins_as_the_options_allow(num_mels):
+    samples = np.random.default_rng(num_mels).uniform(-0.3, 0.3, 4000).astype(np.float32)
+    options = FbankOptions(num_mels=num_mels)
+    ours = fbank(torch.from_numpy(samples), 16000, options)
+    assert ours.shape == (25, num_mels)
+    if num_mels == 3:  # the fewest that kaldi-native-fbank takes
+        np.testing.assert_allclose(ours.numpy(), reference(samples, options), atol=1e-3)
 
 
 def test_real_speech(test_data):

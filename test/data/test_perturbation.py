@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torchaudio
+from peers import torchaudio
 
 from dualtk.data.fbank import DEFAULT_OPTIONS
 from dualtk.data.perturbation import VoicePerturbation, warped_bins

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from peers import torchaudio
 
 from dualtk.data import resample as resampling
 from dualtk.data.resample import StreamingResampler, resample
@@ -21,16 +22,30 @@ def tones(rate, seconds=1.0):
 
 @pytest.mark.parametrize("rates", [(16001, 16000), (15999, 16000), (44101, 8000), (191999, 16000), (4001, 16000)])
 def test_rates_without_a_common_divisor(rates, monkeypatch):
-    """torchaudio's kernel would have hundreds of millions of weights."""
+    """The weights of one convolution would be hundreds of millions."""
 
     def refuse(*arguments):
         raise AssertionError("a kernel of gigabytes")
 
-    monkeypatch.setattr(resampling.torchaudio.functional, "resample", refuse)
+    monkeypatch.setattr(resampling, "_polyphase", refuse)
     source, target = rates
     found = resample(tones(source), source, target)
     assert len(found) == math.ceil(source * target / source)
     torch.testing.assert_close(found, tones(target), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("source", [8000, 11025, 14400, 17600, 22050, 39690, 44100, 48000])
+def test_the_bits_of_torchaudio(source):
+    """Features that were stored when torchaudio resampled stay what they are."""
+    samples = torch.rand(source // 3 + 1, generator=torch.Generator().manual_seed(source)) - 0.5
+    for target in (16000, 8000):
+        if source != target:
+            expected = torchaudio.functional.resample(samples, source, target)
+            assert torch.equal(resample(samples, source, target), expected)
+
+
+def test_nothing_stays_nothing():
+    assert resample(torch.zeros(0), 44100, 16000).shape == (0,)
 
 
 @pytest.mark.parametrize("rates", [(16000, 8000), (8000, 16000), (44100, 16000), (14400, 16000)])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-import torchaudio
+from peers import torchaudio
 
 from dualtk.data.arks import read_cmvn
 from dualtk.data.batches import FeatureDataset, select_utterances

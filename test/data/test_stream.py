@@ -9,7 +9,7 @@ import time
 import pytest
 import soundfile
 import torch
-import torchaudio
+from peers import torchaudio
 
 from dualtk.data.fbank import DEFAULT_OPTIONS, FbankOptions, fbank
 from dualtk.data.resample import StreamingResampler

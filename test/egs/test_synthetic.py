@@ -56,7 +56,7 @@ def test_voices_of_dev_and_test_are_new(local: dict[str, ModuleType]) -> None:
     voices = local["voices"]
     lists = [voices.VARIANTS[role] for role in ("train", "dev", "test")]
     assert len(set().union(*lists)) == sum(map(len, lists))
-    folder = Path(local["espeak"].espeakng_loader.get_data_path()) / "voices" / "!v"
+    folder = Path(local["espeak"].loader().get_data_path()) / "voices" / "!v"
 
     def settings(variant: str) -> set[str]:
         lines = (line.split("//")[0].split() for line in (folder / variant).read_text(errors="replace").splitlines())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torchaudio
 from blocks import make_encoder
+from peers import torchaudio
 from torch import Tensor, nn
 
 from dualtk.encoders.conformer import ConformerBlock

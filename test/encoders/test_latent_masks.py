@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 import torch
-import torchaudio
 from blocks import make_encoder
+from peers import torchaudio
 from shipped import load_shipped, load_transducer
 from torch import Tensor, nn
 

@@ -6,8 +6,8 @@ from typing import cast
 
 import pytest
 import torch
-import torchaudio
 from blocks import MODE_NAMES, make_encoder
+from peers import torchaudio
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from peers import torchaudio
 from torch.nn import functional as F
-from torchaudio.models.wav2vec2.components import ConvolutionalPositionalEmbedding
 
 from dualtk.errors import InputError
 from dualtk.modes import FULL_CONTEXT, streaming
@@ -18,7 +18,7 @@ STREAMING = streaming(left_context=4, chunk=3)
 @pytest.mark.parametrize("kernel", [1, 7, 8, 64])
 @torch.no_grad()
 def test_full_context_is_torchaudios(kernel: int) -> None:
-    theirs = ConvolutionalPositionalEmbedding(DIM, kernel, GROUPS)
+    theirs = torchaudio.models.wav2vec2.components.ConvolutionalPositionalEmbedding(DIM, kernel, GROUPS)
     ours = PositionConvolution(DIM, kernel, GROUPS)
     ours.weight.copy_(theirs.conv.weight)
     ours.bias.copy_(theirs.conv.bias)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torchaudio.models.wav2vec2.components import _compute_mask_indices
+from peers import torchaudio
 
 from dualtk.errors import InputError
 from dualtk.nn.spans import SpanMask, uniform_integers
@@ -41,7 +41,8 @@ def test_the_paper_masks_about_half() -> None:
     ours = PAPER.draw(lengths, 1000).float().mean()
     assert float(ours) == pytest.approx(0.49, abs=0.01)  # section 4.2
     # One utterance at a time: of a batch, torchaudio unmasks frames until all rows have equally many.
-    theirs = [_compute_mask_indices((1, 1000), None, mask_prob=0.65, mask_length=10).float().mean() for _ in range(40)]
+    draw = torchaudio.models.wav2vec2.components._compute_mask_indices
+    theirs = [draw((1, 1000), None, mask_prob=0.65, mask_length=10).float().mean() for _ in range(40)]
     assert float(ours) == pytest.approx(float(torch.stack(theirs).mean()), abs=0.02)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import math
 
 import pytest
 import torch
+from peers import torchaudio
 from torch import Tensor
 
 from dualtk.errors import InputError
@@ -54,15 +54,11 @@ def test_no_alignment_is_better(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_equal_to_torchaudio(seed: int) -> None:
-    try:
-        forced_align = importlib.import_module("torchaudio.functional").forced_align
-    except (ImportError, OSError, AttributeError) as error:
-        pytest.skip(f"torchaudio does not load: {error}")
     generator = torch.Generator().manual_seed(seed)
     num_frames = int(torch.randint(60, 200, (), generator=generator))
     targets = torch.randint(1, 5 if seed % 2 else 60, (int(num_frames * (0.1 + 0.04 * seed)),), generator=generator)
     log_probs = (3 * torch.randn(num_frames, 60, generator=generator)).log_softmax(1)
-    path, scores = forced_align(log_probs.unsqueeze(0), targets.unsqueeze(0).int())
+    path, scores = torchaudio.functional.forced_align(log_probs.unsqueeze(0), targets.unsqueeze(0).int())
     found = path_of(align(log_probs, targets.tolist()), num_frames)
     assert score_of(found, log_probs) == pytest.approx(scores.sum().item(), rel=1e-5)
     assert list(found) == path[0].tolist()

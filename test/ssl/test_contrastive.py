@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
+from peers import torchaudio
 from torch import Tensor
 from torch.nn import functional
-from torchaudio.models.wav2vec2.components import _compute_logits
 
 from dualtk.ssl.contrastive import contrast, contrastive_logits
 from dualtk.ssl.distractors import draw_distractors
@@ -76,7 +76,7 @@ def test_logits_agree_with_torchaudio() -> None:
     embeddings = torch.randn(num_classes, dim)
     label = torch.arange(num_classes).repeat(2)
     context = torch.randn(2 * num_classes, dim)
-    theirs = _compute_logits(context, label, embeddings)
+    theirs = torchaudio.models.wav2vec2.components._compute_logits(context, label, embeddings)
     # Of each class one frame is a distractor; the frame's own class by the other frame that has it.
     frame = torch.arange(2 * num_classes)
     distractors = torch.arange(num_classes).repeat(2 * num_classes, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 from tiny import CONFIG, TINY, train_arguments
 
-from dualtk import trained
+from dualtk import __version__, trained
 from dualtk.bin import decode, train
 from dualtk.config import plain_values
 from dualtk.errors import InputError
@@ -63,7 +64,8 @@ def test_a_folder_of_the_first_format_is_refused_in_one_line(
     before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
     with pytest.raises(InputError) as caught:
         CALLS[call](old, corpus, tmp_path / "new")
-    assert str(caught.value) == f"{old}: of format 1, this dualtk reads 2: train it again"
+    line = f"of format 1, this is dualtk {__version__}, which reads 2: train it again, or use a checkout before 0.1.0"
+    assert str(caught.value) == f"{old}: {line}"
     assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == before
 
 
@@ -75,7 +77,10 @@ def test_the_folder_holds_every_value_that_was_used(corpus: Path, tmp_path: Path
     assert written == plain_values(system)
     assert load_experiment(exp) == system
     (exp / "config.yaml").write_text((exp / "config.yaml").read_text().replace("format: 2", "format: 3"))
-    with pytest.raises(InputError, match="of format 3, this dualtk reads 2: train it again"):
+    facts = json.loads((exp / "versions.json").read_text())
+    (exp / "versions.json").write_text(json.dumps({**facts, "dualtk": "7.1.0"}))
+    line = f"of format 3, this is dualtk {__version__}, which reads 2: use dualtk 7.1.0 that wrote it"
+    with pytest.raises(InputError, match=f"{line}$"):
         load_experiment(exp)
 
 

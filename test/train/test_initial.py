@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchaudio
+from peers import torchaudio
 from safetensors.torch import load_file, save_file
 from tiny import WORDS, train_arguments, write_set
 from torch import nn

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchaudio
+from peers import torchaudio
 from safetensors.torch import save_file
 from shipped import load_shipped
 from tiny import ROOT

@@ -125,9 +125,9 @@ def test_a_signal_between_the_batches_of_a_step_takes_none_of_them(
 def test_a_signal_before_the_first_step_leaves_nothing(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from dualtk.bin import train
+    from dualtk.bin import training
 
-    signal_at(monkeypatch, train, "read_set", 1, signal.SIGTERM)
+    signal_at(monkeypatch, training, "read_set", 1, signal.SIGTERM)
     assert main(train_arguments(corpus, tmp_path / "exp")) == 143
     assert capfd.readouterr().err == "dualtk: SIGTERM: ended before the first step\n"
     assert not (tmp_path / "exp").exists()

@@ -30,7 +30,6 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE)]
 
-from torchaudio_rnnt import torchaudio_search  # noqa: E402
 
 from dualtk.data.fbank import fbank  # noqa: E402
 from dualtk.data.stream import FbankStream  # noqa: E402
@@ -240,6 +239,8 @@ def bench_search(network: Transducer) -> Iterator[Row]:
 @torch.inference_mode()
 def compare_torchaudio(network: Transducer, utterances: list[Tensor]) -> Iterator[Row]:
     """torchaudio's beam search on the same encoder frames."""
+    from torchaudio_rnnt import torchaudio_search
+
     lengths = torch.tensor([len(one) for one in utterances])
     padded = network.normalize(torch.nn.utils.rnn.pad_sequence(utterances, batch_first=True), lengths)
     encoded = network.encode(padded, lengths, FULL_CONTEXT)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dualtk.extras import import_problem
 from dualtk.lattice.backends.base import LOG_ZERO, Cells, Occupation, Recursion
-from dualtk.lattice.backends.optional import import_problem
 from dualtk.lattice.backends.torch_backend import gather_range, make_arcs
 
 

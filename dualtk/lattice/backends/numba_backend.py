@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import torch
 
+from dualtk.extras import import_problem
 from dualtk.lattice.backends.base import Cells, Occupation, Recursion
-from dualtk.lattice.backends.optional import import_problem
 from dualtk.lattice.backends.threads import map_ranges
 
 

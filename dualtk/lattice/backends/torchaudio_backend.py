@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import torch
 
+from dualtk.extras import import_problem
 from dualtk.lattice.backends.base import FLOAT32_LOG_ZERO, Cells, Occupation, Recursion
-from dualtk.lattice.backends.optional import import_problem
 from dualtk.lattice.backends.torch_backend import gather_range, spread
 
 
@@ -22,7 +22,7 @@ class TorchaudioBackend:
 
     def unavailable_reason(self) -> str | None:
         """Torchaudio is optional here."""
-        return import_problem("torchaudio", "functional")
+        return import_problem("torchaudio.functional", "rnnt_loss")
 
     def unsupported_reason(self, device_type: str, dtype: torch.dtype) -> str | None:
         """It computes in float32 and would silently drop the digits of float64."""

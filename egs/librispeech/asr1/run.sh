@@ -77,8 +77,7 @@ features=$work_dir/features/$features tokens=$work_dir/tokens/$tokens
 if [ "$ngpu" -eq 0 ] || [ "$ncpu" -gt 0 ]; then device=cpu ngpu=$ncpu; else device=auto; fi
 
 if runs -1 "download to $librispeech"; then
-  dualtk prepare-librispeech --librispeech "$librispeech" --download \
-    --sets "${train_sets[@]}" "${dev_sets[@]}" "${test_sets[@]}"
+  dualtk prepare-librispeech --librispeech "$librispeech" --download --sets "${train_sets[@]}" "${dev_sets[@]}" "${test_sets[@]}"
 fi
 if runs 0 "data directories"; then
   if [ "$corpus" = librispeech ]; then
@@ -109,12 +108,12 @@ if [ "$task" != pretrain ] && runs 4 "decoding"; then
   done
 fi
 if [ "$task" != pretrain ] && runs 5 "scoring"; then
-  for data in "${tests[@]}"; do
-    for mode in "${modes[@]}"; do
+  for data in "${tests[@]}"; do for mode in "${modes[@]}"; do
       dualtk score --data "$data" --decode "$exp/decode/$(basename "$data")-$mode"
-    done
-  done
-  dualtk analyse "$exp" --data "${tests[0]}"
-  dualtk report "$exp" --data "${tests[@]}"
+  done; done
+  if why=$(dualtk report --help 2>&1 >/dev/null); then
+    dualtk analyse "$exp" --data "${tests[0]}"
+    dualtk report "$exp" --data "${tests[@]}"
+  else echo "no figures and no report: ${why#dualtk: error: }"; fi
   dualtk results "$exp"
 fi

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-import espeakng_loader
 import numpy as np
 from numpy.typing import NDArray
 
 from dualtk.errors import InputError
+from dualtk.extras import extra
 
 # The constants of speak_lib.h that are used here.
 AUDIO_OUTPUT_SYNCHRONOUS, INITIALIZE_PHONEME_EVENTS = 2, 1
@@ -25,6 +26,17 @@ EVENT_WORD, EVENT_END, EVENT_PHONEME = 1, 5, 7
 # espeak-ng runs some pairs of function words together ("in the") and gives the pair one event. The second word of the
 # pair then starts this many phonemes before the pair's end.
 PHONEMES_OF_JOINED = {"the": 2, "a": 1, "i": 1, "it": 2, "me": 2, "am": 2, "be": 2, "you": 2}
+
+
+def loader() -> Any:
+    """The package that brings the library and its voices.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    with extra("demo"):
+        import espeakng_loader
+    return espeakng_loader
 
 
 class _Id(ctypes.Union):
@@ -97,19 +109,17 @@ class Synthesiser:
         self._samples: list[NDArray[np.int16]] = []
         self._marks: list[_Mark] = []
         self._callback = _CALLBACK(self._receive)  # kept: the library holds only a bare pointer to it
-        data = str(espeakng_loader.get_data_path()).encode()
+        data = str(loader().get_data_path()).encode()
         self.sample_rate: int = self._library.espeak_Initialize(
             AUDIO_OUTPUT_SYNCHRONOUS, 0, data, INITIALIZE_PHONEME_EVENTS
         )
         if self.sample_rate <= 0:
-            raise InputError(
-                f"{espeakng_loader.get_library_path()}: espeak-ng does not start; reinstall espeakng-loader"
-            )
+            raise InputError(f"{loader().get_library_path()}: espeak-ng does not start; reinstall espeakng-loader")
         self._library.espeak_SetSynthCallback(self._callback)
 
     @cached_property
     def _library(self) -> ctypes.CDLL:
-        return ctypes.CDLL(str(espeakng_loader.get_library_path()))
+        return ctypes.CDLL(str(loader().get_library_path()))
 
     def _receive(self, wave: ctypes._Pointer[ctypes.c_short], count: int, events: ctypes._Pointer[_Event]) -> int:
         if wave and count > 0:

@@ -220,6 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     if options.hours <= 0 or min(options.dev, options.test, options.nj) < 1:
         raise InputError("--hours, --dev, --test and --nj must be greater than 0")
+    espeak.loader()
     make_corpus(options.out, options)
     return 0
 

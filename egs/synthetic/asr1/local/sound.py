@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torchaudio
 from espeak import Speech, Word
 from numpy.typing import NDArray
+
+from dualtk.data.resample import resample
 
 SAMPLE_RATE = 16000
 Samples = NDArray[np.float32]
@@ -18,7 +19,7 @@ def record(speech: Speech, noise_snr: float | None, generator: np.random.Generat
     The level is -30 to -18 dB (RMS of the speech against full scale), the floor -75 to -60 dB. `noise_snr` adds pink
     or white noise this many dB below the speech.
     """
-    samples = torchaudio.functional.resample(torch.from_numpy(speech.samples), speech.sample_rate, SAMPLE_RATE).numpy()
+    samples = resample(torch.from_numpy(speech.samples), speech.sample_rate, SAMPLE_RATE).numpy()
     level = _amplitude(generator.uniform(-30, -18)) / max(_rms(samples), 1e-6)
     level = min(level, 0.95 / max(float(np.abs(samples).max()), 1e-6))
     before = int(generator.uniform(0.1, 0.4) * SAMPLE_RATE)
