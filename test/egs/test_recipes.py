@@ -16,7 +16,7 @@ SYNTHETIC = "egs/synthetic/asr1/run.sh"
 OPTIONS = (
     *("stage", "stop-stage", "librispeech", "train-sets", "dev-sets", "test-sets", "train-dir", "dev-dir", "test-dirs"),
     *("conf", "size", "set", "decode-conf", "train-args", "tag", "exp", "nbpe", "bpe-type", "num-mels"),
-    *("speed-perturb", "modes", "nj", "ngpu", "work-dir", "ctm"),
+    *("speed-perturb", "modes", "searches", "nj", "ngpu", "work-dir", "ctm"),
 )
 
 
@@ -42,6 +42,7 @@ def test_help_lists_every_option_with_its_default(recipe: str, call: Run) -> Non
         (["--stage"], "--stage"),
         (["--stage", "one"], "one"),
         (["train"], "train"),
+        (["--searches", "beam"], "--searches: beam is none of greedy, ctc and beam4"),
         (["--stage=5", "--here", "x"], "--here"),  # a variable of the script, not an option
     ],
 )

@@ -27,6 +27,7 @@ set=()                # changes of the configuration, such as "train.max_steps=1
 train_args=           # more options of dualtk train
 decode_conf=          # file with options of dualtk decode, one a line
 modes=                # modes to decode in; all of the configuration if empty
+searches=greedy       # how to search: greedy, beam4 (of any width), ctc; each but greedy has folders of its own
 tag=                  # added to the name of the experiment
 exp=                  # experiment folder; work-dir/exp/<conf>[_<size>][_<tag>] if empty
 nbpe=                 # number of tokens, instead of the configuration's
@@ -42,6 +43,7 @@ ncpu=0                # processes to train on the CPU with, one thread each; 0 f
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../../../utils/parse_options.sh"
 . "$here/../../../utils/split_lists.sh"
+. "$here/../../../utils/searches.sh"
 . "$here/path.sh"
 . "$here/cmd.sh"
 
@@ -55,7 +57,7 @@ conf=$(locate "$conf" "$here/../../methods/$(basename "$conf" .yaml).yaml")
 size=$(locate "$size" "$here/conf/$size.yaml")
 if [ "$size_name" != "$default_size" ]; then tag=$size_name${tag:+_$tag}; fi
 exp=${exp:-$work_dir/exp/$(basename "$conf" .yaml)${tag:+_$tag}}
-split train_sets dev_sets test_sets train_args ctm && split_changes set
+split train_sets dev_sets test_sets train_args ctm && split_changes set && read_searches
 set+=(${nbpe:+"tokens.size=$nbpe"} ${bpe_type:+"tokens.type=$bpe_type"} ${num_mels:+"features.num_mels=$num_mels"}
   ${speed_perturb:+"features.speeds=[$speed_perturb]"})
 ((sample_rate == 0)) || set+=("features.sample_rate=$sample_rate" "features.high_frequency=$((sample_rate / 2 - 400))")
@@ -101,16 +103,12 @@ fi
 if [ "$task" != pretrain ] && runs 4 "decoding"; then
   decode_args=()
   if [ -n "$decode_conf" ]; then mapfile -t decode_args < <(grep -v '^ *\(#\|$\)' "$(locate "$decode_conf")"); fi
-  for data in "${tests[@]}"; do
-    for mode in "${modes[@]}"; do
-      "${decode_cmd[@]}" dualtk decode --exp "$exp" --mode "$mode" --data "$data" --device "$device" "${decode_args[@]}"
-    done
-  done
+  decode() { "${decode_cmd[@]}" dualtk decode --exp "$exp" --data "$1" --mode "$2" --out "$3" --device "$device" "${@:4}" "${decode_args[@]}"; }
+  each_decoding decode
 fi
 if [ "$task" != pretrain ] && runs 5 "scoring"; then
-  for data in "${tests[@]}"; do for mode in "${modes[@]}"; do
-      dualtk score --data "$data" --decode "$exp/decode/$(basename "$data")-$mode"
-  done; done
+  score() { dualtk score --data "$1" --decode "$3"; }
+  each_decoding score
   if why=$(dualtk report --help 2>&1 >/dev/null); then
     dualtk analyse "$exp" --data "${tests[0]}"
     dualtk report "$exp" --data "${tests[@]}"
