@@ -84,7 +84,7 @@ def labels(experiments: Sequence[Experiment]) -> list[tuple[str, Decoded]]:
     """Every decoded set with the name of its system: the mode, after the experiment's name if there are several."""
     several = len(experiments) > 1
     return [
-        (f"{one.name} {decoded.score.mode}" if several else decoded.score.mode, decoded)
+        (f"{one.name} {decoded.score.label}" if several else decoded.score.label, decoded)
         for one in experiments
         for decoded in one.decoded
     ]

@@ -125,11 +125,11 @@ def comparison_section(experiments: Sequence[Experiment]) -> str:
     """Paired bootstrap of every later experiment against the first, on the sets and modes that both decoded."""
     if len(experiments) < 2:
         return ""
-    first = {(one.score.name, one.score.mode): one for one in experiments[0].decoded}
+    first = {(one.score.name, one.score.label): one for one in experiments[0].decoded}
     rows: Rows = []
     for other in experiments[1:]:
         for decoded in other.decoded:
-            base = first.get((decoded.score.name, decoded.score.mode))
+            base = first.get((decoded.score.name, decoded.score.label))
             if base is None:
                 continue
             before = {each.utterance: each.words for each in base.scored()}
@@ -144,7 +144,7 @@ def comparison_section(experiments: Sequence[Experiment]) -> str:
             detail = f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
             change = Cell(f"{100 * difference.value:+.2f}", difference.value, detail)
             better = Cell(f"{100 * found.probability:.1f}", found.probability)
-            rows.append([decoded.score.name, decoded.score.mode, other.name, change, better])
+            rows.append([decoded.score.name, decoded.score.label, other.name, change, better])
     if not rows:
         return ""
     header = ["set", "mode", "experiment", f"WER minus that of {experiments[0].name}", "chance to be better %"]

@@ -194,13 +194,22 @@ class SetScore:
     score: dict[str, Any]
 
     @property
+    def label(self) -> str:
+        """The mode, and the search where the folder names one: `streaming`, `full beam4`."""
+        return f"{self.mode} {self.folder.name.rpartition(f'-{self.mode}-')[2]}" if self._searched else self.mode
+
+    @property
+    def _searched(self) -> bool:
+        return f"-{self.mode}-" in self.folder.name
+
+    @property
     def warnings(self) -> list[str]:
         """Why its figures mean little, a line each (`dualtk.score.diagnosis`)."""
-        return [f"{self.name} {self.mode}: {line}" for line in self.score.get("warnings", [])]
+        return [f"{self.name} {self.label}: {line}" for line in self.score.get("warnings", [])]
 
 
 def read_score(folder: Path) -> SetScore:
-    """Read the score of a decoding folder `<set>-<mode>`.
+    """Read the score of a decoding folder `<set>-<mode>`, or `<set>-<mode>-<search>`.
 
     Raises:
         InputError: it was not scored, or its score.json is not one.
@@ -213,7 +222,8 @@ def read_score(folder: Path) -> SetScore:
         rate = score[kind]["rate"]
         score[kind]["rate"] = {key: math.nan if value is None else value for key, value in rate.items()}
     mode = score["decoding"]["mode"]
-    return SetScore(folder, folder.name.removesuffix(f"-{mode}"), mode, score)
+    name, found, _ = f"{folder.name}-".rpartition(f"-{mode}-")
+    return SetScore(folder, name if found else folder.name, mode, score)
 
 
 def read_scores(experiment: Path) -> list[SetScore]:
@@ -226,4 +236,6 @@ def read_scores(experiment: Path) -> list[SetScore]:
     if not folders:
         raise InputError(f"{experiment}: has no scored set under decode/; run `dualtk decode` and `dualtk score` first")
     scores = [read_score(folder) for folder in folders]
-    return sorted(scores, key=lambda one: (one.name, not one.score["decoding"]["full_context"], one.mode))
+    return sorted(
+        scores, key=lambda one: (one.name, not one.score["decoding"]["full_context"], one.mode, one.folder.name)
+    )

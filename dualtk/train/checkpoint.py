@@ -71,13 +71,18 @@ def _require_whole(path: Path) -> None:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+            damaged = archive.testzip() or next((one.filename for one in archive.infolist() if _is_folder(one)), None)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # zipfile raises many kinds for a damaged file
         raise InputError(f"{path}: not a training checkpoint, or a damaged one: {error}") from error
     if damaged is not None:
         raise InputError(f"{path}: damaged: {damaged} does not have its checksum; remove it to begin anew")
+
+
+def _is_folder(part: zipfile.ZipInfo) -> bool:
+    """Whether a part says that it is a folder, of which torch reads nothing and leaves its memory as it was."""
+    return bool(part.external_attr & 0x10)
 
 
 def save_network(path: Path, tensors: Tensors, metadata: dict[str, str] | None = None) -> None:

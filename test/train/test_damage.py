@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import resource
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -261,3 +263,28 @@ def test_a_validation_that_memory_cannot_hold_is_told_before_the_first_step(corp
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
     assert not (tmp_path / "exp/metrics.jsonl").exists()
+
+
+def test_every_byte_of_a_states_archive_that_is_no_number_is_watched(tmp_path: Path) -> None:
+    """Headers, names, attributes and padding: torch reads by them, and compares none with a checksum."""
+    path = tmp_path / "last.pt"
+    state = {
+        "objective": {f"layer.{k}": torch.randn(3, 4) for k in range(3)},
+        "progress": {"step": 3, "best": [(0.5, 2)]},
+    }
+    save_training(path, state)
+    whole = path.read_bytes()
+    numbers: set[int] = set()
+    with zipfile.ZipFile(path) as archive:
+        for part in archive.infolist():
+            name, extra = (
+                int.from_bytes(whole[part.header_offset + k : part.header_offset + k + 2], "little") for k in (26, 28)
+            )
+            start = part.header_offset + 30 + name + extra
+            numbers |= set(range(start + 1, start + part.file_size))
+    for place in sorted(set(range(len(whole))) - numbers):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ (0x10 if place % 2 else 0xFF)]) + whole[place + 1 :])
+        with contextlib.suppress(InputError):
+            found = load_training(path, CPU)
+            assert found["progress"] == state["progress"]
+            assert all(torch.equal(found["objective"][key], value) for key, value in state["objective"].items())
