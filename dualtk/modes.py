@@ -5,10 +5,11 @@ A mode is a plain value that travels as an argument from the network's entry to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+import re
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from dualtk.errors import InputError
 from dualtk.options import Fraction, Section, Unit
@@ -62,6 +63,17 @@ def streaming(
     return Mode(name, False, left_context, chunk, look_ahead_ms, sparsity)
 
 
+class DrawnContextOptions(Section):
+    """What a streaming mode sees in some steps of training, in the place of its own left context and chunk."""
+
+    left_context: Annotated[NonNegativeInt, Unit("encoder frames")] | None = None
+    """See the mode's; null for all of them."""
+    chunk: Annotated[PositiveInt, Unit("encoder frames")] = 1
+    """See the mode's."""
+    probability: PositiveFloat = 1.0
+    """Of being drawn, relative to those of the others."""
+
+
 class ModeOptions(Section):
     """What one mode may see, and how much of the weights it leaves out."""
 
@@ -76,14 +88,39 @@ class ModeOptions(Section):
     """By how much the input runs ahead of the output."""
     sparsity: Fraction = 0.0
     """Fraction of the prunable weights that is masked."""
+    drawn: list[DrawnContextOptions] = Field(default=[])
+    """Left contexts and chunks of which training draws one for each step (dynamic chunks, Zhang et al. 2020), so that
+    one mode serves all of them: `dualtk decode --mode streaming@CHUNK` or `streaming@CHUNK-LEFT`. Empty: its own."""
 
     @model_validator(mode="after")
     def _full_context_has_no_others(self) -> ModeOptions:
-        for key in ("left_context", "chunk", "look_ahead_ms"):
+        for key in ("left_context", "chunk", "look_ahead_ms", "drawn"):
             if self.full_context and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key}: a full-context mode has none")
         return self
 
+    def arguments(self) -> dict[str, Any]:
+        """Those of `Mode`: what is drawn is the plan's."""
+        return {key: value for key, value in super().arguments().items() if key != "drawn"}
+
     def mode(self, name: str) -> Mode:
         """The mode called `name`."""
         return Mode(name, **self.arguments())
+
+    def drawn_modes(self, name: str) -> list[tuple[Mode, float]]:
+        """What the mode called `name` sees in training, with probabilities."""
+        own = self.mode(name)
+        return [(replace(own, left_context=one.left_context, chunk=one.chunk), one.probability) for one in self.drawn]
+
+
+def seen_otherwise(mode: Mode, text: str) -> Mode:
+    """`mode` with the chunk, or chunk and left context, of `text`: "8", "8-32" or "8-all", in encoder frames.
+
+    Raises:
+        InputError: `text` is neither, or the mode is not a streaming one.
+    """
+    found = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}|all))?", text)
+    if found is None or int(found[1]) < 1:
+        raise InputError(f"mode {mode.name}@{text}: behind @ stands CHUNK or CHUNK-LEFT, as 8, 8-32 or 8-all")
+    left = mode.left_context if found[2] is None else None if found[2] == "all" else int(found[2])
+    return replace(mode, chunk=int(found[1]), left_context=left)

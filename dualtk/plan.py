@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -29,11 +30,19 @@ class PassOptions(Section):
 
 @dataclass(frozen=True)
 class PlannedPass:
-    """A run of the network in each step: its mode, the weight of its loss, and how often it is drawn."""
+    """A run of the network in each step.
+
+    Attributes:
+        mode: that it runs in.
+        weight: of its loss.
+        probability: of being drawn, where one pass is.
+        drawn: what the mode sees in training, with probabilities; one is drawn for each step. Empty: `mode` itself.
+    """
 
     mode: Mode
     weight: float = 1.0
     probability: float = 1.0
+    drawn: Sequence[tuple[Mode, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,10 @@ class PassPlan:
     seed: int = 1
 
     def at(self, step: int) -> list[PlannedPass]:
-        """The passes of training step `step`."""
+        """The passes of training step `step`, in modes that see what is drawn for it."""
+        return [self._seeing(plan, step) for plan in self._running(step)]
+
+    def _running(self, step: int) -> list[PlannedPass]:
         if self.sandwich:
             chosen = sandwich([plan.mode for plan in self.passes], self.seed, step)
             return [plan for plan in self.passes if plan.mode in chosen]
@@ -63,6 +75,14 @@ class PassPlan:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         weights = torch.tensor([plan.probability for plan in self.passes])
         return [self.passes[int(torch.multinomial(weights, 1, generator=generator))]]
+
+    def _seeing(self, plan: PlannedPass, step: int) -> PlannedPass:
+        if not plan.drawn:
+            return plan
+        # Another sequence than that which draws passes, and one for each mode.
+        key = f"{self.seed} {step} {plan.mode.name}"
+        modes, weights = zip(*plan.drawn)
+        return replace(plan, mode=random.Random(key).choices(modes, weights)[0])
 
     def draws(self, step: int) -> bool:
         """Whether steps such as `step` leave out some passes."""

@@ -133,7 +133,10 @@ class RunOptions(Section):
     def build_plan(self) -> PassPlan:
         """Which passes a step runs."""
         modes = {mode.name: mode for mode in self.mode_list()}
-        passes = [PlannedPass(modes[name], one.weight, one.probability) for name, one in self.passes.items()]
+        passes = [
+            PlannedPass(modes[name], one.weight, one.probability, self.modes[name].drawn_modes(name))
+            for name, one in self.passes.items()
+        ]
         return PassPlan(
             passes,
             sampled_steps=self.sampled_steps,
@@ -191,6 +194,8 @@ class TransducerSystem(RunOptions):
     @model_validator(mode="after")
     def _parts_agree(self) -> TransducerSystem:
         """Features fit the encoder, terms name passes, and what is sampled or frozen is not asked for more."""
+        if isinstance(self.teacher, CoLearnedTeacherOptions) and self.teacher.mode.drawn:
+            raise ValueError(f"{TEACHER}.mode.drawn: a teacher sees the same in every step")
         if self.teacher is not None and TEACHER in self.modes:
             raise ValueError(f"modes.{TEACHER}: that name is taken by the pass of the second network")
         _require_features(self.model.encoder, self.features)

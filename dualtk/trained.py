@@ -19,7 +19,7 @@ from dualtk.distill.output_cache import OutputCache
 from dualtk.distill.teacher import FrozenTeacher, FrozenTeacherOptions
 from dualtk.errors import InputError
 from dualtk.files import digest
-from dualtk.modes import Mode
+from dualtk.modes import Mode, seen_otherwise
 from dualtk.pruning.packing import read_tensors
 from dualtk.system import System, TransducerSystem, load_experiment, require_transducer
 from dualtk.train.checkpoint import fill_network
@@ -44,14 +44,16 @@ class Trained:
     tokenizer: Tokenizer
 
     def mode(self, name: str) -> Mode:
-        """The mode called `name`.
+        """The mode called `name`, or `name@CHUNK` or `name@CHUNK-LEFT`: that mode with another chunk or left context.
 
         Raises:
             InputError: it has no such mode; says which it has.
         """
-        if name not in self.system.modes:
-            raise InputError(f"{self.folder}: has no mode {name}; its modes are {', '.join(self.system.modes)}")
-        return self.system.modes[name].mode(name)
+        known, at, seen = name.partition("@")
+        if known not in self.system.modes:
+            raise InputError(f"{self.folder}: has no mode {known}; its modes are {', '.join(self.system.modes)}")
+        mode = self.system.modes[known].mode(known)
+        return seen_otherwise(mode, seen) if at else mode
 
 
 def load(folder: Path, tokens: Path | None = None) -> Trained:

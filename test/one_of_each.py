@@ -63,7 +63,8 @@ schedule: {name: transformer, lr: 0.01, warmup_steps: 2}
 """
 HIDDEN = """
 base: transformer.yaml
-modes: {streaming: {left_context: 1}}
+modes:
+  streaming: {left_context: 1, drawn: [{left_context: 2, chunk: 2}, {left_context: 1, chunk: 4, probability: 2.0}]}
 passes: {streaming: {}}
 teacher: {name: frozen, exp: exp/first, mode: full}
 terms:
@@ -220,6 +221,7 @@ CHANGES: dict[str, str | list[str]] = {
     "warmup_steps": "3",
     "weighting": "teacher",
     "AdditiveJoinerOptions.scale": "3.0",
+    "DrawnContextOptions.probability": "1000",
     "ContextNetOptions.kernel": "3",
     "InitOptions.exp": "exp/pretrained_second",
     "JoiningOptions.probability": "1.0",

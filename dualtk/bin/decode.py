@@ -49,7 +49,13 @@ def parser() -> argparse.ArgumentParser:
     """The options of `dualtk decode`."""
     options = argparse.ArgumentParser(prog="dualtk decode", description=__doc__)
     options.add_argument("--exp", type=Path, required=True, metavar="DIR", help="experiment folder of stage 3")
-    options.add_argument("--mode", required=True, metavar="NAME", help="a mode of the experiment: full, streaming, ...")
+    options.add_argument(
+        "--mode",
+        required=True,
+        metavar="NAME",
+        help="a mode of the experiment: full, streaming, ...; streaming@8 in chunks of 8 frames, streaming@8-32 "
+        "with a left context of 32 too",
+    )
     options.add_argument("--data", type=Path, required=True, metavar="DIR", help="data directory with feats.scp")
     options.add_argument("--tokens", type=Path, metavar="DIR", help="folder of tokens; default: EXP/lang")
     options.add_argument(

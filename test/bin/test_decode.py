@@ -220,6 +220,22 @@ def test_streams_equal_the_masked_whole_utterance(spoken, tmp_path, beam: int, l
     assert said > 40, "a network that says nothing proves nothing"
 
 
+def test_a_streaming_mode_is_decoded_in_other_chunks_and_left_contexts(spoken, tmp_path, capsys) -> None:
+    """As a network of the same weights whose mode says so; each has a folder of its own."""
+    exp = write_experiment(tmp_path / "exp", BOUNDED)
+    other = write_experiment(tmp_path / "other", BOUNDED.replace("8, chunk: 2", "3, chunk: 4"))
+    assert call(other, spoken, tmp_path / "expected", "--mode", "streaming") == 0
+    options = ["--exp", exp, "--data", spoken, "--device", "cpu", "--mode"]
+    for mode in ("streaming", "streaming@4-3"):
+        assert run(decode.main, [str(option) for option in [*options, mode]]) == 0
+    usual, found = (exp / "decode" / f"{spoken.name}-{mode}" for mode in ("streaming", "streaming@4-3"))
+    assert scores(found) == scores(tmp_path / "expected") != scores(usual)
+    facts = json.loads((found / "decode.json").read_text(encoding="utf-8"))
+    assert (facts["mode"], facts["chunk"], facts["left_context"]) == ("streaming", 4, 3)
+    assert call(exp, spoken, tmp_path / "none", "--mode", "streaming@0") == 2
+    assert "mode streaming@0: behind @ stands CHUNK or CHUNK-LEFT" in capsys.readouterr().err
+
+
 def test_the_ctc_head_is_decoded_in_both_modes(data, tmp_path) -> None:
     """Beside the transducer's folders, and what the best path of its log-probabilities spells."""
     exp = write_experiment(tmp_path / "exp", "ctc={}")
