@@ -16,6 +16,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["dualtk", "dualtk.*"]),
+    package_data={"dualtk.serving": ["page/*"]},
     python_requires=">=3.10,<3.13",
     install_requires=[
         # torch and torchaudio come as a pair: torchaudio 2.11 is the last, and refuses a torch built for another CUDA.
@@ -38,6 +39,7 @@ setup(
     extras_require={
         "microphone": ["sounddevice>=0.4"],
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "sherpa-onnx>=1.12"],
+        "serve": ["starlette>=0.40", "uvicorn>=0.35", "websockets>=13", "python-multipart>=0.0.18"],
         "analysis": ["scikit-learn>=1.3"],
         "dev": [
             "pytest>=7.4",
@@ -52,6 +54,11 @@ setup(
             "onnx>=1.16",
             "onnxruntime>=1.18",
             "sherpa-onnx>=1.12",
+            "starlette>=0.40",
+            "uvicorn>=0.35",
+            "websockets>=13",
+            "python-multipart>=0.0.18",
+            "openai>=1.60",
             "types-PyYAML",
             "types-tqdm",
         ],

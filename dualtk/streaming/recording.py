@@ -13,7 +13,7 @@ Shapes: T feature frames, F features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,13 +40,13 @@ class Utterance:
 
     Attributes:
         start: its first feature frame, counted from the start of the recording.
-        feats: (T, F), raw.
+        frames: all of it; its features (T, F) are raw.
         first: result of the first pass; its frames are encoder frames from `start` on. None: there was none.
-        second: result of the second pass, likewise.
+        second: result of the second pass, likewise; None also where that is still to come.
     """
 
     start: int
-    feats: Tensor
+    frames: Part
     first: Hypothesis | None
     second: Hypothesis | None
 
@@ -59,6 +59,7 @@ class Passes:
         second: decodes what is over; or None.
         endpoints: when an utterance is over.
         is_log: whether features are logarithms of energies.
+        later: whether the second pass over what is over waits for `complete`.
     """
 
     def __init__(
@@ -68,11 +69,13 @@ class Passes:
         endpoints: EndpointOptions,
         *,
         is_log: bool,
+        later: bool = False,
     ) -> None:
         self.first = first
         self.second = second
         self.endpoints = endpoints
         self.is_log = is_log
+        self.later = later
         network = first.network if first is not None else second.network if second is not None else None
         assert network is not None
         self.subsampling = network.encoder.subsampling
@@ -83,7 +86,15 @@ class Passes:
         """The same passes with another search."""
         first = None if self.first is None else self.first.with_search(search)
         second = None if self.second is None else WholeDecoder(self.second.network, self.second.mode, search)
-        return Passes(first, second, self.endpoints, is_log=self.is_log)
+        return Passes(first, second, self.endpoints, is_log=self.is_log, later=self.later)
+
+    def with_second_later(self) -> Passes:
+        """The same passes; the second waits for `complete`, which may be called on another thread."""
+        return Passes(self.first, self.second, self.endpoints, is_log=self.is_log, later=True)
+
+    def complete(self, utterance: Utterance) -> Utterance:
+        """With the second pass, where it has waited."""
+        return replace(utterance, second=self.decode_whole(utterance.frames)) if self.later else utterance
 
     def advance(self, recordings: Sequence[Recording]) -> None:
         """Decode what the recordings have so far; their first passes take steps together."""
@@ -140,6 +151,11 @@ class Recording:
     def partial(self) -> Hypothesis | None:
         """The first pass of the current utterance so far; its frames are encoder frames from `start` on."""
         return None if self.session is None else self.session.best
+
+    @property
+    def num_read(self) -> int:
+        """Feature frames that have been decoded or passed over."""
+        return self._read
 
     @property
     def start(self) -> int:
@@ -213,7 +229,8 @@ class Recording:
                 self.session = self.passes.first.open()
                 self.session.push_features(frames.feats)
             first = self.session.finish()
-        self.finished.append(Utterance(self.start, frames.feats, first, self.passes.decode_whole(frames)))
+        second = None if self.passes.later else self.passes.decode_whole(frames)
+        self.finished.append(Utterance(self.start, frames, first, second))
         goes_on = end < self._read or self._spoken == end
         self._leave(end)
         if goes_on and not (self._closed and end == self._frames.end):
