@@ -15,6 +15,7 @@ from dualtk.serving.description import Description
 from dualtk.serving.errors import error_response, refusal_response
 from dualtk.serving.limits import Limits
 from dualtk.serving.metrics import Metrics
+from dualtk.serving.page import page_routes
 from dualtk.serving.scheduler import Scheduler
 from dualtk.serving.socket import LiveSocket
 from dualtk.serving.transcription import Transcription
@@ -62,6 +63,7 @@ class Application:
         self._started = int(time.time())
         self.asgi = Starlette(
             routes=[
+                *page_routes(),
                 WebSocketRoute("/", self._live),
                 Route("/healthz", self._health, methods=["GET"]),
                 Route("/metrics", self._metrics, methods=["GET"]),

@@ -62,7 +62,7 @@ def start(model: Path, *options: str) -> Running:
     assert process.stderr is not None
     line = process.stderr.readline()
     assert "listening" in line, line + process.stderr.read()
-    return Running(process, json.loads(line)["port"], [json.loads(line)])
+    return Running(process, json.loads(line)["port"], log=[json.loads(line)])
 
 
 def talk(seed: int) -> np.ndarray:
