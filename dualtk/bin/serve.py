@@ -48,7 +48,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--tokens", type=Path, metavar="DIR", help="folder of tokens; default: MODEL/lang")
     options.add_argument("--device", default="cpu", metavar="NAME", help="as torch names it; default: cpu")
     options.add_argument(
-        "--threads", type=at_least(1), metavar="N", help="CPU threads of a step; default: all processors but one"
+        "--threads",
+        type=at_least(1),
+        metavar="N",
+        help="that step streams, each those of its own; default: one for each processor",
     )
     add_precision_option(options)
     _add_limits(options)
@@ -76,6 +79,11 @@ def _read_token(path: Path) -> str:
     if not token or not token.isprintable():
         raise InputError(f"{path}: expected one line with a token")
     return token
+
+
+def _processors() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _is_loopback(host: str) -> bool:
@@ -144,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     description = describe(recognizer, options.language)
     recognizer.passes(description.live_mode)  # says now what is wrong with the options, and compiles
     set_up_logs()
-    threads = options.threads or max(1, (os.cpu_count() or 2) - 1)
+    threads = options.threads or (_processors() if options.device == "cpu" else 1)
     access = Access(token, options.allow_origin, is_loopback=_is_loopback(options.host))
     application = Application(recognizer, whole, description, access, limits, threads)
     config = configuration(application, limits, options.certfile, options.keyfile)

@@ -41,7 +41,7 @@ class Application:
         description: of the network.
         access: who may use it.
         limits: what it takes.
-        threads: of a step.
+        threads: that step streams.
     """
 
     def __init__(
