@@ -16,6 +16,7 @@ from dualtk.errors import InputError
 from dualtk.recognizer import Stream
 from dualtk.serving.mailbox import Mailbox
 
+EDGE = 0.0125  # seconds behind its frame that the window of a feature frame reaches, at most
 AHEAD = 1.0  # seconds by which audio may come before it can have been spoken
 
 
@@ -131,7 +132,7 @@ class Served:
     def latency(self, decoded: float) -> float | None:
         """Seconds since the audio up to `decoded` seconds was there; None if it came ahead of real time, for then it
         waits for that before it."""
-        while len(self._arrivals) > 1 and self._arrivals[0][0] < decoded:
+        while len(self._arrivals) > 1 and self._arrivals[0][0] < decoded + EDGE:
             self._arrivals.popleft()
         end, at = self._arrivals[0]
         return None if end - (at - self._began) > AHEAD else time.monotonic() - at

@@ -1,7 +1,7 @@
 """One thread that steps the first passes of its streams together, a chunk of each at a time.
 
-Who sends faster than he speaks gets no more of it than others. It waits a fraction of a chunk for more streams to be
-ready, for a step of many costs little more than one of few.
+Who sends faster than he speaks gets no more of it than others. The more it has to do, the longer it waits for others to
+be ready, half a chunk at most: a step of many streams costs little more than one of few.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from dualtk.serving.events import Ended, Event, Progress
 from dualtk.serving.metrics import Metrics
 from dualtk.serving.served import Served
 
-WAIT = 0.125  # of a chunk, for more streams to be ready
+WAIT = 0.5  # of a chunk at most, for more streams to be ready
+MEMORY = 0.9  # with which the share of time that steps take is followed
 UPLOADS = 1  # that are decoded beside live streams in one round
 UPLOAD_SECONDS = 1.0  # of an upload, where there are no live streams
 
@@ -53,6 +54,7 @@ class Stepper:
         self._streams: set[Served] = set()
         self._waking: set[Served] = set()  # that have something to do
         self._woken = 0.0  # when the first of them had
+        self._busy = 0.0  # share of the time that steps took of late
         self._condition = threading.Condition()
         self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="stepping", daemon=True)
@@ -91,17 +93,21 @@ class Stepper:
 
     def _run(self) -> None:
         torch.set_num_threads(1)
+        ended = time.monotonic()
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._waking or self._is_stopped)
                 if self._is_stopped:
                     return
                 several, since = len(self._streams) > 1, time.monotonic() - self._woken
-            if several and since < WAIT * self._chunk_seconds:  # those that are about to be ready may come along
-                time.sleep(WAIT * self._chunk_seconds - since)
+            wait = WAIT * self._busy * self._chunk_seconds
+            if several and since < wait:
+                time.sleep(wait - since)
             began = time.monotonic()
             self._round(self._chosen())
-            self._metrics.count("stepping_seconds", time.monotonic() - began)
+            last, ended = ended, time.monotonic()
+            self._busy = MEMORY * self._busy + (1 - MEMORY) * (ended - began) / (ended - last)
+            self._metrics.count("stepping_seconds", ended - began)
 
     def _chosen(self) -> list[Served]:
         """Whose turn it is: all live streams with audio, and some of the others."""

@@ -1,5 +1,6 @@
 // How late results come, and what the audio looks like.
 
+const EDGE = 0.0125; // seconds behind its frame that the window of a feature frame reaches
 const KEPT = 200; // latencies of which the percentile is taken
 const WAVE_SECONDS = 10;
 const BARS_A_SECOND = 25;
@@ -29,7 +30,7 @@ export class Meter {
 
   understood(decoded, served) {
     this.elements.understood.textContent = `${decoded.toFixed(1)} s`;
-    while (this.arrivals.length > 1 && this.arrivals[0][0] < decoded) this.arrivals.shift();
+    while (this.arrivals.length > 1 && this.arrivals[0][0] < decoded + EDGE) this.arrivals.shift();
     if (served === null || this.arrivals.length === 0) return; // audio that came ahead of real time has no latency
     this.latencies.push(performance.now() - this.arrivals[0][1]);
     if (this.latencies.length > KEPT) this.latencies.shift();
