@@ -23,6 +23,7 @@ from dualtk.serving.protocol import (
 )
 from dualtk.serving.rates import Allowance
 from dualtk.serving.served import Served
+from dualtk.serving.tasks import cancel_all
 from dualtk.serving.web import WebSocket, WebSocketDisconnect
 
 # Codes with which a socket is closed (RFC 6455, section 7.4.1).
@@ -93,9 +94,7 @@ class LiveSocket:
                 task.result()
             await answering
         finally:
-            for task in (hearing, answering):
-                task.cancel()
-            await asyncio.gather(hearing, answering, return_exceptions=True)
+            await cancel_all([hearing, answering])
 
     async def _hear(self, served: Served, wish: Wish) -> None:
         """Take audio until the client is done, or the server ends."""

@@ -48,6 +48,7 @@ from dualtk.train.checkpoint import save_network  # noqa: E402
 from dualtk.train.experiment import Experiment  # noqa: E402
 
 EDGE = 0.0125  # seconds behind its frame that the window of a feature frame reaches
+PARTS = 5  # of the bad connections, after each of which memory is looked at
 CHUNK = 0.16  # seconds that are decided together
 PIECE = 0.08  # seconds of audio in a message
 # One label a frame, as sherpa-onnx has it: random weights would repeat one up to any limit.
@@ -216,15 +217,15 @@ def draw_curve(path: Path, curves: dict[str, list[Level]]) -> None:
     figure.savefig(path, dpi=110)
 
 
-async def drop_at_random(url: str, connections: int, at_once: int) -> dict[str, int]:
-    """Connections of every bad kind; how each ended is counted."""
-    draw, kinds, room = random.Random(2), dict[str, int](), asyncio.Semaphore(at_once)
+async def drop_at_random(url: str, connections: int, at_once: int, seed: int, kinds: dict[str, int]) -> None:
+    """Connections of every bad kind; they are counted."""
+    draw, room = random.Random(seed), asyncio.Semaphore(at_once)
     sound = audio(4, 9).numpy().astype("<f4")
 
     async def one(kind: str) -> None:
         async with room:
             try:
-                async with asyncio.timeout(60), websockets.connect(url, compression=None) as socket:
+                async with websockets.connect(url, compression=None) as socket:
                     for begin in range(0, draw.randrange(1, 25) * 1280, 1280):
                         await socket.send(sound[begin : begin + 1280].tobytes())
                     if kind == "garbage":
@@ -244,7 +245,6 @@ async def drop_at_random(url: str, connections: int, at_once: int) -> dict[str, 
             kinds[kind] = kinds.get(kind, 0) + 1
 
     await asyncio.gather(*(one(draw.choice(["garbage", "dropped", "slow", "tiny"])) for _ in range(connections)))
-    return kinds
 
 
 async def chaos(url: str, pid: int, model: Path, options: argparse.Namespace) -> int:
@@ -252,19 +252,28 @@ async def chaos(url: str, pid: int, model: Path, options: argparse.Namespace) ->
     recognizer = dualtk.load(model, precision=options.precision)
     sounds = [audio(15, seed).numpy() for seed in range(4)]
     expected = [recognizer.transcribe(sound, rate=RATE).text for sound in sounds]
-    await drop_at_random(url, 100, 20)  # memory that the first connections take is kept
-    before, equal, good, began = resident_megabytes(pid), 0, 0, time.monotonic()
-    bad = asyncio.create_task(drop_at_random(url, options.connections, 20))
+    memory, equal, good, began = [resident_megabytes(pid)], 0, 0, time.monotonic()
+
+    async def drop_all() -> dict[str, int]:
+        kinds: dict[str, int] = {}
+        for part in range(PARTS):
+            await drop_at_random(url, options.connections // PARTS, 20, part, kinds)
+            memory.append(resident_megabytes(pid))
+        return kinds
+
+    bad = asyncio.create_task(drop_all())
     while not bad.done():
         speakers = [Speaker(url, sound, is_endless=False) for sound in sounds]
         await asyncio.gather(*(one.speak() for one in speakers))
         good += len(speakers)
         equal += sum(" ".join(filter(None, one.texts)) == text for one, text in zip(speakers, expected))
-    await asyncio.sleep(3)
     print(f"bad connections: {await bad}, in {time.monotonic() - began:.0f} s")
     print(f"good streams: {good}, of which {equal} have the text of offline streaming")
-    left = metrics(url)["dualtk_streams"]
-    print(f"memory: {before:.0f} MB before, {resident_megabytes(pid):.0f} MB after; streams left: {left:g}")
+    ended = time.monotonic()
+    while (left := metrics(url)["dualtk_streams"]) and time.monotonic() < ended + 90:
+        await asyncio.sleep(0.5)
+    print(f"streams left: {left:g} after {time.monotonic() - ended:.0f} s")
+    print(f"memory before, and after each of {PARTS} parts: {', '.join(f'{one:.0f}' for one in memory)} MB")
     return 0 if equal == good else 1
 
 
