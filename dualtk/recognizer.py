@@ -69,6 +69,11 @@ class Stream:
             self._passes.advance([self._recording])
             self._collect()
 
+    def push(self, samples: Samples, rate: int) -> None:
+        """As `accept`, but nothing is decoded: `Recognizer.advance` does that."""
+        for piece in self._checked(samples, rate):
+            self._recording.push(self._front_end.accept(piece, rate))
+
     def _collect(self) -> None:
         """Of what is over only the words are kept, unless `take` is to have it."""
         if self._passes.later:
@@ -85,6 +90,16 @@ class Stream:
     def complete(self, utterance: Utterance) -> Segment:
         """What was said in an utterance of `take`, after its second pass where the mode has one. On any thread."""
         return self.recognizer.segment(self.mode, self._passes.complete(utterance))
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are steps that `Recognizer.advance` can take."""
+        return self._recording.is_ready
+
+    def close(self) -> None:
+        """No more audio will come; `Recognizer.advance` decodes the rest."""
+        self._recording.push(self._front_end.finish())
+        self._recording.close()
 
     @property
     def decoded_seconds(self) -> float:
@@ -112,8 +127,7 @@ class Stream:
 
     def finish(self) -> list[Segment]:
         """No more audio will come: the last segments."""
-        self._recording.push(self._front_end.finish())
-        self._recording.close()
+        self.close()
         self._passes.advance([self._recording])
         self._collect()
         return self.results()
@@ -181,27 +195,36 @@ class Recognizer:
         passes = passes.with_search(self._build_search(hotwords)) if hotwords else passes
         return Stream(self, mode, passes.with_second_later() if later else passes)
 
-    def accept(self, streams: Sequence[Stream], samples: Sequence[Samples], rate: int | Sequence[int]) -> None:
+    def accept(self, streams: Sequence[Stream], samples: Sequence[Samples], rate: int) -> None:
         """More audio of several streams of this recogniser: their first passes take their steps together, which costs
         less than one after the other.
 
         Args:
             streams: each once.
             samples: of each; see `Stream.accept`.
-            rate: of all, or of each, in Hz.
+            rate: of all, in Hz.
         """
-        rates = [rate] * len(streams) if isinstance(rate, int) else rate
-        pieces = [stream._checked(own, one) for stream, own, one in zip(streams, samples, rates, strict=True)]
+        pieces = [stream._checked(own, rate) for stream, own in zip(streams, samples, strict=True)]
         for together in zip_longest(*pieces):
-            groups: dict[int, list[Stream]] = {}
-            for stream, piece, one in zip(streams, together, rates):
-                if piece is not None:
-                    stream._recording.push(stream._front_end.accept(piece, one))
-                    groups.setdefault(id(stream._passes.first), []).append(stream)
-            for group in groups.values():
-                group[0]._passes.advance([stream._recording for stream in group])
-                for stream in group:
-                    stream._collect()
+            own = [(stream, piece) for stream, piece in zip(streams, together) if piece is not None]
+            for stream, piece in own:
+                stream._recording.push(stream._front_end.accept(piece, rate))
+            self.advance([stream for stream, _ in own])
+
+    def advance(self, streams: Sequence[Stream], steps: int | None = None) -> None:
+        """Decode what streams have of `Stream.push`, together.
+
+        Args:
+            streams: each once.
+            steps: that each takes at most; None: all that it can. `Stream.is_behind` tells whether there are more.
+        """
+        groups: dict[int, list[Stream]] = {}
+        for stream in streams:
+            groups.setdefault(id(stream._passes.first), []).append(stream)
+        for group in groups.values():
+            group[0]._passes.advance([stream._recording for stream in group], steps)
+            for stream in group:
+                stream._collect()
 
     def _build_search(self, hotwords: Sequence[str]) -> Search[Any]:
         tokenizer = self.trained.tokenizer
@@ -245,9 +268,9 @@ class Recognizer:
 
     def _segment(self, mode: Mode, utterance: Utterance, hypothesis: Hypothesis) -> Segment:
         start, tokenizer = utterance.start * FRAME_SECONDS, self.trained.tokenizer
-        words = timed_words(self.trained.network, mode, utterance.frames.feats, hypothesis, tokenizer.pieces)
+        words = timed_words(self.trained.network, mode, utterance.feats, hypothesis, tokenizer.pieces)
         shifted = [replace(word, start=start + word.start, end=start + word.end) for word in words]
-        end = start + len(utterance.frames) * FRAME_SECONDS
+        end = start + len(utterance.feats) * FRAME_SECONDS
         return Segment(mode.name, start, end, tokenizer.decode(hypothesis.tokens), shifted)
 
 

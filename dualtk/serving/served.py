@@ -41,6 +41,7 @@ class Served:
         number: of the segment that is being spoken.
         decoded: seconds of its audio that have been decoded.
         is_closed: no more audio will come.
+        is_ending: the decoder knows that no more will come.
         is_over: all of it has been stepped.
         is_left: its client has gone, or it could not go on.
     """
@@ -52,6 +53,7 @@ class Served:
         self.number = 0
         self.decoded = 0.0
         self.is_closed = False
+        self.is_ending = False
         self.is_over = False
         self.is_left = False
         self._wake = wake

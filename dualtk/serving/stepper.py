@@ -21,6 +21,7 @@ from dualtk.serving.served import Served
 
 WAIT = 0.5  # of a chunk at most, for more streams to be ready
 MEMORY = 0.9  # with which the share of time that steps take is followed
+STEPS = 2  # of a stream in one round: one that goes back to a cut catches up, and the others do not wait for it
 UPLOADS = 1  # that are decoded beside live streams in one round
 UPLOAD_SECONDS = 1.0  # of an upload, where there are no live streams
 
@@ -121,51 +122,47 @@ class Stepper:
             return live + uploads
 
     def _round(self, chosen: list[Served]) -> None:
-        """A chunk of each, and for those that have no more, their end."""
-        has_live = any(one.is_live for one in chosen)
+        """A step of each."""
+        chosen = [one for one in chosen if not one.is_left and not one.is_over]
+        steps = STEPS if any(one.is_live for one in chosen) else None
         events: list[tuple[Served, Event]] = []
-        ready = [one for one in chosen if one.has_audio]
         try:
-            self._decode(ready, has_live)
+            for one in chosen:
+                self._push(one, UPLOAD_SECONDS if steps is None else self._chunk_seconds)
+            self._recognizer.advance([one.stream for one in chosen], steps)
+            for one in chosen:
+                events += self._news(one)
         except Exception:  # whatever a library raises must not end the streams that are to come
             log.exception("decoding failed")
-            events += [(one, self._failed(one)) for one in ready]
-        for one in chosen:
-            if one.is_left or one.is_over:
-                continue
-            try:
-                events += self._news(one)
-            except Exception:
-                log.exception("decoding failed")
-                events.append((one, self._failed(one)))
+            events += [(one, self._failed(one)) for one in chosen]
         self._post(events)
 
-    def _decode(self, ready: list[Served], has_live: bool) -> None:
-        size = {one: self._chunk_seconds if one.is_live or has_live else UPLOAD_SECONDS for one in ready}
-        taken = [one.take(size[one]) for one in ready]
-        if not taken:
+    def _push(self, served: Served, seconds: float) -> None:
+        """Its next audio, or its end; not before it has caught up."""
+        if served.stream.is_behind:
             return
-        streams, samples = [one.stream for one in ready], [one.samples for one in taken]
-        self._recognizer.accept(streams, samples, [one.rate for one in taken])
-        for one, audio in zip(ready, taken):
-            kind = "live" if one.is_live else "upload"
+        if served.has_audio:
+            audio = served.take(seconds)
+            served.stream.push(audio.samples, audio.rate)
+            kind = "live" if served.is_live else "upload"
             self._metrics.count("audio_seconds", len(audio.samples) / audio.rate, kind=kind)
+        elif served.is_closed and not served.is_ending:
+            served.is_ending = True
+            served.stream.close()
 
     def _news(self, served: Served) -> list[tuple[Served, Event]]:
-        """What there is to say of a stream after a round; it goes on if it has more audio."""
-        is_over = served.is_closed and not served.has_audio
-        if is_over:
-            served.is_over = True
-            served.stream.finish()
-        elif served.has_audio:
-            self.wake(served)
+        """What there is to say of a stream after a step; it goes on if it has more to do."""
         utterances = served.stream.take()
         for utterance in utterances:
             self._completing.add(served, utterance)
-        if is_over:
+        if served.is_ending and not served.stream.is_behind:
+            served.is_over = True
             self._completing.end(served)
-        before, served.decoded = served.decoded, served.stream.decoded_seconds
-        if is_over or (served.decoded <= before and not utterances):
+            return []
+        if served.has_audio or served.is_closed or served.stream.is_behind:
+            self.wake(served)
+        before, served.decoded = served.decoded, max(served.decoded, served.stream.decoded_seconds)
+        if served.decoded <= before and not utterances:
             return []
         latency = served.latency(served.decoded)
         if served.is_live and latency is not None:

@@ -42,13 +42,18 @@ class Utterance:
         start: its first feature frame, counted from the start of the recording.
         frames: all of it; its features (T, F) are raw.
         first: result of the first pass; its frames are encoder frames from `start` on. None: there was none.
-        second: result of the second pass, likewise; None also where that is still to come.
+        second: result of the second pass, likewise. Both are None, too, where they wait for `Passes.complete`.
     """
 
     start: int
     frames: Part
     first: Hypothesis | None
     second: Hypothesis | None
+
+    @property
+    def feats(self) -> Tensor:
+        """(T, F), raw."""
+        return self.frames.feats
 
 
 class Passes:
@@ -59,7 +64,8 @@ class Passes:
         second: decodes what is over; or None.
         endpoints: when an utterance is over.
         is_log: whether features are logarithms of energies.
-        later: whether the second pass over what is over waits for `complete`.
+        later: whether what takes long waits for `complete`: the second pass over what is over, and the first over what
+            was cut before where it had come.
     """
 
     def __init__(
@@ -93,12 +99,24 @@ class Passes:
         return Passes(self.first, self.second, self.endpoints, is_log=self.is_log, later=True)
 
     def complete(self, utterance: Utterance) -> Utterance:
-        """With the second pass, where it has waited."""
-        return replace(utterance, second=self.decode_whole(utterance.frames)) if self.later else utterance
+        """With what has waited."""
+        if not self.later:
+            return utterance
+        first = self.decode_cut(utterance.frames) if utterance.first is None else utterance.first
+        return replace(utterance, first=first, second=self.decode_whole(utterance.frames))
 
-    def advance(self, recordings: Sequence[Recording]) -> None:
-        """Decode what the recordings have so far; their first passes take steps together."""
-        while ready := [one for one in recordings if one.prepare()]:
+    def decode_cut(self, frames: Part) -> Hypothesis | None:
+        """The first pass over an utterance that was cut before where it had come."""
+        if self.first is None:
+            return None
+        session = self.first.open()
+        session.push_features(frames.feats)
+        return session.finish()
+
+    def advance(self, recordings: Sequence[Recording], steps: int | None = None) -> None:
+        """Decode what the recordings have so far, `steps` of each at most; their first passes take steps together."""
+        while steps != 0 and (ready := [one for one in recordings if one.prepare()]):
+            steps = None if steps is None else steps - 1
             if self.first is not None:
                 self.first.advance([one.session for one in ready if one.session is not None])
             for one in ready:
@@ -151,6 +169,12 @@ class Recording:
     def partial(self) -> Hypothesis | None:
         """The first pass of the current utterance so far; its frames are encoder frames from `start` on."""
         return None if self.session is None else self.session.best
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a step to be taken."""
+        available = self._frames.end - self._read
+        return available >= self.passes.step or (self._closed and (available > 0 or self._is_open))
 
     @property
     def num_read(self) -> int:
@@ -225,10 +249,10 @@ class Recording:
         """The current utterance ends before frame `end`."""
         frames, first = self._frames.part(self.start, end), None
         if self.passes.first is not None and self.session is not None:
-            if end < self._read:  # what came after the cut is of the next
-                self.session = self.passes.first.open()
-                self.session.push_features(frames.feats)
-            first = self.session.finish()
+            if end == self._read:
+                first = self.session.finish()
+            elif not self.passes.later:  # what came after the cut is of the next
+                first = self.passes.decode_cut(frames)
         second = None if self.passes.later else self.passes.decode_whole(frames)
         self.finished.append(Utterance(self.start, frames, first, second))
         goes_on = end < self._read or self._spoken == end

@@ -118,12 +118,12 @@ class Browser:
         found = await self.send("Runtime.evaluate", expression=f"document.querySelector('{selector}')")
         await self.send("DOM.setFileInputFiles", files=[str(path)], objectId=found["result"]["objectId"])
 
-    async def look(self, path: Path, width: int, height: int, scheme: str) -> None:
-        """A picture of the whole page."""
+    async def look(self, path: Path, width: int, height: int, scheme: str, *, whole: bool = True) -> None:
+        """A picture of the whole page, or of what is in view."""
         await self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
         )
         await self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         await asyncio.sleep(0.3)
-        shot = await self.send("Page.captureScreenshot", captureBeyondViewport=True)
+        shot = await self.send("Page.captureScreenshot", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(shot["data"]))

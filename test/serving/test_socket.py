@@ -6,14 +6,18 @@ import asyncio
 import itertools
 import re
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 import websockets
 from serving.client import Heard, send_all, talk_to
 from serving.running import talk
+from small_networks import speech
 
+import dualtk
 from dualtk.recognizer import Recognizer
+from dualtk.streaming.endpoint import EndpointOptions
 
 
 @pytest.mark.parametrize("mode", ["streaming", "full", "two-pass"])
@@ -67,6 +71,21 @@ def test_many_streams_at_once_say_what_each_says_alone(server, recognizer: Recog
     ]
     assert [one.text for one in heard[:-1]] == expected
     assert heard[-1].text == recognizer.transcribe(talk(1)[::2], rate=8000).text
+
+
+@pytest.mark.slow
+def test_speech_without_a_pause_is_cut_as_transcribe_cuts_it(start_server, model: Path) -> None:
+    """A cut goes back to a quiet place, where decoding begins anew."""
+    server = start_server("--rule3-min-utterance-length", "3")
+    samples = speech(16000 * 8, 3).numpy()
+    recognizer = dualtk.load(model, endpoints=EndpointOptions(rule3_min_utterance_length=3.0))
+    for mode in ("streaming", "two-pass"):
+        expected = recognizer.transcribe(samples, mode, rate=16000)
+        assert len(expected.segments) > 2
+        heard = asyncio.run(talk_to(f"{server.socket}/?mode={mode}", samples, 8000))
+        assert [one["text"] for one in heard.finals] == [one.text for one in expected.segments]
+        for message, segment in zip(heard.finals, expected.segments):
+            assert mode == "streaming" or message["first_pass"]["text"] == segment.first_pass.text
 
 
 def test_nothing_said_is_an_empty_result(server) -> None:

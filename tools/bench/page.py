@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
 import sys
 import tempfile
@@ -38,7 +39,11 @@ WebSocket.prototype.send = function (data) {
   if (typeof data !== 'string') window.sent.push(new Float32Array(data.buffer));
   return send.call(this, data);
 };
-window.taken = () => { const all = window.sent.flatMap((block) => [...block]); return JSON.stringify(all); };"""
+window.taken = async (begin, end) => {
+  const bytes = new Uint8Array(await new Blob(window.sent).slice(begin, end).arrayBuffer());
+  return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ''));
+};"""
+PART = 1 << 20  # bytes that are taken from the browser at once
 
 
 async def speak(url: str, wav: Path, seconds: float, pictures: Path | None) -> tuple[list[list[str]], np.ndarray]:
@@ -61,12 +66,16 @@ async def speak(url: str, wav: Path, seconds: float, pictures: Path | None) -> t
         if pictures is not None:
             for width, height in ((390, 844), (1280, 800)):
                 for scheme in ("light", "dark"):
-                    await browser.look(pictures / f"live-{width}-{scheme}.png", width, height, scheme)
+                    await browser.look(pictures / f"live-{width}-{scheme}.png", width, height, scheme, whole=False)
         await browser.run("document.getElementById('microphone').click()")
         await browser.until("document.getElementById('status').textContent === 'Finished.'")
         words = json.loads(await browser.run(SEGMENTS))
         assert browser.messages == [], browser.messages
-        return words, np.array(json.loads(await browser.run("window.taken()")), np.float32)
+        content, part = b"", None
+        while part != b"":
+            part = base64.b64decode(await browser.run(f"window.taken({len(content)}, {len(content) + PART})"))
+            content += part
+        return words, np.frombuffer(content, "<f4").copy()
 
 
 def main() -> int:

@@ -48,6 +48,7 @@ from dualtk.train.checkpoint import save_network  # noqa: E402
 from dualtk.train.experiment import Experiment  # noqa: E402
 
 EDGE = 0.0125  # seconds behind its frame that the window of a feature frame reaches
+SETTLE = 4.0  # seconds that streams have been there when latencies are first counted
 PARTS = 5  # of the bad connections, after each of which memory is looked at
 CHUNK = 0.16  # seconds that are decided together
 PIECE = 0.08  # seconds of audio in a message
@@ -158,6 +159,14 @@ class Speaker:
             self.latencies.append((now, now - sent[0][1]))
 
 
+def talk(seed: int) -> np.ndarray:
+    """Ten sentences of 2 to 6 s with a pause of 0.6 s after each."""
+    draw, parts = random.Random(seed), []
+    for number in range(10):
+        parts += [audio(draw.uniform(2, 6), 10 * seed + number).numpy(), np.zeros(round(0.6 * RATE), np.float32)]
+    return np.concatenate(parts)
+
+
 def percentile(values: list[float], share: float) -> float:
     """Of values in any order; infinite where there are none."""
     ordered = sorted(values)
@@ -177,13 +186,13 @@ class Level:
 async def raise_load(url: str, pid: int | None, step: int, seconds: float, most: int) -> list[Level]:
     """Add streams until results come late."""
     draw, speakers, tasks, levels = random.Random(1), list[Speaker](), list[asyncio.Task[None]](), list[Level]()
-    sounds = [audio(20, seed).numpy() for seed in range(8)]
+    sounds = [talk(seed) for seed in range(8)]
     while len(speakers) < most and (not levels or levels[-1].late < 1000 * CHUNK):
         for _ in range(step):
             speakers.append(Speaker(url, np.roll(draw.choice(sounds), draw.randrange(RATE)), is_endless=True))
             tasks.append(asyncio.create_task(speakers[-1].speak()))
             await asyncio.sleep(draw.random() * CHUNK)
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(SETTLE)
         began, used = time.monotonic(), cpu_seconds(pid) if pid else 0.0
         await asyncio.sleep(seconds)
         for task in tasks:
@@ -286,6 +295,7 @@ def main() -> int:
     )
     options.add_argument("--precision", choices=["float32", "int8"], default="int8", help="default: int8")
     options.add_argument("--url", help="of a server that runs already")
+    options.add_argument("--pid", type=int, metavar="N", help="of that server, to know its processor time")
     options.add_argument("--name", default="dualtk", help="of the server, in the picture")
     options.add_argument("--step", type=int, default=5, metavar="N", help="streams added at once; default: 5")
     options.add_argument("--most", type=int, default=200, metavar="N", help="streams; default: 200")
@@ -296,7 +306,7 @@ def main() -> int:
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if chosen.url is not None:
-            levels = measure(chosen, chosen.url, None)
+            levels = measure(chosen, chosen.url, chosen.pid)
         else:
             model = chosen.model or write_model(Path(folder) / "paper")
             with served(model, Path(folder), "--precision", chosen.precision) as (url, pid):
