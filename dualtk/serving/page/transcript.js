@@ -67,8 +67,11 @@ export class Transcript {
     if (!this.items.has(number)) {
       const item = element("li");
       item.append(element("time"), element("p"));
+      // A segment of which only full context made something comes when the next has begun.
+      const later = [...this.items.keys()].filter((other) => other > number);
+      const next = later.length > 0 ? this.items.get(Math.min(...later)) : null;
       this.items.set(number, item);
-      this.list.append(item);
+      this.list.insertBefore(item, next);
     }
     return this.items.get(number);
   }
@@ -85,6 +88,7 @@ export class Transcript {
     const item = this.item(message.segment);
     if (!message.text && !message.first_pass?.text) {
       item.remove();
+      this.items.delete(message.segment);
       return;
     }
     const words = message.words;
