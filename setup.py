@@ -79,6 +79,7 @@ setup(
             "twine>=5",
             "kaldialign>=0.9",
             "kaldi-native-fbank>=1.20",
+            "openai>=1.60",
             "soxr>=0.3",
             "torchaudio>=2.8",  # the last is 2.11; tests that compare with it are skipped where it does not load
             "types-PyYAML",

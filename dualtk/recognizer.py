@@ -69,12 +69,42 @@ class Stream:
             self._passes.advance([self._recording])
             self._collect()
 
+    def push(self, samples: Samples, rate: int) -> None:
+        """As `accept`, but nothing is decoded: `Recognizer.advance` does that."""
+        for piece in self._checked(samples, rate):
+            self._recording.push(self._front_end.accept(piece, rate))
+
     def _collect(self) -> None:
-        """Of what is over only the words are kept."""
-        finished, self._recording.finished = self._recording.finished, []
-        for segment in (self.recognizer.segment(self.mode, one) for one in finished):
+        """Of what is over only the words are kept, unless `take` is to have it."""
+        if self._passes.later:
+            return
+        for segment in map(self.complete, self.take()):
             if segment.text or (segment.first_pass is not None and segment.first_pass.text):
                 self._segments.append(segment)
+
+    def take(self) -> list[Utterance]:
+        """The utterances that are over since the last call, of a stream that was opened with `later`."""
+        finished, self._recording.finished = self._recording.finished, []
+        return finished
+
+    def complete(self, utterance: Utterance) -> Segment:
+        """What was said in an utterance of `take`, after its second pass where the mode has one. On any thread."""
+        return self.recognizer.segment(self.mode, self._passes.complete(utterance))
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are steps that `Recognizer.advance` can take."""
+        return self._recording.is_ready
+
+    def close(self) -> None:
+        """No more audio will come; `Recognizer.advance` decodes the rest."""
+        self._recording.push(self._front_end.finish())
+        self._recording.close()
+
+    @property
+    def decoded_seconds(self) -> float:
+        """Of the audio, what has been decoded."""
+        return self._recording.num_read * FRAME_SECONDS
 
     def _checked(self, samples: Samples, rate: int) -> Sequence[Tensor]:
         """Mono audio that goes on where the stream is, in pieces of bounded size."""
@@ -97,8 +127,7 @@ class Stream:
 
     def finish(self) -> list[Segment]:
         """No more audio will come: the last segments."""
-        self._recording.push(self._front_end.finish())
-        self._recording.close()
+        self.close()
         self._passes.advance([self._recording])
         self._collect()
         return self.results()
@@ -150,18 +179,21 @@ class Recognizer:
         segments += stream.finish()
         return Result(mode, segments, stream.audio_seconds)
 
-    def stream(self, mode: str = "streaming", *, hotwords: Sequence[str] = ()) -> Stream:
+    def stream(self, mode: str = "streaming", *, hotwords: Sequence[str] = (), later: bool = False) -> Stream:
         """A new stream of audio.
 
         Args:
             mode: as those of `transcribe`.
             hotwords: `WORD [WORD ...] [:REWARD]`, words that this stream prefers beside those of the recogniser.
+            later: utterances that are over wait, after their first pass, for `Stream.take` and `Stream.complete`, so
+                that what takes long is not done while other streams wait.
 
         Raises:
             InputError: no such mode, or a hotword that the network has no tokens for.
         """
         passes = self.passes(mode)
-        return Stream(self, mode, passes.with_search(self._build_search(hotwords)) if hotwords else passes)
+        passes = passes.with_search(self._build_search(hotwords)) if hotwords else passes
+        return Stream(self, mode, passes.with_second_later() if later else passes)
 
     def accept(self, streams: Sequence[Stream], samples: Sequence[Samples], rate: int) -> None:
         """More audio of several streams of this recogniser: their first passes take their steps together, which costs
@@ -174,15 +206,25 @@ class Recognizer:
         """
         pieces = [stream._checked(own, rate) for stream, own in zip(streams, samples, strict=True)]
         for together in zip_longest(*pieces):
-            groups: dict[int, list[Stream]] = {}
-            for stream, piece in zip(streams, together):
-                if piece is not None:
-                    stream._recording.push(stream._front_end.accept(piece, rate))
-                    groups.setdefault(id(stream._passes), []).append(stream)
-            for group in groups.values():
-                group[0]._passes.advance([stream._recording for stream in group])
-                for stream in group:
-                    stream._collect()
+            own = [(stream, piece) for stream, piece in zip(streams, together) if piece is not None]
+            for stream, piece in own:
+                stream._recording.push(stream._front_end.accept(piece, rate))
+            self.advance([stream for stream, _ in own])
+
+    def advance(self, streams: Sequence[Stream], steps: int | None = None) -> None:
+        """Decode what streams have of `Stream.push`, together.
+
+        Args:
+            streams: each once.
+            steps: that each takes at most; None: all that it can. `Stream.is_behind` tells whether there are more.
+        """
+        groups: dict[int, list[Stream]] = {}
+        for stream in streams:
+            groups.setdefault(id(stream._passes.first), []).append(stream)
+        for group in groups.values():
+            group[0]._passes.advance([stream._recording for stream in group], steps)
+            for stream in group:
+                stream._collect()
 
     def _build_search(self, hotwords: Sequence[str]) -> Search[Any]:
         tokenizer = self.trained.tokenizer
@@ -201,15 +243,18 @@ class Recognizer:
 
     def _build(self, mode: str) -> Passes:
         network, trained = self.trained.network, self.trained
-        modes = [trained.mode(name) for name in (("streaming", "full") if mode == TWO_PASS else (mode,))]
-        first = with_chunk(modes[0], self.chunk_ms, network.encoder.subsampling)
-        decoder = open_decoder(network, first, self._search, self.precision)
-        return Passes(
-            decoder if isinstance(decoder, StreamingDecoder) else None,
-            WholeDecoder(network, modes[-1], self._search) if modes[-1].full_context else None,
-            self.endpoints,
-            is_log=not isinstance(trained.system.features, SampleOptions),
-        )
+        is_log = not isinstance(trained.system.features, SampleOptions)
+        first: StreamingDecoder[Any] | None
+        if mode == TWO_PASS:  # the first is that of streaming itself: streams of both take their steps together
+            second = WholeDecoder(network, trained.mode("full"), self._search)
+            if "streaming" not in self._passes:
+                self._passes["streaming"] = self._build("streaming")
+            first = self._passes["streaming"].first
+            return Passes(first, second, self.endpoints, is_log=is_log)
+        own = with_chunk(trained.mode(mode), self.chunk_ms, network.encoder.subsampling)
+        decoder = open_decoder(network, own, self._search, self.precision)
+        first, last = (decoder, None) if isinstance(decoder, StreamingDecoder) else (None, decoder)
+        return Passes(first, last, self.endpoints, is_log=is_log)
 
     def segment(self, mode: str, utterance: Utterance) -> Segment:
         """What a mode says of an utterance."""

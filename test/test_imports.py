@@ -44,7 +44,7 @@ LAYERS = [
     "trained trial_build reference",
     "compact transcript recognizer formats package",
     "analysis",
-    "bin export serve",
+    "bin export serving",
 ]
 LEVEL = {part: level for level, line in enumerate(LAYERS) for part in line.split()} | {"": len(LAYERS)}
 HIGHEST_KNOWN = LEVEL | {"data": 2, "score": 2}  # these two know nothing of networks, nor of each other

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# Sourced by a recipe: what --searches names, and every set in every mode searched in every way.
+# Sourced by a recipe: every set in every mode, searched as --decode-conf says and in each other way that --searches names.
 
 read_searches() { # check the names in $searches and make them a list
   read -ra searches <<<"$searches"
@@ -15,14 +15,14 @@ each_decoding() { # call $1 with a set, a mode, a folder and the options of a se
   local call=$1 data mode search how folder
   for data in "${tests[@]}"; do
     for mode in "${modes[@]}"; do
-      for search in "${searches[@]}"; do
-        folder=$exp/decode/$(basename "$data")-$mode
+      for search in "" "${searches[@]}"; do
+        folder=$exp/decode/$(basename "$data")-$mode${search:+-$search}
         case $search in
-          greedy) how=() ;;
-          ctc) how=(--head ctc) ;;
+          "") how=() ;;
+          ctc) how=(--beam 1 --head ctc) ;;
+          greedy) how=(--beam 1) ;;
           beam*) how=(--beam "${search#beam}") ;;
         esac
-        if [ "$search" != greedy ]; then folder+=-$search; fi
         "$call" "$data" "$mode" "$folder" "${how[@]}"
       done
     done

@@ -38,6 +38,7 @@ COMMANDS = {
     "report": "an HTML report of an experiment",
     "analyse": "the papers' figures: lattices, emissions, posteriors",
     "transcribe": "transcribe audio files with a trained model",
+    "serve": "serve live streams, files and a page with a trained model",
     "pack": "write a trained model as a folder to hand on",
     "extract": "take one model out of a trained supernet",
     "export": "write ONNX files for sherpa-onnx or onnxruntime, and compare them",

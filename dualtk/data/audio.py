@@ -72,6 +72,17 @@ def read_header(source: AudioSource | Path, expected_rate: int | None = None) ->
     return header
 
 
+def said_seconds(path: Path) -> float | None:
+    """Length of a recording by its header, without decoding it; None where that does not say it.
+
+    Raises:
+        InputError: a missing or undecodable file, or one that ends before the samples that its header says.
+    """
+    with _open(path, Reading()) as (file, container):
+        header = _header(file, container)
+    return None if header is None else header.duration
+
+
 def read_audio(source: AudioSource, expected_rate: int | None = None) -> tuple[Tensor, int]:
     """The samples (N,) float32 in [-1, 1] and the sample rate in Hz of an utterance.
 

@@ -13,7 +13,7 @@ Shapes: T feature frames, F features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,15 +40,20 @@ class Utterance:
 
     Attributes:
         start: its first feature frame, counted from the start of the recording.
-        feats: (T, F), raw.
+        frames: all of it; its features (T, F) are raw.
         first: result of the first pass; its frames are encoder frames from `start` on. None: there was none.
-        second: result of the second pass, likewise.
+        second: result of the second pass, likewise. Both are None, too, where they wait for `Passes.complete`.
     """
 
     start: int
-    feats: Tensor
+    frames: Part
     first: Hypothesis | None
     second: Hypothesis | None
+
+    @property
+    def feats(self) -> Tensor:
+        """(T, F), raw."""
+        return self.frames.feats
 
 
 class Passes:
@@ -59,6 +64,8 @@ class Passes:
         second: decodes what is over; or None.
         endpoints: when an utterance is over.
         is_log: whether features are logarithms of energies.
+        later: whether what takes long waits for `complete`: the second pass over what is over, and the first over what
+            was cut before where it had come.
     """
 
     def __init__(
@@ -68,11 +75,13 @@ class Passes:
         endpoints: EndpointOptions,
         *,
         is_log: bool,
+        later: bool = False,
     ) -> None:
         self.first = first
         self.second = second
         self.endpoints = endpoints
         self.is_log = is_log
+        self.later = later
         network = first.network if first is not None else second.network if second is not None else None
         assert network is not None
         self.subsampling = network.encoder.subsampling
@@ -83,11 +92,31 @@ class Passes:
         """The same passes with another search."""
         first = None if self.first is None else self.first.with_search(search)
         second = None if self.second is None else WholeDecoder(self.second.network, self.second.mode, search)
-        return Passes(first, second, self.endpoints, is_log=self.is_log)
+        return Passes(first, second, self.endpoints, is_log=self.is_log, later=self.later)
 
-    def advance(self, recordings: Sequence[Recording]) -> None:
-        """Decode what the recordings have so far; their first passes take steps together."""
-        while ready := [one for one in recordings if one.prepare()]:
+    def with_second_later(self) -> Passes:
+        """The same passes; the second waits for `complete`, which may be called on another thread."""
+        return Passes(self.first, self.second, self.endpoints, is_log=self.is_log, later=True)
+
+    def complete(self, utterance: Utterance) -> Utterance:
+        """With what has waited."""
+        if not self.later:
+            return utterance
+        first = self.decode_cut(utterance.frames) if utterance.first is None else utterance.first
+        return replace(utterance, first=first, second=self.decode_whole(utterance.frames))
+
+    def decode_cut(self, frames: Part) -> Hypothesis | None:
+        """The first pass over an utterance that was cut before where it had come."""
+        if self.first is None:
+            return None
+        session = self.first.open()
+        session.push_features(frames.feats)
+        return session.finish()
+
+    def advance(self, recordings: Sequence[Recording], steps: int | None = None) -> None:
+        """Decode what the recordings have so far, `steps` of each at most; their first passes take steps together."""
+        while steps != 0 and (ready := [one for one in recordings if one.prepare()]):
+            steps = None if steps is None else steps - 1
             if self.first is not None:
                 self.first.advance([one.session for one in ready if one.session is not None])
             for one in ready:
@@ -140,6 +169,17 @@ class Recording:
     def partial(self) -> Hypothesis | None:
         """The first pass of the current utterance so far; its frames are encoder frames from `start` on."""
         return None if self.session is None else self.session.best
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a step to be taken."""
+        available = self._frames.end - self._read
+        return available >= self.passes.step or (self._closed and (available > 0 or self._is_open))
+
+    @property
+    def num_read(self) -> int:
+        """Feature frames that have been decoded or passed over."""
+        return self._read
 
     @property
     def start(self) -> int:
@@ -209,11 +249,12 @@ class Recording:
         """The current utterance ends before frame `end`."""
         frames, first = self._frames.part(self.start, end), None
         if self.passes.first is not None and self.session is not None:
-            if end < self._read:  # what came after the cut is of the next
-                self.session = self.passes.first.open()
-                self.session.push_features(frames.feats)
-            first = self.session.finish()
-        self.finished.append(Utterance(self.start, frames.feats, first, self.passes.decode_whole(frames)))
+            if end == self._read:
+                first = self.session.finish()
+            elif not self.passes.later:  # what came after the cut is of the next
+                first = self.passes.decode_cut(frames)
+        second = None if self.passes.later else self.passes.decode_whole(frames)
+        self.finished.append(Utterance(self.start, frames, first, second))
         goes_on = end < self._read or self._spoken == end
         self._leave(end)
         if goes_on and not (self._closed and end == self._frames.end):

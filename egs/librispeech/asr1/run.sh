@@ -27,7 +27,7 @@ set=()                # changes of the configuration, such as "train.max_steps=1
 train_args=           # more options of dualtk train
 decode_conf=          # file with options of dualtk decode, one a line
 modes=                # modes to decode in; all of the configuration if empty
-searches=greedy       # how to search: greedy, beam4 (of any width), ctc; each but greedy has folders of its own
+searches=             # more searches than that of --decode-conf: greedy, beam8 (any width), ctc; each has folders of its own
 tag=                  # added to the name of the experiment
 exp=                  # experiment folder; work-dir/exp/<conf>[_<size>][_<tag>] if empty
 nbpe=                 # number of tokens, instead of the configuration's
@@ -103,7 +103,7 @@ fi
 if [ "$task" != pretrain ] && runs 4 "decoding"; then
   decode_args=()
   if [ -n "$decode_conf" ]; then mapfile -t decode_args < <(grep -v '^ *\(#\|$\)' "$(locate "$decode_conf")"); fi
-  decode() { "${decode_cmd[@]}" dualtk decode --exp "$exp" --data "$1" --mode "$2" --out "$3" --device "$device" "${@:4}" "${decode_args[@]}"; }
+  decode() { "${decode_cmd[@]}" dualtk decode --exp "$exp" --data "$1" --mode "$2" --out "$3" --device "$device" "${decode_args[@]}" "${@:4}"; }
   each_decoding decode
 fi
 if [ "$task" != pretrain ] && runs 5 "scoring"; then

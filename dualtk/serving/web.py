@@ -1,0 +1,50 @@
+"""Starlette and uvicorn, the extra `serve`: the only file that imports them."""
+
+from __future__ import annotations
+
+from dualtk.errors import InputError
+
+try:
+    import python_multipart  # noqa: F401 (Starlette reads forms with it)
+    import websockets  # noqa: F401 (uvicorn's sockets)
+    from starlette.applications import Starlette
+    from starlette.datastructures import FormData, Headers, QueryParams, UploadFile
+    from starlette.exceptions import HTTPException
+    from starlette.formparsers import MultiPartException
+    from starlette.requests import ClientDisconnect, HTTPConnection, Request
+    from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+    from starlette.routing import BaseRoute, Route, WebSocketRoute
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.websockets import WebSocket, WebSocketDisconnect
+    from uvicorn import Config, Server
+except ImportError as error:
+    raise InputError(f"dualtk serve: needs {error.name}: pip install 'dualtk[serve]'") from error
+
+__all__ = [
+    "ASGIApp",
+    "BaseRoute",
+    "ClientDisconnect",
+    "Config",
+    "FormData",
+    "HTTPConnection",
+    "HTTPException",
+    "Headers",
+    "JSONResponse",
+    "Message",
+    "MultiPartException",
+    "PlainTextResponse",
+    "QueryParams",
+    "Receive",
+    "Request",
+    "Response",
+    "Route",
+    "Scope",
+    "Send",
+    "Server",
+    "Starlette",
+    "StreamingResponse",
+    "UploadFile",
+    "WebSocket",
+    "WebSocketDisconnect",
+    "WebSocketRoute",
+]

@@ -1,0 +1,334 @@
+"""Load of `dualtk serve`, or of another server of the same protocol, on loopback.
+
+    python tools/bench/serving.py load [--precision int8] [--picture docs/serving.png]
+    python tools/bench/serving.py load --url ws://127.0.0.1:6006 --name sherpa-onnx
+    python tools/bench/serving.py chaos [--connections 1000]
+
+`load` adds streams that speak in real time until the 95th percentile of chunk latency, from the sending of the audio
+that completes a chunk to its result, passes a chunk. `chaos` opens and drops connections at random, with garbage and
+slow readers among them, beside streams whose texts are compared with those of offline streaming. Server and clients
+share the processors. The network is egs/methods/dual_conformer.yaml at the paper's size with random weights, as in
+decoding.py, or that of --model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import websockets
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT), str(HERE)]
+
+from decoding import CONFIG, RATE, SIZE, VOCABULARY, audio, make_network, processor  # noqa: E402
+
+import dualtk  # noqa: E402
+from dualtk.config import dump  # noqa: E402
+from dualtk.data.fbank import FbankOptions  # noqa: E402
+from dualtk.data.kinds import write_options  # noqa: E402
+from dualtk.data.tokens import TokenOptions, write_tokenizer  # noqa: E402
+from dualtk.system import load  # noqa: E402
+from dualtk.train.checkpoint import save_network  # noqa: E402
+from dualtk.train.experiment import Experiment  # noqa: E402
+
+EDGE = 0.0125  # seconds behind its frame that the window of a feature frame reaches
+SETTLE = 4.0  # seconds that streams have been there when latencies are first counted
+PARTS = 5  # of the bad connections, after each of which memory is looked at
+CHUNK = 0.16  # seconds that are decided together
+PIECE = 0.08  # seconds of audio in a message
+# One label a frame, as sherpa-onnx has it: random weights would repeat one up to any limit.
+NO_LIMITS = (
+    *("--max-streams", "100000", "--max-openings", "0", "--max-latency", "1e6"),
+    *("--max-symbols", "1", "--chunk-ms", "160"),
+)
+
+
+def write_model(folder: Path) -> Path:
+    """The paper's network with random weights, as an experiment."""
+    folder.mkdir(parents=True)
+    draw = random.Random(0)
+    words = ["".join(draw.choice("bdfgklmnprst") + draw.choice("aeiou") for _ in range(3)) for _ in range(4000)]
+    write_tokenizer(folder / "lang", [" ".join(words)], TokenOptions(size=VOCABULARY))
+    write_options(folder, FbankOptions())
+    (folder / "config.yaml").write_text(dump(load(CONFIG, SIZE)), encoding="utf-8")
+    save_network(Experiment(folder, writes=False).network_file, make_network().state_dict())
+    return folder
+
+
+@contextmanager
+def served(model: Path, folder: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """A server's address and process id; its log goes into `folder`."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "dualtk.bin.dualtk", "serve", str(model), "--port", "0", *NO_LIMITS, *options]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stderr=log)
+    try:
+        while "listening" not in (text := (folder / "log").read_text()):
+            if process.poll() is not None:
+                raise SystemExit(text)
+            time.sleep(0.2)
+        yield f"ws://127.0.0.1:{json.loads(text.splitlines()[0])['port']}", process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def metrics(url: str) -> dict[str, float]:
+    """What the server says of itself."""
+    with urllib.request.urlopen(url.replace("ws://", "http://") + "/metrics", timeout=10) as answer:
+        lines = [line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if not line.startswith("#")]
+    return {key: float(value) for key, value in lines}
+
+
+def cpu_seconds(pid: int) -> float:
+    """That a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_megabytes(pid: int) -> float:
+    """Of a process, in memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@dataclass
+class Speaker:
+    """A client that speaks in real time, for ever or for all of its samples.
+
+    Attributes:
+        latencies: when they were known, and seconds.
+        texts: of segments that are final, in order.
+    """
+
+    url: str
+    samples: np.ndarray
+    is_endless: bool
+    latencies: list[tuple[float, float]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    is_done: bool = False
+
+    async def speak(self) -> None:
+        """Until the end."""
+        async with websockets.connect(self.url, max_size=None, compression=None, ping_interval=None) as socket:
+            sent: list[tuple[float, float]] = []  # end of a piece in seconds of audio, and when it was sent
+            listening = asyncio.create_task(self._listen(socket, sent))
+            listening.add_done_callback(lambda task: task.cancelled() or task.exception())  # that speaking ended it
+            size, began, end = round(PIECE * RATE), time.monotonic(), 0
+            while self.is_endless or end < len(self.samples):
+                piece = self.samples.take(range(end, end + size), mode="wrap") if self.is_endless else None
+                piece = self.samples[end : end + size] if piece is None else piece
+                end += len(piece)
+                await asyncio.sleep(began + end / RATE - time.monotonic())
+                sent.append((end / RATE, time.monotonic()))
+                await socket.send(piece.astype("<f4").tobytes())
+            await socket.send("Done")
+            await listening
+
+    async def _listen(self, socket: websockets.ClientConnection, sent: list[tuple[float, float]]) -> None:
+        chunks = 0
+        async for text in socket:
+            now = time.monotonic()
+            if text == "Done!":
+                self.is_done = True
+                return
+            message = json.loads(text)
+            if message.get("is_final"):
+                self.texts.append(message["text"])
+                continue
+            chunks += 1
+            # sherpa-onnx's server does not say how far it is: a message for each chunk, after four more feature frames.
+            decoded = message.get("decoded", chunks * CHUNK + 0.04)
+            while len(sent) > 1 and sent[0][0] < decoded + EDGE:
+                sent.pop(0)
+            self.latencies.append((now, now - sent[0][1]))
+
+
+def talk(seed: int) -> np.ndarray:
+    """Ten sentences of 2 to 6 s with a pause of 0.6 s after each."""
+    draw, parts = random.Random(seed), []
+    for number in range(10):
+        parts += [audio(draw.uniform(2, 6), 10 * seed + number).numpy(), np.zeros(round(0.6 * RATE), np.float32)]
+    return np.concatenate(parts)
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Of values in any order; infinite where there are none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("inf")
+
+
+@dataclass(frozen=True)
+class Level:
+    """How late results came with so many streams, in milliseconds, and how many processors the server used."""
+
+    streams: int
+    median: float
+    late: float
+    processors: float
+
+
+async def raise_load(url: str, pid: int | None, step: int, seconds: float, most: int) -> list[Level]:
+    """Add streams until results come late."""
+    draw, speakers, tasks, levels = random.Random(1), list[Speaker](), list[asyncio.Task[None]](), list[Level]()
+    sounds = [talk(seed) for seed in range(8)]
+    while len(speakers) < most and (not levels or levels[-1].late < 1000 * CHUNK):
+        for _ in range(step):
+            speakers.append(Speaker(url, np.roll(draw.choice(sounds), draw.randrange(RATE)), is_endless=True))
+            tasks.append(asyncio.create_task(speakers[-1].speak()))
+            await asyncio.sleep(draw.random() * CHUNK)
+        await asyncio.sleep(SETTLE)
+        began, used = time.monotonic(), cpu_seconds(pid) if pid else 0.0
+        await asyncio.sleep(seconds)
+        for task in tasks:
+            if task.done():
+                task.result()
+        took = time.monotonic() - began
+        latencies = [1000 * late for one in speakers for at, late in one.latencies if at >= began]
+        share = ((cpu_seconds(pid) if pid else 0.0) - used) / took
+        levels.append(Level(len(speakers), percentile(latencies, 0.5), percentile(latencies, 0.95), share))
+        one = levels[-1]
+        print(f"| {one.streams} | {one.median:.0f} | {one.late:.0f} | {one.processors:.2f} |", flush=True)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return levels
+
+
+def draw_curve(path: Path, curves: dict[str, list[Level]]) -> None:
+    """Latency over streams."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6.4, 3.6), layout="constrained")
+    for name, levels in curves.items():
+        axes.plot([one.streams for one in levels], [one.late for one in levels], marker="o", ms=3, label=name)
+    axes.axhline(1000 * CHUNK, color="grey", linestyle="--", linewidth=1)
+    axes.set(xlabel="streams", ylabel="chunk latency, 95th percentile (ms)", ylim=(0, 3000 * CHUNK))
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+async def drop_at_random(url: str, connections: int, at_once: int, seed: int, kinds: dict[str, int]) -> None:
+    """Connections of every bad kind; they are counted."""
+    draw, room = random.Random(seed), asyncio.Semaphore(at_once)
+    sound = audio(4, 9).numpy().astype("<f4")
+
+    async def one(kind: str) -> None:
+        async with room:
+            try:
+                async with websockets.connect(url, compression=None) as socket:
+                    for begin in range(0, draw.randrange(1, 25) * 1280, 1280):
+                        await socket.send(sound[begin : begin + 1280].tobytes())
+                    if kind == "garbage":
+                        await socket.send(draw.choice([b"abc", b"\xff" * 400, "nonsense", os.urandom(4000)]))
+                        await socket.wait_closed()
+                    elif kind == "dropped":
+                        socket.transport.abort()
+                    elif kind == "slow":  # reads nothing for a while
+                        socket.transport.pause_reading()
+                        await asyncio.sleep(draw.random() * 3)
+                        socket.transport.resume_reading()
+                    elif kind == "tiny":
+                        for _ in range(3000):
+                            await socket.send(b"\0\0\0\0")
+            except (websockets.WebSocketException, OSError, TimeoutError):
+                pass
+            kinds[kind] = kinds.get(kind, 0) + 1
+
+    await asyncio.gather(*(one(draw.choice(["garbage", "dropped", "slow", "tiny"])) for _ in range(connections)))
+
+
+async def chaos(url: str, pid: int, model: Path, options: argparse.Namespace) -> int:
+    """Good streams beside bad ones."""
+    recognizer = dualtk.load(model, precision=options.precision)
+    sounds = [audio(15, seed).numpy() for seed in range(4)]
+    expected = [recognizer.transcribe(sound, rate=RATE).text for sound in sounds]
+    memory, equal, good, began = [resident_megabytes(pid)], 0, 0, time.monotonic()
+
+    async def drop_all() -> dict[str, int]:
+        kinds: dict[str, int] = {}
+        for part in range(PARTS):
+            await drop_at_random(url, options.connections // PARTS, 20, part, kinds)
+            memory.append(resident_megabytes(pid))
+        return kinds
+
+    bad = asyncio.create_task(drop_all())
+    while not bad.done():
+        speakers = [Speaker(url, sound, is_endless=False) for sound in sounds]
+        await asyncio.gather(*(one.speak() for one in speakers))
+        good += len(speakers)
+        equal += sum(" ".join(filter(None, one.texts)) == text for one, text in zip(speakers, expected))
+    print(f"bad connections: {await bad}, in {time.monotonic() - began:.0f} s")
+    print(f"good streams: {good}, of which {equal} have the text of offline streaming")
+    ended = time.monotonic()
+    while (left := metrics(url)["dualtk_streams"]) and time.monotonic() < ended + 90:
+        await asyncio.sleep(0.5)
+    print(f"streams left: {left:g} after {time.monotonic() - ended:.0f} s")
+    print(f"memory before, and after each of {PARTS} parts: {', '.join(f'{one:.0f}' for one in memory)} MB")
+    return 0 if equal == good else 1
+
+
+def main() -> int:
+    """Measure."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("what", choices=["load", "chaos"])
+    options.add_argument(
+        "--model", type=Path, metavar="DIR", help="experiment or model folder; default: random weights"
+    )
+    options.add_argument("--precision", choices=["float32", "int8"], default="int8", help="default: int8")
+    options.add_argument("--url", help="of a server that runs already")
+    options.add_argument("--pid", type=int, metavar="N", help="of that server, to know its processor time")
+    options.add_argument("--name", default="dualtk", help="of the server, in the picture")
+    options.add_argument("--step", type=int, default=5, metavar="N", help="streams added at once; default: 5")
+    options.add_argument("--most", type=int, default=200, metavar="N", help="streams; default: 200")
+    options.add_argument("--seconds", type=float, default=6.0, help="measured at each level; default: 6")
+    options.add_argument("--connections", type=int, default=1000, metavar="N", help="bad ones; default: 1000")
+    options.add_argument("--curves", type=Path, metavar="JSON", help="keep the levels of this server beside others'")
+    options.add_argument("--picture", type=Path, metavar="PNG", help="draw the levels, and those in --curves")
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if chosen.url is not None:
+            levels = measure(chosen, chosen.url, chosen.pid)
+        else:
+            model = chosen.model or write_model(Path(folder) / "paper")
+            with served(model, Path(folder), "--precision", chosen.precision) as (url, pid):
+                if chosen.what == "chaos":
+                    return asyncio.run(chaos(url, pid, model, chosen))
+                levels = measure(chosen, url, pid)
+    curves = {} if chosen.curves is None or not chosen.curves.exists() else json.loads(chosen.curves.read_text())
+    curves[chosen.name] = [list(vars(one).values()) for one in levels]
+    if chosen.curves is not None:
+        chosen.curves.write_text(json.dumps(curves))
+    if chosen.picture is not None:
+        draw_curve(chosen.picture, {name: [Level(*one) for one in own] for name, own in curves.items()})
+    return 0
+
+
+def measure(chosen: argparse.Namespace, url: str, pid: int | None) -> list[Level]:
+    """The table of a server."""
+    load_average = os.getloadavg()[0]
+    print(f"{os.cpu_count()} processors, {processor()}, torch {torch.__version__}; load before: {load_average:.1f}\n")
+    print(f"| streams, {chosen.name} | median ms | 95 % within ms | processors used |\n| --- | --- | --- | --- |")
+    return asyncio.run(raise_load(url, pid, chosen.step, chosen.seconds, chosen.most))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
