@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import signal
 import sys
@@ -32,11 +33,12 @@ from dualtk.memory import enough_memory
 from dualtk.objective import Objective
 from dualtk.system import PretrainingSystem, System, TransducerSystem, load
 from dualtk.tables import read_table
-from dualtk.train.distributed import World, is_first, number_of_processes, world
+from dualtk.train.distributed import PATIENCE, TIMEOUT, World, is_first, number_of_processes, world
 from dualtk.train.experiment import Experiment, Origin
 from dualtk.train.initial import Rows, initialise
-from dualtk.train.launch import launch, launched
+from dualtk.train.launch import agents, launch, launched
 from dualtk.train.loop import Trainer, require_steps
+from dualtk.train.slurm import step
 from dualtk.train.stopping import Interrupted, Stopping, status_of, stoppable
 from dualtk.trainable import Trainable
 from dualtk.trained import find_experiment, frozen_teacher, require_alike
@@ -77,9 +79,34 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--processes",
         type=at_least(1),
-        default=1,
         metavar="N",
-        help="processes of this machine that share each step, each with a GPU or, on the CPU, a thread; default: 1",
+        help="processes of each node that share each step, each with a GPU or, on the CPU, a thread; default: 1, or "
+        "those that srun started",
+    )
+    options.add_argument(
+        "--num-nodes",
+        type=at_least(1),
+        metavar="N",
+        help="machines that share each step; the same command runs on each; default: 1, or those of srun",
+    )
+    options.add_argument(
+        "--rendezvous",
+        metavar="HOST[:PORT]",
+        help="where the machines meet, one of them; under srun the first of its nodes is the default",
+    )
+    options.add_argument(
+        "--rendezvous-timeout",
+        type=at_least(1),
+        default=PATIENCE,
+        metavar="SECONDS",
+        help=f"how long machines wait for each other at the start; default: {PATIENCE}",
+    )
+    options.add_argument(
+        "--timeout",
+        type=at_least(1),
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help=f"how long a process waits for the others in a step; default: {TIMEOUT}",
     )
     options.add_argument(
         "--max-unknown",
@@ -228,7 +255,7 @@ def train(options: argparse.Namespace, system: System, stopping: Stopping, here:
     networks = {"": system}
     if isinstance(system, TransducerSystem) and (alone := system.teacher_alone()) is not None:
         networks[TEACHER] = alone
-    with experiment.held():
+    with here.inside(experiment.held()):
         encode = None if tokenizer is None else tokenizer.encode
         train_set, dropped = read_training_set(options.train_dir, system, encode, shortest)
         most, cache = system.train.max_valid_utterances, system.batches.cache
@@ -280,14 +307,18 @@ def read_training_set(
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; see `parser` for the options."""
     options = parser().parse_args(argv)
-    if options.processes > 1 and not launched():
-        read_system(options)  # what is wrong with it is said once, not by each process
-        return launch(options.processes, "dualtk.bin.train", sys.argv[1:] if argv is None else argv)
+    if not launched():
+        name = hashlib.sha256(str(options.exp.resolve()).encode()).hexdigest()[:16]
+        meeting = (options.rendezvous, options.rendezvous_timeout, name)
+        starting = agents(options.processes, options.num_nodes, *meeting, step())
+        if starting is not None:
+            read_system(options)  # what is wrong with it is said once, not by each process
+            return launch(starting, "dualtk.bin.train", sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        with stoppable() as stopping, world(options.device) as here:
+        with stoppable() as stopping, world(options.device, options.timeout, options.rendezvous_timeout) as here:
             number = train(options, read_system(options), stopping, here)
             if number is None and here.is_main:
                 for picture in training_pictures(read_metrics(options.exp / "metrics.jsonl"), "train"):

@@ -20,7 +20,7 @@ logger = logging.getLogger("dualtk")
 def evaluate(objective: Trainable, loader: Iterable[Batch], world: World, step: int) -> dict[str, float]:
     """Means over the utterances of all processes: every named loss, and the total as "loss".
 
-    The objective is called itself, not through DDP's wrapper: shards of validation data need not be of one length.
+    Shards of validation data need not be of one length.
     An utterance whose features are not finite is left out, and named. So is one whose loss is not finite, but that
     stays in the means, which are then not finite either: what the network makes of good data is its own fault.
     """

@@ -19,8 +19,10 @@ def threads():
     return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
 
 with world("cpu") as here:
-    network = here.wrap(torch.nn.Linear(2, 2), find_unused=False)
+    network = torch.nn.Linear(2, 2)
+    here.share(network.parameters())
     network(torch.ones(1, 2)).sum().backward()
+    here.average(network)
     assert any("gloo" in name for name in threads()), threads()
     del network
 assert not any("gloo" in name for name in threads()), threads()
