@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import logging
 import signal
@@ -121,15 +122,15 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def steps_per_epoch(train_dir: Path, batches: BatchesOptions, accumulate: int) -> int:
-    """Steps in which every utterance of the training set comes once, on all processes together.
+def steps_per_epoch(train_dir: Path, batches: BatchesOptions, accumulate: int, processes: int) -> int:
+    """Steps in which every utterance of the training set comes once, on so many processes together.
 
     Raises:
         InputError: no utt2num_frames, or a number of frames that is none.
     """
     frames = [entry.num_frames for entry in select_utterances(train_dir).entries]
     lengths = [length for length in frames if length <= batches.max_utterance_frames]
-    order = batches.build(lengths, shuffle=False, world_size=number_of_processes())
+    order = batches.build(lengths, shuffle=False, world_size=processes)
     return max(1, len(order) // accumulate)
 
 
@@ -154,7 +155,12 @@ def read_system(options: argparse.Namespace) -> System:
     Raises:
         InputError: a key at fault, or a network that is not there.
     """
-    system = load(options.config, options.size, options.set, lambda *how: steps_per_epoch(options.train_dir, *how))
+    # A run that goes on with other processes has the steps that it was begun with.
+    processes = number_of_processes()
+    if not options.override:
+        processes = Experiment(options.exp, writes=False).processes or processes
+    epoch = functools.partial(steps_per_epoch, options.train_dir, processes=processes)
+    system = load(options.config, options.size, options.set, epoch)
     method, name = options.config.stem, options.exp.name
     place = (options.exp, name.removeprefix(method) if name.startswith(method) else "", options.work_dir)
     if system.init is not None:
@@ -182,8 +188,9 @@ def origin(options: argparse.Namespace, system: System, device: torch.device, di
     inputs["cmvn"] = options.train_dir / "cmvn.ark"
     inputs |= {} if system.waveform is None else system.waveform.files()
     assets = {"fbank.json": options.train_dir / "fbank.json"}
+    processes = number_of_processes()
     if isinstance(system, PretrainingSystem):
-        return Origin(inputs, assets=assets)
+        return Origin(inputs, assets=assets, processes=processes)
     if isinstance(system.teacher, FrozenTeacherOptions):
         inputs |= {f"teacher.exp/{name}": system.teacher.exp / name for name in ("model.safetensors", "config.yaml")}
     inputs |= {"text": options.train_dir / "text", "dev text": options.dev_dir / "text"}
@@ -193,7 +200,7 @@ def origin(options: argparse.Namespace, system: System, device: torch.device, di
         backend = chosen_backend(system.loss.backend, device.type, torch.float32)
     except ValueError as error:
         raise InputError(f"loss.backend: {error}") from error
-    return Origin(inputs, backend, assets)
+    return Origin(inputs, backend, assets, processes)
 
 
 def build_objective(

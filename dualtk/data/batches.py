@@ -36,6 +36,7 @@ class Batch:
         feat_lengths: (B,) int64.
         targets: (B, U) int64 token ids 1..V-1, 0 beyond lengths.
         target_lengths: (B,) int64.
+        share: what it counts beside those of other processes; see `BucketedBatches.share`.
     """
 
     utterances: list[str]
@@ -43,6 +44,7 @@ class Batch:
     feat_lengths: Tensor
     targets: Tensor
     target_lengths: Tensor
+    share: float = 1.0
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on `device`; copies overlap with computation where the memory is pinned."""
@@ -55,8 +57,8 @@ class Batch:
     def select(self, chosen: Tensor) -> Batch:
         """The utterances that `chosen` (B,) bool marks, padded as before."""
         names = [name for name, keep in zip(self.utterances, chosen.tolist()) if keep]
-        tensors = (self.feats, self.feat_lengths, self.targets, self.target_lengths)
-        return Batch(names, *(tensor[chosen] for tensor in tensors))
+        tensors = ("feats", "feat_lengths", "targets", "target_lengths")
+        return replace(self, utterances=names, **{name: getattr(self, name)[chosen] for name in tensors})
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory (torch's DataLoader calls this)."""
@@ -217,8 +219,12 @@ def collate(examples: Sequence[Example]) -> Batch:
 class EpochBatches(Protocol):
     """Batches that (seed, epoch) decides, on one rank: of what the items of a dataset are known by."""
 
-    def start(self, epoch: int, batch: int = 0) -> None:
-        """The next iteration gives the batches of `epoch` from index `batch` of this rank."""
+    def start(self, epoch: int, batch: int = 0, processes: int = 0) -> None:
+        """See `BucketedBatches.start`."""
+        ...
+
+    def share(self, index: int) -> float:
+        """See `BucketedBatches.share`."""
         ...
 
     def __len__(self) -> int:
@@ -286,6 +292,7 @@ class BatchLoader:
 
     def __init__(self, dataset: TrainingSet, batches: EpochBatches, num_workers: int, pin_memory: bool) -> None:
         self.num_workers = num_workers
+        self._batches = batches
         self._loader: DataLoader[Batch | InputError] = DataLoader(
             _Guarded(dataset),  # type: ignore[arg-type]  # torch types a loader by its dataset, not by its collate
             batch_sampler=batches,
@@ -304,9 +311,10 @@ class BatchLoader:
             InputError: an utterance cannot be read, or a process that reads was killed.
         """
         try:
-            for batch in self._loader:
+            for index, batch in enumerate(self._loader):
                 if isinstance(batch, InputError):
                     raise batch
+                batch.share = self._batches.share(index)
                 yield batch
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):

@@ -105,19 +105,22 @@ class DrawnBatches(Sampler[list[Draw]]):
         self.rank, self.world_size = rank, world_size
         self.start(0)
 
-    def start(self, epoch: int, batch: int = 0) -> None:
-        """The next iteration gives the batches of `epoch` from index `batch` of this rank."""
-        draws, sizes = self.variation.draws(self.lengths, self.seed, epoch)
-        order = self.options.build(sizes, shuffle=True, seed=self.seed, rank=self.rank, world_size=self.world_size)
-        self.batches = [[draws[index] for index in indices] for indices in order.batches(epoch)]
-        self.first_batch = batch
+    def start(self, epoch: int, batch: int = 0, processes: int = 0) -> None:
+        """See `BucketedBatches.start`."""
+        self.draws, sizes = self.variation.draws(self.lengths, self.seed, epoch)
+        self.order = self.options.build(sizes, shuffle=True, seed=self.seed, rank=self.rank, world_size=self.world_size)
+        self.order.start(epoch, batch, processes)
+
+    def share(self, index: int) -> float:
+        """See `BucketedBatches.share`."""
+        return self.order.share(index)
 
     def __len__(self) -> int:
-        """Batches of this rank in the epoch."""
-        return len(self.batches)
+        """Batches of each rank in the epoch."""
+        return len(self.order)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        return iter(self.batches[self.first_batch :])
+        return ([self.draws[index] for index in indices] for indices in self.order)
 
 
 class SpokenUtterances:

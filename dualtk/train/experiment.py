@@ -76,11 +76,13 @@ class Origin:
         inputs: named files whose digests tell whether the data changed, or such a digest.
         backend: what each part of the transducer loss is computed with; empty where there is none.
         assets: files to copy, by their name in the experiment folder: what decoding elsewhere will need.
+        processes: that share a step.
     """
 
     inputs: Mapping[str, Path | str]
     backend: Mapping[str, str] = field(default_factory=dict)
     assets: Mapping[str, Path] = field(default_factory=dict)
+    processes: int = 1
 
 
 class Experiment:
@@ -111,6 +113,15 @@ class Experiment:
     def network_file(self) -> Path:
         """The network that decoding uses: the average of the best checkpoints."""
         return self.folder / "model.safetensors"
+
+    @property
+    def processes(self) -> int | None:
+        """How many processes began the run that is continued here: steps that are counted in epochs are theirs."""
+        path = self.folder / VERSIONS
+        if not self.training_file.exists() or not path.exists():
+            return None
+        found = json.loads(path.read_text(encoding="utf-8")).get("processes")
+        return found if isinstance(found, int) else None
 
     def inside(self, name: str) -> Experiment:
         """The folder `name` in this one, for a network that is trained beside this one's; "" is this one."""
@@ -163,6 +174,7 @@ class Experiment:
             "torch": torch.__version__,
             "numba": numba.__version__,
             "backend": dict(origin.backend),
+            "processes": origin.processes if override else self.processes or origin.processes,
             "inputs": {n: one if isinstance(one, str) else digest([one]) for n, one in origin.inputs.items()},
         }
         before = read_experiment(self.folder).tree if self.config_file.exists() else None

@@ -118,7 +118,7 @@ class Stepper:
                 loss = self._forward(batch, progress.step)
                 if self.world.any(not bool(torch.isfinite(loss.total))):
                     return self._skip(batch, loss, buffers, progress)
-                torch.autograd.backward(self.scaler.scale(loss.total / len(batches)))
+                torch.autograd.backward(self.scaler.scale(loss.total * batch.share / len(batches)))
             self.meter.add({**loss.parts, "loss": loss.total.detach()}, int(batch.feat_lengths.sum()))
         self.world.average(self.objective.module)
         self.scaler.unscale_(self.optimizer)
