@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,9 +18,9 @@ from dualtk.analysis.curves import read_metrics, training_pictures
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import add_config_options, at_least
 from dualtk.config import FILE as CONFIG
-from dualtk.data import contents
+from dualtk.data import columns, contents
 from dualtk.data.arks import read_cmvn
-from dualtk.data.batches import FeatureDataset, TrainingSet, select_utterances
+from dualtk.data.batches import FeatureDataset, Selection, TrainingSet
 from dualtk.data.contents import Digests, features_digest
 from dualtk.data.drawn import DrawnUtterances
 from dualtk.data.features import require_statistics
@@ -33,9 +34,9 @@ from dualtk.lattice import chosen_backend
 from dualtk.memory import enough_memory
 from dualtk.objective import Objective
 from dualtk.system import PretrainingSystem, System, TransducerSystem, load
-from dualtk.tables import read_table
+from dualtk.tables import each_entry
 from dualtk.train.distributed import PATIENCE, TIMEOUT, World, is_first, number_of_processes, world
-from dualtk.train.experiment import Experiment, Origin
+from dualtk.train.experiment import LISTS, Experiment, Origin
 from dualtk.train.initial import Rows, initialise
 from dualtk.train.launch import agents, launch, launched
 from dualtk.train.loop import Trainer, require_steps
@@ -128,9 +129,8 @@ def steps_per_epoch(train_dir: Path, batches: BatchesOptions, accumulate: int, p
     Raises:
         InputError: no utt2num_frames, or a number of frames that is none.
     """
-    frames = [entry.num_frames for entry in select_utterances(train_dir).entries]
-    lengths = [length for length in frames if length <= batches.max_utterance_frames]
-    order = batches.build(lengths, shuffle=False, world_size=processes)
+    frames = columns.lengths(train_dir)
+    order = batches.build(frames[frames <= batches.max_utterance_frames], shuffle=False, world_size=processes)
     return max(1, len(order) // accumulate)
 
 
@@ -141,7 +141,7 @@ def require_known(tokenizer: Tokenizer, directories: Sequence[Path], most: float
         InputError: they are more than `most` percent of those of a directory.
     """
     for directory in directories:
-        found = tokenizer.unknown_in(read_table(directory / "text"))
+        found = tokenizer.unknown_in(each_entry(directory / "text"))
         line = f"{directory / 'text'}: {found}"
         if found.percent > most:
             raise InputError(f"{line}: what helps is tokens of this text, tokens.byte_fallback or --max-unknown")
@@ -174,7 +174,7 @@ def read_system(options: argparse.Namespace) -> System:
         system = system.model_copy(update={TEACHER: system.teacher.model_copy(update={"exp": exp})})
     if isinstance(system, TransducerSystem) and options.tokens is None:
         raise InputError("--tokens: a transducer needs the folder that `dualtk tokens` wrote")
-    if isinstance(system, TransducerSystem):
+    if isinstance(system, TransducerSystem) and is_first():
         require_known(Tokenizer(options.tokens), [options.train_dir, options.dev_dir], options.max_unknown)
     return system
 
@@ -231,6 +231,29 @@ def build_objective(
     return objective
 
 
+@dataclass(frozen=True)
+class Lists:
+    """Where the utterances of large sets are kept, by the process that is the first.
+
+    Attributes:
+        folder: of one list for each data directory.
+        tokens: the file that targets follow from; None where there are none.
+        here: this process.
+    """
+
+    folder: Path
+    tokens: Path | None
+    here: World
+
+    def read(self, wanted: columns.Wanted) -> Selection:
+        """The utterances of a set."""
+        if not columns.is_large(wanted.directory):
+            return wanted.select()
+        folder = self.folder / hashlib.sha256(str(wanted.directory.resolve()).encode()).hexdigest()[:16]
+        self.here.first(lambda: columns.keep(folder, wanted, self.tokens))
+        return columns.kept(folder, wanted.directory)
+
+
 def read_set(
     directory: Path,
     system: System,
@@ -238,12 +261,13 @@ def read_set(
     shortest: int,
     longest: int | None = None,
     *,
+    lists: Lists,
     cache: bool,
     most: int | None = None,
 ) -> tuple[FeatureDataset, list[str]]:
     """At most so many utterances of a data directory, and a line on each that is longer than `longest` frames."""
     require_features(directory, system.features)
-    selection = select_utterances(directory, encode, min_frames=shortest, max_utterance_frames=longest)
+    selection = lists.read(columns.Wanted(directory, encode, shortest, longest))
     with enough_memory(f"{directory}: the features do not fit", "set batches.cache=false"):
         dataset = FeatureDataset(selection.spread(most), cache=cache)
     if dataset.dim != system.features.dim:
@@ -264,19 +288,23 @@ def train(options: argparse.Namespace, system: System, stopping: Stopping, here:
         networks[TEACHER] = alone
     with here.inside(experiment.held()):
         encode = None if tokenizer is None else tokenizer.encode
-        train_set, dropped = read_training_set(options.train_dir, system, encode, shortest)
+        lists = Lists(options.exp / LISTS, tokenizer.path if tokenizer else None, here)
+        train_set, dropped = read_training_set(options.train_dir, system, encode, shortest, lists)
         most, cache = system.train.max_valid_utterances, system.batches.cache
-        valid_set, _ = read_set(options.dev_dir, system, encode, shortest, cache=cache, most=most)
+        valid_set, _ = read_set(options.dev_dir, system, encode, shortest, lists=lists, cache=cache, most=most)
         require_steps(system, train_set, here.size)
         cmvn = options.train_dir / "cmvn.ark"
         for one in (train_set, valid_set):
             if isinstance(one, FeatureDataset):  # else its features are made of audio here
                 require_scale(one, read_cmvn(cmvn)[0], str(cmvn))
-        sets = [place / contents.FILE for place in (options.train_dir, options.dev_dir)]
-        digests = Digests(options.exp / contents.FILE, *sets)
-        experiment.start(networks, origin(options, system, here.device, digests), options.override)
-        if here.is_main:
+
+        def begin() -> None:
+            sets = [place / contents.FILE for place in (options.train_dir, options.dev_dir)]
+            digests = Digests(options.exp / contents.FILE, *sets)
+            experiment.start(networks, origin(options, system, here.device, digests), options.override)
             digests.save()
+
+        here.first(begin)
         more = [f"{options.train_dir}: {len(dropped)} utterances in all are left out"] if len(dropped) > NAMED else []
         unreached = [f"never reached: {line}" for line in system.unreached()]
         joined = train_set.describe(system.train.seed) if isinstance(train_set, DrawnUtterances) else []
@@ -301,11 +329,11 @@ def without_audio(valid_set: FeatureDataset, subsampling: int, vocab_size: int) 
 
 
 def read_training_set(
-    directory: Path, system: System, encode: Callable[[str], Sequence[int]] | None, shortest: int
+    directory: Path, system: System, encode: Callable[[str], Sequence[int]] | None, shortest: int, lists: Lists
 ) -> tuple[TrainingSet, list[str]]:
     """What is trained on, as stored or varied by `waveform` and `joining`, and a line on each that is too long."""
     cache, longest = system.batches.cache and system.waveform is None, system.batches.max_utterance_frames
-    stored, dropped = read_set(directory, system, encode, shortest, longest, cache=cache)
+    stored, dropped = read_set(directory, system, encode, shortest, longest, lists=lists, cache=cache)
     if system.waveform is None and system.joining is None:
         return stored, dropped
     return DrawnUtterances(stored, system, shortest), dropped

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
@@ -81,18 +82,23 @@ class Entry:
 
 @dataclass(frozen=True)
 class Selection:
-    """The utterances of a data directory in its order, and one line for each that was left out."""
+    """The utterances of a data directory in its order, and one line for each that was left out.
+
+    `frames` and `sums` (see `dualtk.data.sums`) of each are there where they were kept (`dualtk.data.columns`).
+    """
 
     directory: Path
-    entries: list[Entry]
+    entries: Sequence[Entry]
     dropped: list[str]
+    frames: NDArray[np.int64] | None = None
+    sums: NDArray[np.int64] | None = None
 
     def spread(self, most: int | None) -> Selection:
         """At most so many of the utterances, spread evenly over all; None for all."""
         size = len(self.entries)
         if most is None or most >= size:
             return self
-        return replace(self, entries=[self.entries[place * size // most] for place in range(most)])
+        return Selection(self.directory, [self.entries[place * size // most] for place in range(most)], self.dropped)
 
 
 def select_utterances(
@@ -162,6 +168,9 @@ class FeatureDataset(Dataset[Example]):
         selection: what is read.
         cache: features are read once and for all, not by seeking each time.
         is_finite: refuse features that are not numbers; training leaves out the steps that have them.
+
+    Attributes:
+        lengths: feature frames of each utterance.
     """
 
     def __init__(self, selection: Selection, cache: bool = False, is_finite: bool = False) -> None:
@@ -169,7 +178,13 @@ class FeatureDataset(Dataset[Example]):
         self.entries = selection.entries
         self.is_finite = is_finite
         self.dim = int(self._matrix(self.entries[0]).shape[-1])
-        self.sums = read_sums(self.directory, (entry.name for entry in self.entries))
+        kept = selection.frames is not None
+        self.sums = selection.sums if kept else read_sums(self.directory, (entry.name for entry in self.entries))
+        self.lengths: NDArray[np.int64] = (
+            selection.frames
+            if selection.frames is not None
+            else np.array([entry.num_frames for entry in self.entries], dtype=np.int64)
+        )
         self.cached: list[Tensor] | None = [self._read(index) for index in range(len(self.entries))] if cache else None
 
     def _matrix(self, entry: Entry) -> np.ndarray:
@@ -189,11 +204,6 @@ class FeatureDataset(Dataset[Example]):
 
     def __len__(self) -> int:
         return len(self.entries)
-
-    @property
-    def lengths(self) -> list[int]:
-        """Feature frames of each utterance."""
-        return [entry.num_frames for entry in self.entries]
 
     def batches(self, options: BatchesOptions, *, seed: int, rank: int, world_size: int) -> BucketedBatches:
         """See `TrainingSet`."""

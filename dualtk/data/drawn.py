@@ -7,12 +7,13 @@ neither the number of workers nor where a run was stopped and continued changes 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -92,7 +93,7 @@ class DrawnBatches(Sampler[list[Draw]]):
 
     def __init__(
         self,
-        lengths: list[int],
+        lengths: Sequence[int] | NDArray[np.int64],
         variation: Variation,
         options: BatchesOptions,
         *,
@@ -204,7 +205,7 @@ class DrawnUtterances(Dataset[Example]):
 
     def __init__(self, stored: FeatureDataset, options: VariedOptions, shortest: int) -> None:
         self.stored, self.dim, self.kind = stored, stored.dim, options.features.kind
-        longest = min(options.batches.max_utterance_frames, max(options.batches.max_frames, *stored.lengths))
+        longest = min(options.batches.max_utterance_frames, max(options.batches.max_frames, int(stored.lengths.max())))
         self.variation = Variation(shortest, longest, joining=options.joining)
         self.spoken: SpokenUtterances | None = None
         if (waveform := options.waveform) is not None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt
 from torch.utils.data import Sampler
 
@@ -29,7 +30,13 @@ class BatchesOptions(Section):
     """Whether all features are read into memory once, without such processes."""
 
     def build(
-        self, lengths: Sequence[int], *, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        lengths: Sequence[int] | NDArray[np.int64],
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> BucketedBatches:
         """The batches of utterances of `lengths` feature frames; see `BucketedBatches`."""
         return BucketedBatches(
@@ -67,7 +74,7 @@ class BucketedBatches(Sampler[list[int]]):
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        lengths: Sequence[int] | NDArray[np.int64],
         max_frames: int,
         num_buckets: int,
         shortest_epochs: int,
@@ -130,11 +137,11 @@ class BucketedBatches(Sampler[list[int]]):
 
     def batches(self, epoch: int) -> list[list[int]]:
         """The batches of this rank in a whole epoch."""
-        return self._of_rank(self.order(epoch))
+        return list(self._of_rank(self.order(epoch)))
 
-    def _of_rank(self, order: list[np.ndarray]) -> list[list[int]]:
-        firsts = range(0, len(order), self.world_size)
-        return [order[first + self.rank if first + self.rank < len(order) else first].tolist() for first in firsts]
+    def _of_rank(self, order: list[np.ndarray]) -> Iterator[list[int]]:
+        for first in range(0, len(order), self.world_size):
+            yield order[first + self.rank if first + self.rank < len(order) else first].tolist()
 
     def share(self, index: int) -> float:
         """What batch `index` of this iteration counts: one, but in a step that not all ranks have a batch of their own
@@ -149,4 +156,4 @@ class BucketedBatches(Sampler[list[int]]):
         return -(-self.num_batches // self.world_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        return iter(self._of_rank(self.order(self.epoch, self.processes)[self.first_batch :]))
+        return self._of_rank(self.order(self.epoch, self.processes)[self.first_batch :])

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -83,6 +83,11 @@ class World:
         torch.distributed.all_reduce(votes, op=torch.distributed.ReduceOp.MAX)
         return bool(votes.item())
 
+    def first(self, action: Callable[[], object]) -> None:
+        """Have the first process do something; where it refuses, the others end without a word."""
+        with self.inside(_done(action) if self.is_main else nullcontext()):
+            pass
+
     @contextmanager
     def inside(self, manager: AbstractContextManager[None]) -> Iterator[None]:
         """Enter `manager` in all processes, or in none: where it refuses one of them, the others end without a word."""
@@ -100,6 +105,12 @@ class World:
         """Wait for all."""
         if self.size > 1:
             torch.distributed.barrier()
+
+
+@contextmanager
+def _done(action: Callable[[], object]) -> Iterator[None]:
+    action()
+    yield
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:

@@ -33,6 +33,7 @@ from dualtk.yaml_tree import Tree
 
 logger = logging.getLogger("dualtk")
 
+LISTS = "lists"  # utterances of large sets, see `dualtk.data.columns`; may be there before anything else
 VERSIONS = "versions.json"  # the mark of a folder that `dualtk train` made
 
 
@@ -155,7 +156,9 @@ class Experiment:
             raise InputError(f"{self.folder}: exists and is no experiment folder")
         if self.config_file.exists():
             read_experiment(self.folder)  # says so where it is one of another time
-        foreign = sorted(one.name for one in self.folder.iterdir() if one.name != NAME and one.suffix != PART)
+        foreign = sorted(
+            one.name for one in self.folder.iterdir() if one.name not in (NAME, LISTS) and one.suffix != PART
+        )
         if foreign:
             raise InputError(f"{self.folder}: exists and is no experiment folder: it holds {foreign[0]}")
 

@@ -70,8 +70,10 @@ def test_a_step_is_what_srun_started() -> None:
 
 
 def test_who_starts_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
     here = (None, 60, "name")
     assert agents(None, None, *here, None) is agents(1, 1, *here, None) is None
     assert agents(3, None, *here, None) == Agents(3)
@@ -80,10 +82,7 @@ def test_who_starts_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert agents(4, 2, *here, one_each) == Agents(4, 2, "n1:20217", "7.0.0", 60, is_host=False)
     assert "RANK" not in os.environ
     assert agents(2, None, *here, TASK) is agents(None, 2, *here, TASK) is None
-    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     assert [os.environ[name] for name in names] == ["2", "0", "4", "n1", "20217"]
-    for name in names:
-        monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
