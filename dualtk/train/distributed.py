@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed
@@ -25,6 +26,8 @@ from dualtk.owner import end_with_parent
 TIMEOUT, PATIENCE = 1800, 600  # seconds
 BUCKET = 8 << 20  # numbers that travel together
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "Gloo")  # another one's end
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,14 @@ class World:
             torch.distributed.all_reduce(values)
             values = values / self.size
         return values
+
+    def gather(self, value: T) -> list[T]:
+        """`value` of every process, in the order of their ranks."""
+        if self.size == 1:
+            return [value]
+        found: list[T] = [value] * self.size
+        torch.distributed.all_gather_object(found, value)
+        return found
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` holds in any process."""

@@ -201,7 +201,7 @@ class Trainer:
 
     def log(self, bar: tqdm[Any]) -> None:
         """One line of metrics."""
-        values = self.stepper.meter.means()
+        values = self.stepper.meter.means(self.stepper.world)
         values["learning_rate"] = self.stepper.optimizer.param_groups[0]["lr"]
         values["epoch"] = self.progress.epoch
         self.experiment.metrics(self.progress.step, values, "train")

@@ -119,7 +119,8 @@ class Stepper:
                 if self.world.any(not bool(torch.isfinite(loss.total))):
                     return self._skip(batch, loss, buffers, progress)
                 torch.autograd.backward(self.scaler.scale(loss.total * batch.share / len(batches)))
-            self.meter.add({**loss.parts, "loss": loss.total.detach()}, int(batch.feat_lengths.sum()))
+            if batch.share:
+                self.meter.add({**loss.parts, "loss": loss.total.detach()}, int(batch.feat_lengths.sum()))
         self.world.average(self.objective.module)
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.objective.module.parameters(), self.options.clip_norm)
