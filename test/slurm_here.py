@@ -39,7 +39,7 @@ GresTypes=gpu
 ReturnToService=2
 JobRequeue=1
 KillWait=20
-MinJobAge=30
+MinJobAge=600
 NodeName=node[1-{nodes}] NodeHostname={host} Port=[{first}-{last}] CPUs={cpus} RealMemory={memory} State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """

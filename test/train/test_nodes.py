@@ -207,7 +207,7 @@ def test_a_job_that_is_warned_saves_and_is_begun_again(
     def state(*fields: str) -> list[str]:
         lines = cluster.call("scontrol", "--oneliner", "show", "job", job).stdout.split()
         values = dict(line.split("=", 1) for line in lines if "=" in line)
-        return [values[field] for field in fields]
+        return [values.get(field, "") for field in fields]
 
     def wait_for(what: str, *fields: str) -> None:
         until = time.monotonic() + 200

@@ -1,9 +1,10 @@
-"""What it takes a training process to begin on a large set: seconds, and memory, of lists as objects and as columns.
+"""What it takes a training process to begin on a large set: processor time and memory, of objects and of columns.
 
     python tools/bench/scale.py 281000 2800000
 
 Utterances are faked: their names, texts and numbers of frames are those of a corpus of read speech in kind, and their
-features lie in one small archive. Each row is a process of its own; `private` is what it shares with no other.
+features lie in one small archive. Each row is a process of its own. Memory is beyond what the process had before: at
+most, and in the end what it shares with no other.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from dualtk.data.tokens import Tokenizer, TokenOptions, write_tokenizer  # noqa:
 from dualtk.tables import each_entry  # noqa: E402
 
 WORDS = [f"{first}{second}{third}" for first in "BDFGKLMNPRST" for second in "AEIOU" for third in ("", "N", "R", "ST")]
-STEPS = ("objects", "columns, first", "columns, again", "words known", "digest", "order of an epoch")
+STEPS = ("columns, first", "columns, again", "order of an epoch", "digest", "words known", "objects")
+TEXTS = 2000
 
 
 def fake(folder: Path, count: int) -> None:
@@ -37,6 +39,8 @@ def fake(folder: Path, count: int) -> None:
     random = np.random.default_rng(1)
     sizes = np.arange(100, 1700, 4)
     feats = {f"f{size:04d}": np.zeros((size, 4), np.float32) for size in sizes}
+    chosen = random.integers(len(sizes), size=TEXTS).tolist()
+    texts = [" ".join(random.choice(WORDS, size=int(sizes[which]) // 40)) for which in chosen]
     folder.mkdir()
     kaldiio.save_ark(str(folder / "feats.ark"), feats, scp=str(folder / "own.scp"))
     places = [line.split()[1] for line in (folder / "own.scp").read_text().splitlines()]
@@ -46,12 +50,11 @@ def fake(folder: Path, count: int) -> None:
         (folder / "text").open("w") as text,
         (folder / "utt2crc").open("w") as sums,
     ):
-        for index in range(count):
-            name, which = f"{index // 100:06d}-{index // 10:07d}-{index:08d}", int(random.integers(len(sizes)))
-            words = random.choice(len(WORDS), size=max(1, int(sizes[which]) // 40))
+        for index, place in enumerate(random.integers(TEXTS, size=count).tolist()):
+            name, which = f"{index // 100:06d}-{index // 10:07d}-{index:08d}", chosen[place]
             scp.write(f"{name} {places[which]}\n")
             frames.write(f"{name} {sizes[which]}\n")
-            text.write(f"{name} {' '.join(WORDS[word] for word in words)}\n")
+            text.write(f"{name} {texts[place]}\n")
             sums.write(f"{name} {index:08x}\n")
 
 
@@ -80,6 +83,11 @@ def private() -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")) / 1024
 
 
+def peak() -> float:
+    """Megabytes that the process had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
     """Print the table, or do one step of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -88,13 +96,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.do:
         step, folder = options.do[0], Path(options.do[1])
-        before, began = private(), time.monotonic()
+        before, least, began = private(), peak(), time.process_time()
         left = do(step, folder / "set", folder / "lists", folder / "tokens")
-        seconds, peak = time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"| {step} | {seconds:.1f} | {peak:.0f} | {private() - before:.0f} |")
+        seconds = time.process_time() - began
+        print(f"| {step} | {seconds:.1f} | {peak() - least:.0f} | {private() - before:.0f} |")
         del left
         return
-    print("| utterances | step | seconds | peak MB | private MB |\n| --- | --- | --- | --- | --- |")
+    print("| utterances | step | seconds | MB at most | MB of its own |\n| --- | --- | --- | --- | --- |")
     for count in options.utterances:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
