@@ -103,12 +103,10 @@ def _remark_marks(path: Path, texts: Mapping[str, str]) -> None:
 
 
 def find_endpoints(
-    data: Path, ctm: Path | None, utterances: Iterable[str]
+    data: Path, times: dict[str, list[Word]] | None, utterances: Iterable[str]
 ) -> tuple[str, dict[str, Endpoints], dict[str, list[Word]]]:
     """Source of the end of speech, endpoints, and word times (empty when the endpoints are estimates)."""
-    ctm = ctm or (data / "words.ctm" if (data / "words.ctm").is_file() else None)
-    if ctm is not None:
-        times = read_ctm(ctm)
+    if times is not None:
         return FROM_CTM, endpoints_from_ctm(times), times
     sources = read_audio_sources(data)
     endpoints = {}
@@ -120,11 +118,11 @@ def find_endpoints(
 
 
 def measure_latency(
-    scored: Sequence[ScoredUtterance], data: Path, decode: Path, ctm: Path | None
+    scored: Sequence[ScoredUtterance], data: Path, decode: Path, known: dict[str, list[Word]] | None
 ) -> tuple[LatencyReport, list[UtteranceLatency]]:
     """Latency of the set and of each utterance."""
     emissions = read_emissions(decode / "tokens.jsonl")
-    source, endpoints, times = find_endpoints(data, ctm, (each.utterance for each in scored))
+    source, endpoints, times = find_endpoints(data, known, (each.utterance for each in scored))
     delays = utterance_latencies(scored, emissions, endpoints, times)
     return latency_report(scored, emissions, endpoints, source, times), delays
 
@@ -138,10 +136,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = warnings(scored)
     for line in found:
         logger.warning("%s: %s", options.decode, line)
+    ctm = options.ctm or options.data / "words.ctm"
+    times = read_ctm(ctm) if options.ctm or ctm.is_file() else None  # faults are said, whether latency is or not
     latency: LatencyReport | None = None
     delays: list[UtteranceLatency] = []
     if not decoding["full_context"] and not found:
-        latency, delays = measure_latency(scored, options.data, options.decode, options.ctm)
+        latency, delays = measure_latency(scored, options.data, options.decode, times)
     partials = options.decode / PARTIALS
     taken_back = total_churn(map(churn, read_partials(partials).values())) if partials.is_file() else None
     summary = summarise(

@@ -141,8 +141,8 @@ def select_utterances(
                 f"less than one output frame ({min_frames})"
             )
         if max_utterance_frames is not None and num_frames > max_utterance_frames:
-            where, limit = frames.where(name), max_utterance_frames
-            dropped.append(f"{where}: utterance {name} has {num_frames} frames, more than {limit}: left out")
+            most = f"more than batches.max_utterance_frames ({max_utterance_frames})"
+            dropped.append(f"{frames.where(name)}: utterance {name} has {num_frames} frames, {most}: left out")
             continue
         words = text.entries[name] if text is not None else ""
         targets = tuple(encode(words)) if encode is not None else ()

@@ -16,6 +16,7 @@ from dualtk.data.reading import RawFormat, Reading
 from dualtk.errors import InputError
 
 STREAMED = 0x7FFFF000  # bytes: what programs that cannot go back to the header say (sox; others 2**31 - 1 or 2**32 - 1)
+PAGE, LONGEST_PAGE = b"OggS", 27 + 255 + 255 * 255  # how a page of Ogg begins, and its bytes at most
 SUBTYPES = {"pcm": {2: "PCM_16", 3: "PCM_24", 4: "PCM_32"}, "ulaw": {1: "ULAW"}, "alaw": {1: "ALAW"}}
 
 
@@ -107,6 +108,8 @@ def examine(stream: BinaryIO, size: int, reading: Reading) -> Container:
         return Container(
             view, declared_bytes=None if length >= STREAMED else length, present_bytes=size - start - offset
         )
+    if head[:4] == PAGE:
+        _require_last_page(stream, start, size)
     if is_mp3(head):
         length = scan_mp3(View(stream, start, size))
         if length is not None:
@@ -184,6 +187,16 @@ def _aiff_samples(stream: BinaryIO, start: int, size: int) -> int | None:
         length = struct.unpack(">I", head[4:8])[0]
         position += 8 + length + length % 2
     return None
+
+
+def _require_last_page(stream: BinaryIO, start: int, size: int) -> None:
+    """Refuse an Ogg stream that ends within a page (RFC 3533, section 6): it says nowhere how long it is."""
+    first = max(start, size - LONGEST_PAGE)
+    tail = _bytes(stream, first, size - first)
+    page = tail[tail.rfind(PAGE) :]
+    segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    if len(page) < 27 or len(segments) < page[26] or len(page) < 27 + page[26] + sum(segments):
+        raise InputError("ends within an Ogg page: it was cut off")
 
 
 def _sphere(stream: BinaryIO, start: int, size: int) -> Container:

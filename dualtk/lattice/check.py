@@ -7,6 +7,8 @@ Axes: B batch, T frames, U labels, S prune range.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -44,16 +46,20 @@ def check_targets(
     batch, num_labels = targets.shape
     check_shape("logit_lengths", logit_lengths, batch)
     check_shape("target_lengths", target_lengths, batch)
-    _check_range("logit length", logit_lengths, 1, num_frames)
-    _check_range("target length", target_lengths, 0, num_labels)
-    position = torch.arange(num_labels, device=targets.device)
+    # On a GPU each question waits for all work before it: it is asked once.
+    targets, logit_lengths, target_lengths = on_host(targets, logit_lengths, target_lengths)
+    position = torch.arange(num_labels)
     bad = (targets < 0) | (targets >= vocabulary) | (targets == blank)
     bad &= position < target_lengths.unsqueeze(1)
-    if bad.any():
-        utterance, index = bad.nonzero()[0].tolist()
-        label = int(targets[utterance, index])
-        reason = "is blank" if label == blank else f"is outside the vocabulary of {vocabulary}"
-        raise InputError(f"utterance {utterance} of the batch: label {label} at position {index} {reason}")
+    outside = _outside(logit_lengths, 1, num_frames) | _outside(target_lengths, 0, num_labels)
+    if not (bad.any() or outside.any()):
+        return
+    _check_range("logit length", logit_lengths, 1, num_frames)
+    _check_range("target length", target_lengths, 0, num_labels)
+    utterance, index = bad.nonzero()[0].tolist()
+    label = int(targets[utterance, index])
+    reason = "is blank" if label == blank else f"is outside the vocabulary of {vocabulary}"
+    raise InputError(f"utterance {utterance} of the batch: label {label} at position {index} {reason}")
 
 
 def check_ranges(ranges: Tensor | None, batch: int, num_frames: int, num_labels: int) -> Tensor | None:
@@ -73,8 +79,21 @@ def check_ranges(ranges: Tensor | None, batch: int, num_frames: int, num_labels:
     return ranges.long()
 
 
+def on_host(*tensors: Tensor) -> Sequence[Tensor]:
+    """Integer tensors on the CPU, brought there by one copy."""
+    if all(tensor.device.type == "cpu" for tensor in tensors):
+        return tensors
+    packed = torch.cat([tensor.reshape(-1).long() for tensor in tensors]).cpu()
+    parts = torch.split(packed, [tensor.numel() for tensor in tensors])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, tensors)]
+
+
+def _outside(lengths: Tensor, lowest: int, highest: int) -> Tensor:
+    return (lengths < lowest) | (lengths > highest)
+
+
 def _check_range(what: str, lengths: Tensor, lowest: int, highest: int) -> None:
-    bad = (lengths < lowest) | (lengths > highest)
+    bad = _outside(lengths, lowest, highest)
     if bad.any():
         utterance = int(bad.nonzero()[0])
         value = int(lengths[utterance])

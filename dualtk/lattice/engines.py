@@ -72,6 +72,10 @@ class Engines:
             from dualtk.lattice.backends import numba_joint
 
             return numba_joint.NumbaJoint(chunk or numba_joint.default_chunk(inputs))
+        if self.joint == "triton":
+            from dualtk.lattice.backends.triton_logits import TritonRows
+
+            return TorchJoint(chunk or default_chunk(inputs), TritonRows(), sparse=True)
         return TorchJoint(chunk or default_chunk(inputs))
 
     def logits_engine(self) -> Reduction:
@@ -122,8 +126,8 @@ def _choose(backend: str, device_type: str, dtypes: frozenset[torch.dtype]) -> E
         if device_type == "cpu" and dtypes == {torch.float32} and not _BACKENDS["numba"].unavailable_reason():
             joint = logits = "numba"
         if device_type == "cuda" and torch.float64 not in dtypes and not _BACKENDS["triton"].unavailable_reason():
-            logits = "triton"
-    engines = Engines(recursion, joint, logits, kl=joint)
+            joint = logits = "triton"
+    engines = Engines(recursion, joint, logits, kl="numba" if joint == "numba" else "torch")
     kinds = ", ".join(sorted(map(str, dtypes)))
     jobs = ", ".join(f"{name} by {package}" for name, package in asdict(engines).items())
     log.info("transducer backend %s for %s on %s: %s", backend, kinds, device_type, jobs)

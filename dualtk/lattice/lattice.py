@@ -9,6 +9,7 @@ Axes: B batch, T frames, U labels, S cells of a frame: U + 1, or the prune range
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -193,5 +194,6 @@ def report_not_finite(costs: Tensor) -> None:
 
     On a GPU this waits for the device, as the checks of the targets do before it.
     """
-    for index in (~torch.isfinite(costs.detach())).nonzero().flatten().tolist():
-        log.warning("the loss of utterance %d of the batch is %s", index, costs[index].item())
+    for index, cost in enumerate(costs.tolist()):
+        if not math.isfinite(cost):
+            log.warning("the loss of utterance %d of the batch is %s", index, cost)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from dualtk.lattice.backends.base import Reduction
-from dualtk.lattice.cell_list import NO_CELL, NO_LABEL
 from dualtk.lattice.check import check_ranges, check_shape, check_targets, class_of_blank
 from dualtk.lattice.engines import choose
 from dualtk.lattice.gradients import entry_point, first_derivative, without_autocast
 from dualtk.lattice.lattice import Lattice
+from dualtk.lattice.next_labels import NextLabels
 
 
 def logits_lattice(
@@ -42,41 +42,34 @@ def logits_lattice(
     ranges = check_ranges(ranges, batch, logits.shape[1], num_labels)
     blank = class_of_blank(blank, logits.shape[3])
     check_targets(targets, logit_lengths, target_lengths, logits.shape[1], logits.shape[3], blank)
-    label = next_labels(targets, logit_lengths, target_lengths, logits.shape[1], ranges)
+    labels = NextLabels(targets, logit_lengths, target_lengths, ranges)
     reduction = choose(backend, logits.device.type, logits.dtype).logits_engine()
-    blank_scores, label_scores = _logit_scores(logits, label, blank, reduction)
+    blank_scores, label_scores = _logit_scores(logits, labels, blank, reduction)
     return Lattice(blank_scores, label_scores, logit_lengths, target_lengths, ranges, num_labels)
-
-
-def next_labels(
-    targets: Tensor, logit_lengths: Tensor, target_lengths: Tensor, num_frames: int, ranges: Tensor | None
-) -> Tensor:
-    """(B, T, S) int64 class of the label that each cell would emit next, or NO_LABEL, or NO_CELL."""
-    position = torch.arange(targets.shape[1] + 1, device=targets.device)
-    left = target_lengths.unsqueeze(1) - position  # (B, U + 1) labels left
-    padded = torch.cat([targets, targets.new_zeros(targets.shape[0], 1)], dim=1).long()
-    padded = padded.masked_fill(left <= 0, NO_LABEL).masked_fill_(left < 0, NO_CELL).unsqueeze(1)
-    padded = padded.expand(-1, num_frames, -1)
-    label = padded if ranges is None else padded.gather(2, ranges)
-    frame = torch.arange(num_frames, device=targets.device).view(1, -1, 1)
-    return label.masked_fill(frame >= logit_lengths.view(-1, 1, 1), NO_CELL)
 
 
 class _LogitScores(torch.autograd.Function):
     @staticmethod
     @without_autocast
-    def forward(ctx: Any, logits: Tensor, label: Tensor, blank: int, reduction: Reduction) -> tuple[Tensor, Tensor]:
-        blank_scores, label_scores, normaliser = reduction.scores(logits.detach(), label, blank)
-        ctx.save_for_backward(logits, label, normaliser)
+    def forward(
+        ctx: Any, logits: Tensor, labels: NextLabels, blank: int, reduction: Reduction
+    ) -> tuple[Tensor, Tensor]:
+        blank_scores, label_scores, normaliser = reduction.scores(logits.detach(), labels, blank)
+        ctx.save_for_backward(logits, normaliser, *labels)
         ctx.setting = (blank, reduction)
         return blank_scores, label_scores
 
     @staticmethod
     @first_derivative
     def backward(ctx: Any, for_blank: Tensor, for_label: Tensor) -> Any:
-        logits, label, normaliser = ctx.saved_tensors
+        logits, normaliser, *labels = ctx.saved_tensors
         blank, reduction = ctx.setting
-        return reduction.gradient(logits, label, blank, normaliser, for_blank, for_label), None, None, None
+        return (
+            reduction.gradient(logits, NextLabels(*labels), blank, normaliser, for_blank, for_label),
+            None,
+            None,
+            None,
+        )
 
 
 _logit_scores = entry_point(_LogitScores)

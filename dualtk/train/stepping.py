@@ -39,7 +39,7 @@ class TrainOptions(Section):
     clip_norm: PositiveFloat = 5.0
     """Gradients are scaled down to this norm where their own is larger."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the forward pass; losses are always in float32."""
+    """Of the forward pass. Losses are always in float32; in half precision a GPU multiplies their matrices as TF32."""
     validate_every: Annotated[PositiveInt, Unit("steps")] = 2000
     """Between two validations."""
     max_valid_utterances: Annotated[PositiveInt | None, Unit("utterances")] = None
@@ -97,6 +97,8 @@ class Stepper:
         self.freezing = Freezing(objective.networks()[""], [] if options.init is None else options.init.freeze)
         self.optimizer = options.optimizer.build(objective.module.named_parameters())
         self.schedule = options.schedule.build(options.train.max_steps)
+        if world.device.type == "cuda" and self.options.precision != "float32":
+            torch.set_float32_matmul_precision("high")  # of the joint, which autocast leaves in float32
         self.scaler = torch.amp.grad_scaler.GradScaler(world.device.type, enabled=self.options.precision == "float16")
         self._is_shared = False
 

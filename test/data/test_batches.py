@@ -98,7 +98,7 @@ def test_too_long_is_left_out_and_named(directory):
     selection = select_utterances(directory, encode, max_utterance_frames=30)
     assert max(entry.num_frames for entry in selection.entries) <= 30
     assert len(selection.entries) + len(selection.dropped) == 20
-    assert "more than 30: left out" in selection.dropped[0]
+    assert "more than batches.max_utterance_frames (30): left out" in selection.dropped[0]
     with pytest.raises(InputError, match=r"no utterance is left; first: .*utterance u00"):
         select_utterances(directory, encode, max_utterance_frames=4)
 

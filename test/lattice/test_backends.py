@@ -127,7 +127,7 @@ def test_what_runs_on_a_gpu(monkeypatch, dtype, logits):
     _choose.cache_clear()
     found = chosen_backend("triton", "cuda", dtype)
     _choose.cache_clear()
-    assert found == dict(zip(JOBS, ["triton", "torch", logits, "torch"], strict=True))
+    assert found == dict(zip(JOBS, ["triton", logits, logits, "torch"], strict=True))
 
 
 def test_tensors_of_several_dtypes_are_left_to_torch():
@@ -233,9 +233,11 @@ from dualtk.lattice import Lattice, prune_ranges
 from dualtk.lattice.backends.torch_backend import TorchBackend
 from dualtk.lattice.backends.torch_logits import TorchReduction
 from dualtk.lattice.backends.triton_backend import TritonBackend
-from dualtk.lattice.backends.triton_logits import TritonReduction
-from dualtk.lattice.cell_list import NO_CELL
-from dualtk.lattice.logits import next_labels
+from dualtk.lattice.backends.torch_joint import TorchJoint
+from dualtk.lattice.backends.triton_logits import TritonReduction, TritonRows
+from dualtk.lattice.cell_list import NO_CELL, make_cell_list
+from dualtk.lattice.inputs import JointInputs
+from dualtk.lattice.next_labels import NextLabels
 
 torch.manual_seed(0)
 for vocabulary, dtype in ((7, torch.float32), (1100, torch.float32), (7, torch.bfloat16)):
@@ -243,19 +245,41 @@ for vocabulary, dtype in ((7, torch.float32), (1100, torch.float32), (7, torch.b
     logits[0, 0, 0, :2] = 1e4
     targets = torch.randint(1, vocabulary, (2, 3))
     lengths = torch.tensor([4, 2]), torch.tensor([3, 1])
-    label = next_labels(targets, *lengths, 4, None)
-    ours, theirs = (r.scores(logits, label, 0) for r in (TritonReduction(), TorchReduction()))
+    labels = NextLabels(targets, *lengths, None)
+    label = labels.of_cells(4)
+    ours, theirs = (r.scores(logits, labels, 0) for r in (TritonReduction(), TorchReduction()))
     inside = label > NO_CELL
     for x, y in zip(ours, theirs):
         torch.testing.assert_close(x[inside], y[inside], rtol=1e-5, atol=1e-5)
     given = torch.randn(2, 2, 4, 4)
-    grads = [r.gradient(logits, label, 0, theirs[2], *given) for r in (TritonReduction(), TorchReduction())]
+    grads = [r.gradient(logits, labels, 0, theirs[2], *given) for r in (TritonReduction(), TorchReduction())]
     torch.testing.assert_close(*grads, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-5)
     full = Lattice(*theirs[:2], *lengths)
     ranges = prune_ranges(full.occupation("torch"), *lengths, 2)
     pruned = Lattice(full.blank.gather(2, ranges), full.label.gather(2, ranges), *lengths, ranges)
+    pair = lengths
     lengths = torch.tensor([3, 2], dtype=torch.int32), torch.tensor([69, 40], dtype=torch.int32)
     wide = Lattice(-torch.rand(2, 3, 70), -torch.rand(2, 3, 70), *lengths)  # a row is more than one warp holds
+    some = NextLabels(targets, *pair, ranges)
+    few = logits.gather(2, ranges.unsqueeze(3).expand(-1, -1, -1, vocabulary))
+    inside = some.of_cells(4) > NO_CELL
+    for x, y in zip(*(r.scores(few, some, 0) for r in (TritonReduction(), TorchReduction()))):
+        torch.testing.assert_close(x[inside], y[inside], rtol=1e-5, atol=1e-5)
+    layer = torch.randn(vocabulary, 8), torch.randn(vocabulary)
+    for weight, width in ((layer, 8), ((None, None), vocabulary)):
+        inputs = JointInputs(torch.randn(2, 4, width), torch.randn(2, 4, width), *weight)
+        cells = make_cell_list(targets, *pair, 4, None)
+        found = []
+        for engine in (TorchJoint(5, TritonRows(), sparse=True), TorchJoint(5)):
+            scores = engine.forward(inputs, cells, 0)
+            wanted = (scores.blank * 0.3, scores.label.masked_fill(cells.label < 0, 0.0) * 0.2)
+            wanted[0][:7] = 0.0
+            wanted[1][:7] = 0.0
+            found.append((*scores, *vars(engine.backward(inputs, cells, 0, scores.normaliser, *wanted)).values()))
+        for x, y in zip(*found):
+            assert (x is None) == (y is None)
+            if x is not None:
+                torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-4)
     for lattice in (full, pruned, wide):
         ours, theirs = (b.recursion(lattice.cells()) for b in (TritonBackend(), TorchBackend()))
         torch.testing.assert_close(ours.log_likelihood, theirs.log_likelihood)

@@ -30,26 +30,31 @@ def compile_kernel(kernel, types, constants, num_warps=4):
     found = triton.compile(source, target=GPUTarget(*SM_90), options={"num_warps": num_warps})
     assert found.asm["cubin"][:4] == b"\x7fELF"
     assert not re.search(r"\b(st|ld)\.local", found.asm["ptx"])
-    products = re.findall(r"arith\.muli .*? : (\w+)", found.asm["ttir"])
+    products = re.findall(r"arith\.muli .*? : (?:tensor<[0-9x]*x)?(\w+)", found.asm["ttir"])
     assert products
     assert set(products) == {"i64"}  # B * T * (U + 1) * V exceeds 2^31 for a batch of normal size
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("width", "lengths", "warps"), [(1, "*i64", 1), (2, "*i32", 1), (128, "*i64", 4), (1024, "*i32", 8)]
-)
-def test_the_recursion_compiles(width, lengths, warps):
-    from dualtk.lattice.backends.triton_kernels import walk
+@pytest.mark.parametrize(("width", "lengths", "warps"), [(32, "*i64", 1), (128, "*i32", 1), (1024, "*i64", 8)])
+@pytest.mark.parametrize("pruned", [False, True])
+@pytest.mark.parametrize("dtype", ["*fp32", "*fp64"])
+def test_the_recursion_compiles(width, lengths, warps, pruned, dtype):
+    from dualtk.lattice.backends.triton_kernels import occupy, walk
 
-    types = ["*fp64", "*fp64", lengths, lengths, "*fp64", "*fp64", "i32", "i32"]
-    compile_kernel(walk, types, {"WIDTH": width}, warps)
+    given = [dtype, dtype, "*i64", lengths, lengths, "*fp64", "*fp64"]
+    constants = {"WIDTH": width, "PRUNED": pruned, "PRECISE": dtype == "*fp64"}
+    compile_kernel(walk, [*given, "i32", "i32"], constants, warps)
+    compile_kernel(occupy, [*given, dtype, dtype, dtype, "i32", "i32"], constants, 1)
 
 
+@pytest.mark.parametrize("kind", [0, 1, 2])
 @pytest.mark.parametrize(("dtype", "vocabulary"), [("float32", 4097), ("float16", 500), ("bfloat16", 2)])
-def test_the_passes_over_logits_compile(dtype, vocabulary):
-    from dualtk.lattice.backends.triton_logits import BLOCK, gradient_row, score_row
+def test_the_passes_over_logits_compile(dtype, vocabulary, kind):
+    from dualtk.lattice.backends.triton_rows import gradient_row, score_row, shape
 
-    logits, constants = FLOATS[dtype], {"V": vocabulary, "BLOCK": BLOCK}
-    compile_kernel(score_row, [logits, "*i64", "*fp64", "*fp32", "*fp32", "i32"], constants)
-    compile_kernel(gradient_row, [logits, "*i64", "*fp64", "*fp32", "*fp32", logits, "i32"], constants)
+    constants = {**shape(vocabulary), "KIND": kind}
+    warps = constants.pop("num_warps")
+    places, size = [FLOATS[dtype], *["*i64"] * 4], ["i32", "i32", "i32"]
+    compile_kernel(score_row, [*places, "*fp64", "*fp32", "*fp32", *size], constants, warps)
+    compile_kernel(gradient_row, [*places, "*fp64", *["*fp32"] * 3, FLOATS[dtype], *size], constants, warps)

@@ -32,11 +32,11 @@ from works import Batch, Dual, Pruned, random_lattice, recursion  # noqa: E402
 
 from dualtk.lattice import joint_lattice, rnnt_loss, three_way  # noqa: E402
 from dualtk.lattice.backends.threads import empty  # noqa: E402
-from dualtk.lattice.logits import next_labels  # noqa: E402
+from dualtk.lattice.next_labels import NextLabels  # noqa: E402
 
 
-def _labels(batch: Batch) -> torch.Tensor:
-    return next_labels(batch.targets, *batch.lengths, batch.size[1], None)
+def _labels(batch: Batch) -> NextLabels:
+    return NextLabels(batch.targets, *batch.lengths, None)
 
 
 def exact_rows(rounds: int, device: str = "cpu", target: float = 10.0) -> Iterator[Row]:
@@ -45,7 +45,8 @@ def exact_rows(rounds: int, device: str = "cpu", target: float = 10.0) -> Iterat
 
     from dualtk.lattice.backends.numba_logits import NumbaReduction
 
-    for size in ((8, 250, 40, 500), (4, 400, 60, 500)):
+    large = [] if device == "cpu" else [(16, 400, 100, 1024)]
+    for size in [(8, 250, 40, 500), (4, 400, 60, 500), *large]:
         batch = Batch(size, device=device)
         logits = batch.logits()
         args = [x.int() for x in (batch.targets, *batch.lengths)]

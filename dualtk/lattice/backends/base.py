@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dualtk.lattice.cell_list import CellList
 from dualtk.lattice.inputs import JointInputs
+from dualtk.lattice.next_labels import NextLabels
 
 LOG_ZERO = float("-inf")
 # For recursions that would make NaN of the difference of two infinities: finite, and far below any path.
@@ -77,13 +78,13 @@ class Scores(NamedTuple):
 
 
 class Reduction(Protocol):
-    """Reads and writes given logits (B, T, S, V); label is (B, T, S) of `logits.next_labels`, as is every score."""
+    """Reads and writes given logits (B, T, S, V); every score is (B, T, S)."""
 
-    def scores(self, logits: Tensor, label: Tensor, blank: int) -> Scores:
+    def scores(self, logits: Tensor, labels: NextLabels, blank: int) -> Scores:
         """Scores in at least float32."""
 
     def gradient(
-        self, logits: Tensor, label: Tensor, blank: int, normaliser: Tensor, for_blank: Tensor, for_label: Tensor
+        self, logits: Tensor, labels: NextLabels, blank: int, normaliser: Tensor, for_blank: Tensor, for_label: Tensor
     ) -> Tensor:
         """Gradient of the logits, given those of the two scores."""
 

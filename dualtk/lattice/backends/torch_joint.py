@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from dualtk.lattice.backends.base import LOG_ZERO, JointGradients, Scores
 from dualtk.lattice.backends.torch_logits import LogSumExp
 from dualtk.lattice.cell_list import CellList
 from dualtk.lattice.inputs import JointInputs, activate, activation_gradient
+from dualtk.lattice.negligible import negligible
 
 
 @dataclass(frozen=True)
@@ -45,30 +47,58 @@ def chunks(inputs: JointInputs, cells: CellList, size: int) -> Iterator[Chunk]:
         yield Chunk(part, frame, position, cells.label[part], hidden, logits)
 
 
-def softmax_gradient(chunk: Chunk, normaliser: Tensor, blank: int, for_blank: Tensor, for_label: Tensor) -> Tensor:
-    """(C, V) gradient of the logits: each score's own logit, minus the softmax for both."""
-    total = for_blank + for_label
-    parts = LogSumExp.split(normaliser.unsqueeze(1), chunk.logits.dtype)
-    grad = parts.log_softmax(chunk.logits).exp_().mul_(-total.unsqueeze(1))
-    grad[:, blank] += for_blank
-    grad.scatter_add_(1, chunk.label.clamp(min=0).unsqueeze(1), for_label.unsqueeze(1))
-    return grad
+class LogitRows(Protocol):
+    """Passes over the vocabulary of the logits (C, V) of a chunk, of which each row has a label (C,)."""
+
+    def scores(self, logits: Tensor, label: Tensor, blank: int) -> Scores:
+        """Scores (C,) of all rows."""
+
+    def gradient(
+        self, logits: Tensor, label: Tensor, blank: int, normaliser: Tensor, for_blank: Tensor, for_label: Tensor
+    ) -> Tensor:
+        """(C, V) gradient of the logits, which may be overwritten."""
+
+
+class TorchRows:
+    """In plain torch."""
+
+    def scores(self, logits: Tensor, label: Tensor, blank: int) -> Scores:
+        """See `LogitRows`."""
+        sums = LogSumExp.of(logits)
+        of_label = sums.log_softmax(logits.gather(1, label.clamp(min=0).unsqueeze(1)).squeeze(1))
+        return Scores(sums.log_softmax(logits[:, blank]), of_label.masked_fill(label < 0, LOG_ZERO), sums.total())
+
+    def gradient(
+        self, logits: Tensor, label: Tensor, blank: int, normaliser: Tensor, for_blank: Tensor, for_label: Tensor
+    ) -> Tensor:
+        """Each score's own logit, minus the softmax for both."""
+        total = for_blank + for_label
+        parts = LogSumExp.split(normaliser.unsqueeze(1), logits.dtype)
+        grad = parts.log_softmax(logits).exp_().mul_(-total.unsqueeze(1))
+        grad[:, blank] += for_blank
+        grad.scatter_add_(1, label.clamp(min=0).unsqueeze(1), for_label.unsqueeze(1))
+        return grad
 
 
 @dataclass(frozen=True)
 class TorchJoint:
-    """Computes `chunk` cells at a time."""
+    """Computes `chunk` cells at a time.
+
+    Attributes:
+        chunk: number of cells.
+        rows: what passes over their vocabulary.
+        sparse: whether backward leaves out the cells that cannot change any sum.
+    """
 
     chunk: int
+    rows: LogitRows = TorchRows()  # noqa: RUF009  it has no state
+    sparse: bool = False
 
     def forward(self, inputs: JointInputs, cells: CellList, blank: int) -> Scores:
         """Scores of all cells."""
         parts = []
         for chunk in chunks(inputs, cells, self.chunk):
-            sums = LogSumExp.of(chunk.logits)
-            label = sums.log_softmax(chunk.logits.gather(1, chunk.label.clamp(min=0).unsqueeze(1)).squeeze(1))
-            label = label.masked_fill(chunk.label < 0, LOG_ZERO)
-            parts.append((sums.log_softmax(chunk.logits[:, blank]), label, sums.total()))
+            parts.append(self.rows.scores(chunk.logits, chunk.label, blank))
         if not parts:
             return Scores(*(inputs.encoder.new_empty(0) for _ in range(3)))
         blanks, labels, totals = zip(*parts)
@@ -80,16 +110,21 @@ class TorchJoint:
         """Recompute each chunk and add up its gradients, in at least float32."""
         sums = JointGradients.zeros(inputs, torch.promote_types(inputs.encoder.dtype, torch.float32))
         for_label = for_label.masked_fill(cells.label < 0, 0.0)
+        if self.sparse:
+            kept = (~negligible(for_blank, for_label)).nonzero().flatten()
+            cells = cells.select(kept)
+            normaliser, for_blank, for_label = (x[kept] for x in (normaliser, for_blank, for_label))
         for chunk in chunks(inputs, cells, self.chunk):
-            part = chunk.cells
-            grad = softmax_gradient(chunk, normaliser[part], blank, for_blank[part], for_label[part])
+            scores = (x[chunk.cells] for x in (normaliser, for_blank, for_label))
+            logits = chunk.logits.clone() if chunk.logits is chunk.hidden else chunk.logits
+            grad = self.rows.gradient(logits, chunk.label, blank, *scores)
             add_gradients(sums, inputs, chunk, grad)
         return sums.like(inputs)
 
 
 def default_chunk(inputs: JointInputs) -> int:
     """As many cells as suit the device."""
-    budget = 1 << (20 if inputs.encoder.device.type == "cpu" else 26)  # logits, or activations, that exist at once
+    budget = 1 << (20 if inputs.encoder.device.type == "cpu" else 25)  # logits, or activations, that exist at once
     return max(64, budget // max(inputs.vocabulary, inputs.encoder.shape[2]))
 
 

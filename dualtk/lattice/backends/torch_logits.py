@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dualtk.lattice.backends.base import LOG_ZERO, Scores
 from dualtk.lattice.cell_list import NO_CELL
+from dualtk.lattice.next_labels import NextLabels
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ class LogSumExp:
 class TorchReduction:
     """Utterance by utterance, so that temporaries stay small."""
 
-    def scores(self, logits: Tensor, label: Tensor, blank: int) -> Scores:
+    def scores(self, logits: Tensor, labels: NextLabels, blank: int) -> Scores:
         """See `Reduction`."""
+        label = labels.of_cells(logits.shape[1])
         dtype = torch.promote_types(logits.dtype, torch.float32)
         normaliser = torch.empty(logits.shape[:3], dtype=torch.float64, device=logits.device)
         blank_scores, label_scores = (torch.empty_like(normaliser, dtype=dtype) for _ in range(2))
@@ -60,9 +62,10 @@ class TorchReduction:
         return Scores(blank_scores, label_scores.masked_fill_(label < 0, LOG_ZERO), normaliser)
 
     def gradient(
-        self, logits: Tensor, label: Tensor, blank: int, normaliser: Tensor, for_blank: Tensor, for_label: Tensor
+        self, logits: Tensor, labels: NextLabels, blank: int, normaliser: Tensor, for_blank: Tensor, for_label: Tensor
     ) -> Tensor:
         """See `Reduction`."""
+        label = labels.of_cells(logits.shape[1])
         grad_logits = torch.empty_like(logits, memory_format=torch.contiguous_format)
         for_label = for_label.masked_fill(label < 0, 0.0)
         for b in range(logits.shape[0]):

@@ -1,98 +1,53 @@
-"""Logits to lattice on the GPU: each row of the vocabulary is read once, and its gradient written once.
+"""Logits to lattice on the GPU, for float32 and half precision.
 
-Correct in Triton's interpreter; its speed on a GPU has not been measured.
-
-Axes: B batch, T frames, S cells of a frame, V vocabulary, R rows (B * T * S).
+Axes: B batch, T frames, S cells of a frame, V vocabulary.
 """
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,misc,untyped-decorator,index,import-untyped,import-not-found"
 from __future__ import annotations
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 
-from dualtk.lattice import cell_list
-from dualtk.lattice.backends import base
-
-BLOCK = 1024  # logits that a program holds at a time
-NO_CELL = tl.constexpr(cell_list.NO_CELL)
-LOG_ZERO = tl.constexpr(base.LOG_ZERO)
-
-
-@triton.jit
-def score_row(logits, label, normaliser, blank_score, label_score, blank, V: tl.constexpr, BLOCK: tl.constexpr):
-    """Program r reduces row r: a running maximum and a sum of exponentials relative to it."""
-    r = tl.program_id(0).to(tl.int64)
-    target = tl.load(label + r)
-    if target == NO_CELL:
-        tl.store(normaliser + r, tl.zeros([], tl.float64))
-        tl.store(blank_score + r, LOG_ZERO)
-        tl.store(label_score + r, LOG_ZERO)
-    else:
-        high = tl.full([BLOCK], LOG_ZERO, tl.float32)
-        total = tl.zeros([BLOCK], tl.float32)
-        for first in range(0, V, BLOCK):
-            v = first + tl.arange(0, BLOCK)
-            x = tl.load(logits + r * V + v, mask=v < V, other=LOG_ZERO).to(tl.float32)
-            higher = tl.maximum(high, x, propagate_nan=tl.PropagateNan.ALL)
-            safe = tl.where(higher == LOG_ZERO, 0.0, higher)  # lanes that have seen no logit yet
-            total = total * tl.exp(high - safe) + tl.exp(x - safe)
-            high = higher
-        top = tl.max(high, 0)
-        low = tl.log(tl.sum(total * tl.exp(high - top), 0))
-        tl.store(normaliser + r, top.to(tl.float64) + low.to(tl.float64))
-        tl.store(blank_score + r, tl.load(logits + r * V + blank).to(tl.float32) - top - low)
-        value = tl.load(logits + r * V + target, mask=target >= 0, other=LOG_ZERO).to(tl.float32)
-        tl.store(label_score + r, tl.where(target >= 0, value - top - low, LOG_ZERO))
-
-
-@triton.jit
-def gradient_row(logits, label, normaliser, for_blank, for_label, out, blank, V: tl.constexpr, BLOCK: tl.constexpr):
-    """Program r writes the gradient of row r."""
-    r = tl.program_id(0).to(tl.int64)
-    target = tl.load(label + r)
-    if target == NO_CELL:
-        for first in range(0, V, BLOCK):
-            v = first + tl.arange(0, BLOCK)
-            tl.store(out + r * V + v, tl.zeros([BLOCK], out.dtype.element_ty), mask=v < V)
-    else:
-        norm = tl.load(normaliser + r)
-        top = norm.to(tl.float32)
-        low = (norm - top.to(tl.float64)).to(tl.float32)
-        by_blank = tl.load(for_blank + r)
-        by_label = tl.load(for_label + r, mask=target >= 0, other=0.0)
-        for first in range(0, V, BLOCK):
-            v = first + tl.arange(0, BLOCK)
-            x = tl.load(logits + r * V + v, mask=v < V, other=LOG_ZERO).to(tl.float32)
-            grad = -(by_blank + by_label) * tl.exp(x - top - low)
-            grad += tl.where(v == blank, by_blank, 0.0) + tl.where(v == target, by_label, 0.0)
-            tl.store(out + r * V + v, grad.to(out.dtype.element_ty), mask=v < V)
+from dualtk.lattice.backends.base import Scores
+from dualtk.lattice.backends.triton_rows import FULL, PRUNED, Rows
+from dualtk.lattice.next_labels import NextLabels
 
 
 class TritonReduction:
-    """The GPU form of `TorchReduction`, for float32 and half precision."""
+    """The GPU form of `TorchReduction`: which label is next is read off the targets, and no tensor holds it."""
 
-    def scores(self, logits: Tensor, label: Tensor, blank: int) -> base.Scores:
+    def scores(self, logits: Tensor, labels: NextLabels, blank: int) -> Scores:
         """See `Reduction`."""
-        logits, label = logits.contiguous(), label.contiguous()
-        normaliser = torch.empty(label.shape, dtype=torch.float64, device=logits.device)
-        blank_score, label_score = (torch.empty_like(normaliser, dtype=torch.float32) for _ in range(2))
-        if label.numel():
-            out = (normaliser, blank_score, label_score)
-            with torch.cuda.device_of(logits):
-                score_row[(label.numel(),)](logits, label, *out, blank, V=logits.shape[3], BLOCK=BLOCK)
-        return base.Scores(blank_score, label_score, normaliser)
+        return rows_of(logits, labels).scores(blank)
+
+    def gradient(
+        self, logits: Tensor, labels: NextLabels, blank: int, normaliser: Tensor, for_blank: Tensor, for_label: Tensor
+    ) -> Tensor:
+        """See `Reduction`."""
+        out = torch.empty_like(logits, memory_format=torch.contiguous_format)
+        rows_of(logits, labels).gradient(blank, normaliser, for_blank, for_label, out)
+        return out
+
+
+class TritonRows:
+    """The GPU form of `TorchRows`; gradients take the place of the logits."""
+
+    def scores(self, logits: Tensor, label: Tensor, blank: int) -> Scores:
+        """See `LogitRows`."""
+        return Rows.listed(logits, label).scores(blank)
 
     def gradient(
         self, logits: Tensor, label: Tensor, blank: int, normaliser: Tensor, for_blank: Tensor, for_label: Tensor
     ) -> Tensor:
-        """See `Reduction`."""
-        logits, label = logits.contiguous(), label.contiguous()
-        out = torch.empty_like(logits)
-        if label.numel():
-            given = (normaliser, for_blank.contiguous(), for_label.contiguous())
-            with torch.cuda.device_of(logits):
-                gradient_row[(label.numel(),)](logits, label, *given, out, blank, V=logits.shape[3], BLOCK=BLOCK)
-        return out
+        """See `LogitRows`."""
+        Rows.listed(logits, label).gradient(blank, normaliser, for_blank, for_label, logits)
+        return logits
+
+
+def rows_of(logits: Tensor, labels: NextLabels) -> Rows:
+    """The rows of logits (B, T, S, V)."""
+    frames, counts = labels.logit_lengths.contiguous(), labels.target_lengths.contiguous()
+    starts = frames if labels.ranges is None else labels.ranges[:, :, 0].contiguous()
+    places = (labels.targets.contiguous(), starts, frames, counts)
+    kind = FULL if labels.ranges is None else PRUNED
+    return Rows(logits.contiguous(), places, (logits.shape[2], labels.targets.shape[1]), kind.value)
