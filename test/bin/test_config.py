@@ -71,7 +71,8 @@ def test_name_is_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = printed(capsys, "name", WAV2VEC)
     task, features, tokens, workers, *modes = line.split(" ")
     assert (task, features[:7], tokens, workers, modes) == ("pretrain", "samples", "-", "0", ["full", "streaming"])
-    shell = f'read -r task features tokens workers modes < <("$0" -m dualtk.bin.dualtk config name {CONFIG}); echo "$tokens $task"'
+    names = f'"$0" -m dualtk.bin.dualtk config name {CONFIG}'
+    shell = f'read -r task features tokens workers modes < <({names}); echo "$tokens $task"'
     done = subprocess.run(["bash", "-c", shell, sys.executable], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "unigram500 transducer\n"
 
