@@ -61,7 +61,7 @@ class Slurm:
         """Run one of its commands."""
         environment = {**self.environment, **variables}
         call = [str(part) for part in command]
-        return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=300)
+        return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=600)
 
 
 @contextmanager

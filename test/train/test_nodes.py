@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "OMP_NUM_THREADS": "1",
 }
+STARTED: list[subprocess.Popen[str]] = []
 TASK = Step("7.0.0", "n1", 20217, rank=2, local_rank=0, tasks=4, nodes=2)
 
 
@@ -33,7 +34,19 @@ def command(arguments: list[str], *more: object) -> list[str]:
 
 def start(arguments: list[str], *more: object) -> subprocess.Popen[str]:
     call = command(arguments, *more)
-    return subprocess.Popen(call, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    node = subprocess.Popen(call, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    STARTED.append(node)
+    return node
+
+
+@pytest.fixture(autouse=True)
+def _nobody_stays() -> Iterator[None]:
+    """What a test that failed has started ends with it."""
+    yield
+    for node in STARTED:
+        if node.poll() is None:
+            node.terminate()
+    STARTED.clear()
 
 
 @pytest.fixture
@@ -51,7 +64,7 @@ def on_one(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The network that four processes train on one node."""
     exp = tmp_path_factory.mktemp("one") / "exp"
     done = start(train_arguments(corpus, exp), "--processes", 4)
-    error = done.communicate(timeout=300)[1]
+    error = done.communicate(timeout=600)[1]
     assert done.returncode == 0, error
     return network(exp)
 
@@ -104,7 +117,7 @@ def test_two_agents_train_as_one_node_does(corpus: Path, tmp_path: Path, on_one:
     arguments = train_arguments(corpus, tmp_path / "exp", "train.save_every=1000")
     nodes = [start(arguments, "--processes", 2, *meeting) for _ in range(2)]
     log = tmp_path / "exp/train.log"
-    until = time.monotonic() + 200
+    until = time.monotonic() + 500
     while not (log.exists() and "step 2:" in log.read_text()):
         assert time.monotonic() < until
         assert all(node.poll() is None for node in nodes), [node.communicate()[1] for node in nodes]
@@ -114,7 +127,7 @@ def test_two_agents_train_as_one_node_does(corpus: Path, tmp_path: Path, on_one:
     assert sorted(node.returncode for node in nodes) == [138, 143], errors
     assert "Traceback" not in "".join(errors)
     nodes = [start(arguments, "--processes", 2, *meeting) for _ in range(2)]
-    errors = [node.communicate(timeout=300)[1] for node in nodes]
+    errors = [node.communicate(timeout=600)[1] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], errors
     assert "continuing from step" in log.read_text()
     assert network(tmp_path / "exp") == on_one
@@ -138,7 +151,7 @@ def test_a_second_run_is_refused_by_all_of_its_nodes(corpus: Path, tmp_path: Pat
 def test_a_node_that_is_lost_ends_the_others(corpus: Path, tmp_path: Path, meeting: list[object]) -> None:
     arguments = train_arguments(corpus, tmp_path / "exp", "train.max_steps=100000", "train.validate_every=100000")
     nodes = [start(arguments, *meeting) for _ in range(2)]
-    until = time.monotonic() + 200
+    until = time.monotonic() + 500
     while not (tmp_path / "exp/checkpoints/last.pt").exists():
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -210,12 +223,12 @@ def test_a_job_that_is_warned_saves_and_is_begun_again(
         return [values.get(field, "") for field in fields]
 
     def wait_for(what: str, *fields: str) -> None:
-        until = time.monotonic() + 200
+        until = time.monotonic() + 500
         while what != " ".join(state(*fields)):
             assert time.monotonic() < until, (state(*fields), log.read_text())
             time.sleep(0.1)
 
-    until = time.monotonic() + 200
+    until = time.monotonic() + 500
     while not ((exp / "train.log").exists() and "step 2:" in (exp / "train.log").read_text()):
         assert time.monotonic() < until, log.read_text()
         time.sleep(0.02)
