@@ -141,8 +141,7 @@ def select_utterances(
                 f"less than one output frame ({min_frames})"
             )
         if max_utterance_frames is not None and num_frames > max_utterance_frames:
-            most = f"more than batches.max_utterance_frames ({max_utterance_frames})"
-            dropped.append(f"{frames.where(name)}: utterance {name} has {num_frames} frames, {most}: left out")
+            dropped.append(too_long(frames.where(name), name, num_frames, max_utterance_frames))
             continue
         words = text.entries[name] if text is not None else ""
         targets = tuple(encode(words)) if encode is not None else ()
@@ -150,6 +149,12 @@ def select_utterances(
     if not entries:
         raise InputError(f"{feats.path}: no utterance is left" + (f"; first: {dropped[0]}" if dropped else ""))
     return Selection(directory, entries, dropped)
+
+
+def too_long(where: str, name: str, num_frames: int, most: int) -> str:
+    """What is said of an utterance that is left out for its length; `where` is its line."""
+    limit = f"more than batches.max_utterance_frames ({most})"
+    return f"{where}: utterance {name} has {num_frames} frames, {limit}: left out"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualtk.data import sums
-from dualtk.data.batches import Entry, Selection, select_utterances
+from dualtk.data.batches import Entry, Selection, select_utterances, too_long
 from dualtk.data.kaldi import NAMED, empty_transcripts
 from dualtk.files import FolderKind, atomic_folder, digest
 from dualtk.tables import each_entry
@@ -229,8 +229,7 @@ def _side_by_side(wanted: Wanted, dropped: list[str]) -> Iterator[tuple[Entry, i
             raise Irregular
         num_frames = int(count)
         if longest is not None and num_frames > longest:
-            where = f"{frames.path}:{frames.number}"
-            dropped.append(f"{where}: utterance {name} has {num_frames} frames, more than {longest}: left out")
+            dropped.append(too_long(f"{frames.path}:{frames.number}", name, num_frames, longest))
             continue
         targets = tuple(wanted.encode(words)) if wanted.encode is not None else ()
         sum_of = checksums.at(name) if checksums is not None else None
