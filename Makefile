@@ -17,7 +17,7 @@ TORCH ?= torch>=2.8
 DEMO_OPTIONS ?=
 # How long make torture goes on.
 MINUTES ?= 5
-SCRIPTS = $(shell find . -path './.venv*' -prune -o -name '*.sh' -print) .ci/run
+SCRIPTS = $(shell find . -path './.venv*' -prune -o \( -name '*.sh' -o -name '*.sbatch' \) -print) .ci/run
 
 help: ## what can be made
 	@sed -n 's/^\([a-z0-9.-]*\):[^#]*## \(.*\)/make \1 - \2/p' Makefile

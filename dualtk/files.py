@@ -207,7 +207,14 @@ def read_blocks(path: Path) -> Iterator[bytes]:
 
 def digest(paths: Iterable[Path], options: object = None) -> str:
     """SHA-256 over the contents of the files `paths` and the JSON form of `options`."""
-    total = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())
+    return stream_digest(paths, [json.dumps(options, sort_keys=True, default=str)])
+
+
+def stream_digest(paths: Iterable[Path], text: Iterable[str]) -> str:
+    """`digest` of options whose JSON form comes piece by piece."""
+    total = hashlib.sha256()
+    for piece in text:
+        total.update(piece.encode())
     for path in paths:
         total.update(path.name.encode() + b"\0")
         for block in read_blocks(path):

@@ -27,7 +27,7 @@ def _outcome(run: Pass, loss: PassLoss) -> Outcome:
 
 
 class Objective(PlannedPasses):
-    """The network, its passes and terms; a single forward runs them all, so that DDP can wrap it.
+    """The network, its passes and terms; a single forward runs them all.
 
     Args:
         network: the transducer that is trained.

@@ -128,10 +128,6 @@ class PlannedPasses(nn.Module):
         if self.pruner is not None:
             self.pruner.update(step)
 
-    def leaves_out(self, step: int) -> bool:
-        """See `Trainable`: a pass that does not run gives the norms of its mode no gradient."""
-        return self.plan.draws(step)
-
     def networks(self) -> dict[str, nn.Module]:
         """See `Trainable`."""
         return {"": self.network}

@@ -119,6 +119,30 @@ def load_table(path: Path, *, ordered: bool = True, empty_values: bool = False) 
     return table
 
 
+def each_entry(path: Path, *, empty_values: bool = False) -> Iterator[tuple[str, str]]:
+    """The entries of a table, which is in the order of `LC_ALL=C sort`, one by one: memory need not hold them.
+
+    Raises:
+        InputError: as `load_table`.
+    """
+    previous = ""
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as stream:
+            for line in stream:
+                key, _, value = line.strip().replace("\t", " ").partition(" ")
+                if not key or key <= previous or name_fault(key) or not (value or empty_values):
+                    break
+                previous = key
+                yield key, value.strip()
+            else:
+                if previous:
+                    return
+    except (OSError, UnicodeDecodeError):
+        pass
+    load_table(path, empty_values=empty_values)
+    raise InputError(f"{path}: changed while it was read")
+
+
 def read_table(path: Path, *, ordered: bool = True, empty_values: bool = False) -> dict[str, str]:
     """The entries of a table in file order; InputError names the first faulty line."""
     return load_table(path, ordered=ordered, empty_values=empty_values).entries

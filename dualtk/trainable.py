@@ -25,7 +25,7 @@ class StepLoss:
 
 
 class Trainable(Protocol):
-    """A module whose single forward is all that a step computes, so that DDP can wrap it."""
+    """A module whose single forward is all that a step computes, whatever passes it has."""
 
     @property
     def module(self) -> nn.Module:
@@ -51,10 +51,6 @@ class Trainable(Protocol):
 
     def prepare(self, step: int) -> None:
         """Called before step `step` runs, on every process."""
-        ...
-
-    def leaves_out(self, step: int) -> bool:
-        """Whether steps such as `step` leave some parameters without a gradient."""
         ...
 
     def networks(self) -> dict[str, nn.Module]:

@@ -13,7 +13,7 @@ SCRIPTS = sorted(
     path
     for folder in (".ci", "egs", "utils", "tools")
     for path in (ROOT / folder).rglob("*")
-    if path.suffix == ".sh" or path == ROOT / ".ci" / "run"
+    if path.suffix in (".sh", ".sbatch") or path == ROOT / ".ci" / "run"
 )
 
 

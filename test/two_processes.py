@@ -14,7 +14,9 @@ from tiny import train_arguments, write_set
 from dualtk.bin.train import main
 
 
-def torchrun(*command: str, paths: tuple[Path, ...] = (), may_warn: bool = False) -> None:
+def torchrun(
+    *command: str, paths: tuple[Path, ...] = (), may_warn: bool = False, processes: int = 2, status: int = 0
+) -> None:
     """Run a script or `-m module` as two processes; a failure shows what they wrote to stderr, and a warning is one.
 
     The addresses are those of this machine alone, whatever its name resolves to.
@@ -23,13 +25,15 @@ def torchrun(*command: str, paths: tuple[Path, ...] = (), may_warn: bool = False
         command: script or module, and its arguments.
         paths: folders to import from besides.
         may_warn: let warnings pass.
+        processes: how many, if not two.
+        status: that it must end with.
     """
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
     folders = [*map(str, paths), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(folders)}
-    call = [*launch, "--nproc-per-node=2", *command]
+    call = [*launch, f"--nproc-per-node={processes}", *command]
     done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == status, done.stderr
     assert may_warn or "warn" not in done.stderr.lower(), done.stderr
 
 

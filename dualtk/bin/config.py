@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="dualtk config", description=__doc__)
     commands = options.add_subparsers(dest="command", required=True, metavar="COMMAND")
     show = commands.add_parser("show", help="every value of a YAML, and the file, block or option that says it")
-    name = commands.add_parser("name", help="`TASK FEATURES TOKENS MODE ...` for scripts; - stands for none")
+    name = commands.add_parser("name", help="`TASK FEATURES TOKENS WORKERS MODE ...` for scripts; - stands for none")
     name.add_argument(
         "--directories",
         type=Path,
@@ -64,7 +64,8 @@ def _place(keys: Keys, place: str) -> str:
 
 
 def names(system: System, directories: Sequence[Path]) -> list[str]:
-    """Task, labels of features and tokens, and modes (`-` stands for none); then the name of each folder of features.
+    """Task, labels of features and tokens (`-`: none), processes that read for each that trains, and modes; then the
+    name of each folder of features.
 
     Raises:
         InputError: two of the directories would share a folder.
@@ -74,7 +75,8 @@ def names(system: System, directories: Sequence[Path]) -> list[str]:
     sets = [(one, (1.0,) if index else system.features.speeds) for index, one in enumerate(directories)]
     require_folders(sets, Path())
     folders = [set_folder(one, Path(), speeds).name for one, speeds in sets]
-    return [" ".join([task, system.features.label, tokens, *system.modes]), *folders]
+    workers = 0 if system.batches.cache else system.batches.num_workers
+    return [" ".join([task, system.features.label, tokens, str(workers), *system.modes]), *folders]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

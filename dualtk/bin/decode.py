@@ -201,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logger.info("%s: decoded again, changed: %s", out, ", ".join(changed))
     is_streamed = isinstance(setup.decoder, StreamingDecoder)
     dataset = read_set(options, trained)
-    unknown = trained.tokenizer.unknown_in({entry.name: entry.text for entry in dataset.entries})
+    unknown = trained.tokenizer.unknown_in((entry.name, entry.text) for entry in dataset.entries)
     if unknown.unknown:
         logger.warning("%s: %s: no hypothesis has them right", options.data / "text", unknown)
     batches = BatchesOptions(max_frames=options.max_frames).build(dataset.lengths, shuffle=False).batches(0)

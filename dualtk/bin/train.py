@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import add_config_options, at_least
+from dualtk.train.waiting import PATIENCE, TIMEOUT
 
 MOST_UNKNOWN = 2.0  # percent of words
 
@@ -41,9 +42,34 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--processes",
         type=at_least(1),
-        default=1,
         metavar="N",
-        help="processes of this machine that share each step, each with a GPU or, on the CPU, a thread; default: 1",
+        help="processes of each node that share each step, each with a GPU or, on the CPU, a thread; default: 1, or "
+        "those that srun started",
+    )
+    options.add_argument(
+        "--num-nodes",
+        type=at_least(1),
+        metavar="N",
+        help="machines that share each step; the same command runs on each; default: 1, or those of srun",
+    )
+    options.add_argument(
+        "--rendezvous",
+        metavar="HOST[:PORT]",
+        help="where the machines meet, one of them; under srun the first of its nodes is the default",
+    )
+    options.add_argument(
+        "--rendezvous-timeout",
+        type=at_least(1),
+        default=PATIENCE,
+        metavar="SECONDS",
+        help=f"how long machines wait for each other at the start; default: {PATIENCE}",
+    )
+    options.add_argument(
+        "--timeout",
+        type=at_least(1),
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help=f"how long a process waits for the others in a step; default: {TIMEOUT}",
     )
     options.add_argument(
         "--max-unknown",

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import hashlib
 import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from dualtk.config import FILE as CONFIG
-from dualtk.data import contents
+from dualtk.data import columns, contents
 from dualtk.data.arks import read_cmvn
-from dualtk.data.batches import FeatureDataset, TrainingSet, select_utterances
+from dualtk.data.batches import FeatureDataset, Selection, TrainingSet
 from dualtk.data.contents import Digests, features_digest
 from dualtk.data.drawn import DrawnUtterances
 from dualtk.data.features import require_statistics
@@ -28,12 +31,13 @@ from dualtk.lattice import chosen_backend
 from dualtk.memory import enough_memory
 from dualtk.objective import Objective
 from dualtk.system import PretrainingSystem, System, TransducerSystem, load
-from dualtk.tables import read_table
+from dualtk.tables import each_entry
 from dualtk.train.distributed import World, is_first, number_of_processes, world
-from dualtk.train.experiment import Experiment, Origin
+from dualtk.train.experiment import LISTS, Experiment, Origin
 from dualtk.train.initial import Rows, initialise
-from dualtk.train.launch import launch, launched
+from dualtk.train.launch import agents, launch, launched
 from dualtk.train.loop import Trainer, require_steps
+from dualtk.train.slurm import step
 from dualtk.train.stopping import Interrupted, Stopping, status_of, stoppable
 from dualtk.trainable import Trainable
 from dualtk.trained import find_experiment, frozen_teacher, require_alike
@@ -45,15 +49,14 @@ logger = logging.getLogger("dualtk")
 NAMED = 5  # utterances that are left out, each by a line of the log
 
 
-def steps_per_epoch(train_dir: Path, batches: BatchesOptions, accumulate: int) -> int:
-    """Steps in which every utterance of the training set comes once, on all processes together.
+def steps_per_epoch(train_dir: Path, batches: BatchesOptions, accumulate: int, processes: int) -> int:
+    """Steps in which every utterance of the training set comes once, on so many processes together.
 
     Raises:
         InputError: no utt2num_frames, or a number of frames that is none.
     """
-    frames = [entry.num_frames for entry in select_utterances(train_dir).entries]
-    lengths = [length for length in frames if length <= batches.max_utterance_frames]
-    order = batches.build(lengths, shuffle=False, world_size=number_of_processes())
+    frames = columns.lengths(train_dir)
+    order = batches.build(frames[frames <= batches.max_utterance_frames], shuffle=False, world_size=processes)
     return max(1, len(order) // accumulate)
 
 
@@ -64,7 +67,7 @@ def require_known(tokenizer: Tokenizer, directories: Sequence[Path], most: float
         InputError: they are more than `most` percent of those of a directory.
     """
     for directory in directories:
-        found = tokenizer.unknown_in(read_table(directory / "text"))
+        found = tokenizer.unknown_in(each_entry(directory / "text"))
         line = f"{directory / 'text'}: {found}"
         if found.percent > most:
             raise InputError(f"{line}: what helps is tokens of this text, tokens.byte_fallback or --max-unknown")
@@ -78,7 +81,12 @@ def read_system(options: argparse.Namespace) -> System:
     Raises:
         InputError: a key at fault, or a network that is not there.
     """
-    system = load(options.config, options.size, options.set, lambda *how: steps_per_epoch(options.train_dir, *how))
+    # A run that goes on with other processes has the steps that it was begun with.
+    processes = number_of_processes()
+    if not options.override:
+        processes = Experiment(options.exp, writes=False).processes or processes
+    epoch = functools.partial(steps_per_epoch, options.train_dir, processes=processes)
+    system = load(options.config, options.size, options.set, epoch)
     method, name = options.config.stem, options.exp.name
     place = (options.exp, name.removeprefix(method) if name.startswith(method) else "", options.work_dir)
     if system.init is not None:
@@ -92,7 +100,7 @@ def read_system(options: argparse.Namespace) -> System:
         system = system.model_copy(update={TEACHER: system.teacher.model_copy(update={"exp": exp})})
     if isinstance(system, TransducerSystem) and options.tokens is None:
         raise InputError("--tokens: a transducer needs the folder that `dualtk tokens` wrote")
-    if isinstance(system, TransducerSystem):
+    if isinstance(system, TransducerSystem) and is_first():
         require_known(Tokenizer(options.tokens), [options.train_dir, options.dev_dir], options.max_unknown)
     return system
 
@@ -106,8 +114,9 @@ def origin(options: argparse.Namespace, system: System, device: torch.device, di
     inputs["cmvn"] = options.train_dir / "cmvn.ark"
     inputs |= {} if system.waveform is None else system.waveform.files()
     assets = {"fbank.json": options.train_dir / "fbank.json"}
+    processes = number_of_processes()
     if isinstance(system, PretrainingSystem):
-        return Origin(inputs, assets=assets)
+        return Origin(inputs, assets=assets, processes=processes)
     if isinstance(system.teacher, FrozenTeacherOptions):
         inputs |= {f"teacher.exp/{name}": system.teacher.exp / name for name in ("model.safetensors", "config.yaml")}
     inputs |= {"text": options.train_dir / "text", "dev text": options.dev_dir / "text"}
@@ -117,7 +126,7 @@ def origin(options: argparse.Namespace, system: System, device: torch.device, di
         backend = chosen_backend(system.loss.backend, device.type, torch.float32)
     except ValueError as error:
         raise InputError(f"loss.backend: {error}") from error
-    return Origin(inputs, backend, assets)
+    return Origin(inputs, backend, assets, processes)
 
 
 def build_objective(
@@ -148,6 +157,29 @@ def build_objective(
     return objective
 
 
+@dataclass(frozen=True)
+class Lists:
+    """Where the utterances of large sets are kept, by the process that is the first.
+
+    Attributes:
+        folder: of one list for each data directory.
+        tokens: the file that targets follow from; None where there are none.
+        here: this process.
+    """
+
+    folder: Path
+    tokens: Path | None
+    here: World
+
+    def read(self, wanted: columns.Wanted) -> Selection:
+        """The utterances of a set."""
+        if not columns.is_large(wanted.directory):
+            return wanted.select()
+        folder = self.folder / hashlib.sha256(str(wanted.directory.resolve()).encode()).hexdigest()[:16]
+        self.here.first(lambda: columns.keep(folder, wanted, self.tokens))
+        return columns.kept(folder, wanted.directory)
+
+
 def read_set(
     directory: Path,
     system: System,
@@ -155,12 +187,13 @@ def read_set(
     shortest: int,
     longest: int | None = None,
     *,
+    lists: Lists,
     cache: bool,
     most: int | None = None,
 ) -> tuple[FeatureDataset, list[str]]:
     """At most so many utterances of a data directory, and a line on each that is longer than `longest` frames."""
     require_features(directory, system.features)
-    selection = select_utterances(directory, encode, min_frames=shortest, max_utterance_frames=longest)
+    selection = lists.read(columns.Wanted(directory, encode, shortest, longest))
     with enough_memory(f"{directory}: the features do not fit", "set batches.cache=false"):
         dataset = FeatureDataset(selection.spread(most), cache=cache)
     if dataset.dim != system.features.dim:
@@ -179,21 +212,25 @@ def train(options: argparse.Namespace, system: System, stopping: Stopping, here:
     networks = {"": system}
     if isinstance(system, TransducerSystem) and (alone := system.teacher_alone()) is not None:
         networks[TEACHER] = alone
-    with experiment.held():
+    with here.inside(experiment.held()):
         encode = None if tokenizer is None else tokenizer.encode
-        train_set, dropped = read_training_set(options.train_dir, system, encode, shortest)
+        lists = Lists(options.exp / LISTS, tokenizer.path if tokenizer else None, here)
+        train_set, dropped = read_training_set(options.train_dir, system, encode, shortest, lists)
         most, cache = system.train.max_valid_utterances, system.batches.cache
-        valid_set, _ = read_set(options.dev_dir, system, encode, shortest, cache=cache, most=most)
+        valid_set, _ = read_set(options.dev_dir, system, encode, shortest, lists=lists, cache=cache, most=most)
         require_steps(system, train_set, here.size)
         cmvn = options.train_dir / "cmvn.ark"
         for one in (train_set, valid_set):
             if isinstance(one, FeatureDataset):  # else its features are made of audio here
                 require_scale(one, read_cmvn(cmvn)[0], str(cmvn))
-        sets = [place / contents.FILE for place in (options.train_dir, options.dev_dir)]
-        digests = Digests(options.exp / contents.FILE, *sets)
-        experiment.start(networks, origin(options, system, here.device, digests), options.override)
-        if here.is_main:
+
+        def begin() -> None:
+            sets = [place / contents.FILE for place in (options.train_dir, options.dev_dir)]
+            digests = Digests(options.exp / contents.FILE, *sets)
+            experiment.start(networks, origin(options, system, here.device, digests), options.override)
             digests.save()
+
+        here.first(begin)
         more = [f"{options.train_dir}: {len(dropped)} utterances in all are left out"] if len(dropped) > NAMED else []
         unreached = [f"never reached: {line}" for line in system.unreached()]
         joined = train_set.describe(system.train.seed) if isinstance(train_set, DrawnUtterances) else []
@@ -218,11 +255,11 @@ def without_audio(valid_set: FeatureDataset, subsampling: int, vocab_size: int) 
 
 
 def read_training_set(
-    directory: Path, system: System, encode: Callable[[str], Sequence[int]] | None, shortest: int
+    directory: Path, system: System, encode: Callable[[str], Sequence[int]] | None, shortest: int, lists: Lists
 ) -> tuple[TrainingSet, list[str]]:
     """What is trained on, as stored or varied by `waveform` and `joining`, and a line on each that is too long."""
     cache, longest = system.batches.cache and system.waveform is None, system.batches.max_utterance_frames
-    stored, dropped = read_set(directory, system, encode, shortest, longest, cache=cache)
+    stored, dropped = read_set(directory, system, encode, shortest, longest, lists=lists, cache=cache)
     if system.waveform is None and system.joining is None:
         return stored, dropped
     return DrawnUtterances(stored, system, shortest), dropped
@@ -241,14 +278,18 @@ def draw_curves(exp: Path) -> None:
 
 def run_training(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Train by the options of `dualtk train`, which `arguments` were; returns the exit status."""
-    if options.processes > 1 and not launched():
-        read_system(options)  # what is wrong with it is said once, not by each process
-        return launch(options.processes, "dualtk.bin.train", arguments)
+    if not launched():
+        name = hashlib.sha256(str(options.exp.resolve()).encode()).hexdigest()[:16]
+        meeting = (options.rendezvous, options.rendezvous_timeout, name)
+        starting = agents(options.processes, options.num_nodes, *meeting, step())
+        if starting is not None:
+            read_system(options)  # what is wrong with it is said once, not by each process
+            return launch(starting, "dualtk.bin.train", arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        with stoppable() as stopping, world(options.device) as here:
+        with stoppable() as stopping, world(options.device, options.timeout, options.rendezvous_timeout) as here:
             number = train(options, read_system(options), stopping, here)
             if number is None and here.is_main:
                 draw_curves(options.exp)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
@@ -36,6 +37,7 @@ class Batch:
         feat_lengths: (B,) int64.
         targets: (B, U) int64 token ids 1..V-1, 0 beyond lengths.
         target_lengths: (B,) int64.
+        share: what it counts beside those of other processes; see `BucketedBatches.share`.
     """
 
     utterances: list[str]
@@ -43,6 +45,7 @@ class Batch:
     feat_lengths: Tensor
     targets: Tensor
     target_lengths: Tensor
+    share: float = 1.0
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on `device`; copies overlap with computation where the memory is pinned."""
@@ -55,8 +58,8 @@ class Batch:
     def select(self, chosen: Tensor) -> Batch:
         """The utterances that `chosen` (B,) bool marks, padded as before."""
         names = [name for name, keep in zip(self.utterances, chosen.tolist()) if keep]
-        tensors = (self.feats, self.feat_lengths, self.targets, self.target_lengths)
-        return Batch(names, *(tensor[chosen] for tensor in tensors))
+        tensors = ("feats", "feat_lengths", "targets", "target_lengths")
+        return replace(self, utterances=names, **{name: getattr(self, name)[chosen] for name in tensors})
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory (torch's DataLoader calls this)."""
@@ -79,18 +82,23 @@ class Entry:
 
 @dataclass(frozen=True)
 class Selection:
-    """The utterances of a data directory in its order, and one line for each that was left out."""
+    """The utterances of a data directory in its order, and one line for each that was left out.
+
+    `frames` and `sums` (see `dualtk.data.sums`) of each are there where they were kept (`dualtk.data.columns`).
+    """
 
     directory: Path
-    entries: list[Entry]
+    entries: Sequence[Entry]
     dropped: list[str]
+    frames: NDArray[np.int64] | None = None
+    sums: NDArray[np.int64] | None = None
 
     def spread(self, most: int | None) -> Selection:
         """At most so many of the utterances, spread evenly over all; None for all."""
         size = len(self.entries)
         if most is None or most >= size:
             return self
-        return replace(self, entries=[self.entries[place * size // most] for place in range(most)])
+        return Selection(self.directory, [self.entries[place * size // most] for place in range(most)], self.dropped)
 
 
 def select_utterances(
@@ -133,8 +141,7 @@ def select_utterances(
                 f"less than one output frame ({min_frames})"
             )
         if max_utterance_frames is not None and num_frames > max_utterance_frames:
-            most = f"more than batches.max_utterance_frames ({max_utterance_frames})"
-            dropped.append(f"{frames.where(name)}: utterance {name} has {num_frames} frames, {most}: left out")
+            dropped.append(too_long(frames.where(name), name, num_frames, max_utterance_frames))
             continue
         words = text.entries[name] if text is not None else ""
         targets = tuple(encode(words)) if encode is not None else ()
@@ -142,6 +149,12 @@ def select_utterances(
     if not entries:
         raise InputError(f"{feats.path}: no utterance is left" + (f"; first: {dropped[0]}" if dropped else ""))
     return Selection(directory, entries, dropped)
+
+
+def too_long(where: str, name: str, num_frames: int, most: int) -> str:
+    """What is said of an utterance that is left out for its length; `where` is its line."""
+    limit = f"more than batches.max_utterance_frames ({most})"
+    return f"{where}: utterance {name} has {num_frames} frames, {limit}: left out"
 
 
 @dataclass(frozen=True)
@@ -160,6 +173,9 @@ class FeatureDataset(Dataset[Example]):
         selection: what is read.
         cache: features are read once and for all, not by seeking each time.
         is_finite: refuse features that are not numbers; training leaves out the steps that have them.
+
+    Attributes:
+        lengths: feature frames of each utterance.
     """
 
     def __init__(self, selection: Selection, cache: bool = False, is_finite: bool = False) -> None:
@@ -167,7 +183,13 @@ class FeatureDataset(Dataset[Example]):
         self.entries = selection.entries
         self.is_finite = is_finite
         self.dim = int(self._matrix(self.entries[0]).shape[-1])
-        self.sums = read_sums(self.directory, (entry.name for entry in self.entries))
+        kept = selection.frames is not None
+        self.sums = selection.sums if kept else read_sums(self.directory, (entry.name for entry in self.entries))
+        self.lengths: NDArray[np.int64] = (
+            selection.frames
+            if selection.frames is not None
+            else np.array([entry.num_frames for entry in self.entries], dtype=np.int64)
+        )
         self.cached: list[Tensor] | None = [self._read(index) for index in range(len(self.entries))] if cache else None
 
     def _matrix(self, entry: Entry) -> np.ndarray:
@@ -187,11 +209,6 @@ class FeatureDataset(Dataset[Example]):
 
     def __len__(self) -> int:
         return len(self.entries)
-
-    @property
-    def lengths(self) -> list[int]:
-        """Feature frames of each utterance."""
-        return [entry.num_frames for entry in self.entries]
 
     def batches(self, options: BatchesOptions, *, seed: int, rank: int, world_size: int) -> BucketedBatches:
         """See `TrainingSet`."""
@@ -217,8 +234,12 @@ def collate(examples: Sequence[Example]) -> Batch:
 class EpochBatches(Protocol):
     """Batches that (seed, epoch) decides, on one rank: of what the items of a dataset are known by."""
 
-    def start(self, epoch: int, batch: int = 0) -> None:
-        """The next iteration gives the batches of `epoch` from index `batch` of this rank."""
+    def start(self, epoch: int, batch: int = 0, processes: int = 0) -> None:
+        """See `BucketedBatches.start`."""
+        ...
+
+    def share(self, index: int) -> float:
+        """See `BucketedBatches.share`."""
         ...
 
     def __len__(self) -> int:
@@ -286,6 +307,7 @@ class BatchLoader:
 
     def __init__(self, dataset: TrainingSet, batches: EpochBatches, num_workers: int, pin_memory: bool) -> None:
         self.num_workers = num_workers
+        self._batches = batches
         self._loader: DataLoader[Batch | InputError] = DataLoader(
             _Guarded(dataset),  # type: ignore[arg-type]  # torch types a loader by its dataset, not by its collate
             batch_sampler=batches,
@@ -304,9 +326,10 @@ class BatchLoader:
             InputError: an utterance cannot be read, or a process that reads was killed.
         """
         try:
-            for batch in self._loader:
+            for index, batch in enumerate(self._loader):
                 if isinstance(batch, InputError):
                     raise batch
+                batch.share = self._batches.share(index)
                 yield batch
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):

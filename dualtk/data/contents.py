@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -11,8 +11,8 @@ from pathlib import Path
 from dualtk.checksums import file_digest
 from dualtk.data.arks import find_archive
 from dualtk.errors import InputError
-from dualtk.files import Done, digest, write_text
-from dualtk.tables import load_table
+from dualtk.files import Done, digest, stream_digest, write_text
+from dualtk.tables import each_entry
 
 FILE = ".digests.json"  # in a folder that a stage writes
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -89,14 +89,22 @@ def features_digest(directory: Path, digests: Digests) -> str:
     Raises:
         InputError: a faulty table, or an archive that is not there.
     """
-    locations = load_table(directory / "feats.scp").entries
     numbers: dict[Path, int] = {}
-    places = []
-    for name, location in locations.items():
-        archive, _ = find_archive(location, directory)
-        place = location.rpartition("/")[2]  # with the offset, and a range of rows
-        places.append((name, numbers.setdefault(archive, len(numbers)), place))
-    return digest([directory / "utt2num_frames"], [places, [digests.of(path) for path in numbers]])
+    found: dict[str, int] = {}  # an archive as it is written; there are few
+
+    def places() -> Iterator[str]:
+        """`[[[name, archive, place], ...], [digest, ...]]`, never whole in memory."""
+        yield "[["
+        for index, (name, location) in enumerate(each_entry(directory / "feats.scp")):
+            file = location.partition("[")[0].rpartition(":")[0] or location
+            if file not in found:
+                archive, _ = find_archive(location, directory)
+                found[file] = numbers.setdefault(archive, len(numbers))
+            place = location.rpartition("/")[2]  # with the offset, and a range of rows
+            yield (", " if index else "") + json.dumps([name, found[file], place])
+        yield "], " + json.dumps([digests.of(path) for path in numbers]) + "]"
+
+    return stream_digest([directory / "utt2num_frames"], places())
 
 
 def code_digest(*parts: str) -> str:

@@ -7,12 +7,13 @@ neither the number of workers nor where a run was stopped and continued changes 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -92,7 +93,7 @@ class DrawnBatches(Sampler[list[Draw]]):
 
     def __init__(
         self,
-        lengths: list[int],
+        lengths: Sequence[int] | NDArray[np.int64],
         variation: Variation,
         options: BatchesOptions,
         *,
@@ -105,19 +106,22 @@ class DrawnBatches(Sampler[list[Draw]]):
         self.rank, self.world_size = rank, world_size
         self.start(0)
 
-    def start(self, epoch: int, batch: int = 0) -> None:
-        """The next iteration gives the batches of `epoch` from index `batch` of this rank."""
-        draws, sizes = self.variation.draws(self.lengths, self.seed, epoch)
-        order = self.options.build(sizes, shuffle=True, seed=self.seed, rank=self.rank, world_size=self.world_size)
-        self.batches = [[draws[index] for index in indices] for indices in order.batches(epoch)]
-        self.first_batch = batch
+    def start(self, epoch: int, batch: int = 0, processes: int = 0) -> None:
+        """See `BucketedBatches.start`."""
+        self.draws, sizes = self.variation.draws(self.lengths, self.seed, epoch)
+        self.order = self.options.build(sizes, shuffle=True, seed=self.seed, rank=self.rank, world_size=self.world_size)
+        self.order.start(epoch, batch, processes)
+
+    def share(self, index: int) -> float:
+        """See `BucketedBatches.share`."""
+        return self.order.share(index)
 
     def __len__(self) -> int:
-        """Batches of this rank in the epoch."""
-        return len(self.batches)
+        """Batches of each rank in the epoch."""
+        return len(self.order)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        return iter(self.batches[self.first_batch :])
+        return ([self.draws[index] for index in indices] for indices in self.order)
 
 
 class SpokenUtterances:
@@ -201,7 +205,7 @@ class DrawnUtterances(Dataset[Example]):
 
     def __init__(self, stored: FeatureDataset, options: VariedOptions, shortest: int) -> None:
         self.stored, self.dim, self.kind = stored, stored.dim, options.features.kind
-        longest = min(options.batches.max_utterance_frames, max(options.batches.max_frames, *stored.lengths))
+        longest = min(options.batches.max_utterance_frames, max(options.batches.max_frames, int(stored.lengths.max())))
         self.variation = Variation(shortest, longest, joining=options.joining)
         self.spoken: SpokenUtterances | None = None
         if (waveform := options.waveform) is not None:

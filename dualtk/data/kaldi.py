@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -109,11 +109,16 @@ def parse_text(directory: Path) -> Table:
 def left_out(directory: Path) -> list[str]:
     """One line for a directory with empty transcripts, or none."""
     names = without_words(directory)
-    if not names:
+    return empty_transcripts(directory, names[: NAMED + 1], len(names))
+
+
+def empty_transcripts(directory: Path, some: Sequence[str], count: int) -> list[str]:
+    """The line of `left_out` on so many utterances, the first of which are `some`."""
+    if not count:
         return []
-    some = " ".join(names[:NAMED]) + (" ..." if len(names) > NAMED else "")
-    count = f"{len(names)} empty transcripts" if len(names) > 1 else "an empty transcript"
-    return [f"{directory / 'text'}: {count}, left out: {some}"]
+    names = " ".join(some[:NAMED]) + (" ..." if count > NAMED else "")
+    said = f"{count} empty transcripts" if count > 1 else "an empty transcript"
+    return [f"{directory / 'text'}: {said}, left out: {names}"]
 
 
 def read_recordings(directory: Path, channel: int | None = None) -> tuple[Table, dict[str, Recording]]:

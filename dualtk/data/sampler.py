@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt
 from torch.utils.data import Sampler
 
@@ -29,7 +30,13 @@ class BatchesOptions(Section):
     """Whether all features are read into memory once, without such processes."""
 
     def build(
-        self, lengths: Sequence[int], *, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        lengths: Sequence[int] | NDArray[np.int64],
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> BucketedBatches:
         """The batches of utterances of `lengths` feature frames; see `BucketedBatches`."""
         return BucketedBatches(
@@ -48,11 +55,12 @@ class BucketedBatches(Sampler[list[int]]):
     """Batches of utterances of similar length, at most `max_frames` padded feature frames each.
 
     Utterances sorted by length are cut into buckets of about equal frames. Every epoch shuffles each bucket, cuts it
-    evenly into batches, and shuffles the batches. The number of batches is the same in every epoch and on every rank,
-    and the state is two numbers, epoch and batch index: to resume is to call `start(epoch, batch)`.
+    evenly into batches, and puts all batches into one order. The number of batches is the same in every epoch.
 
-    With several ranks the ranks of one step take batches of neighbouring lengths, so that none waits for another.
-    Where the batches do not divide by the ranks, a few of the shortest come twice in the epoch.
+    With several processes a step takes so many of the order. It is made so that these are of neighbouring lengths, and
+    none waits for another; what is less than a step comes last, and a process that gets nothing of it works on a batch
+    of the others that counts nothing. So every utterance counts once in an epoch. The state is the epoch, how many of
+    its batches were taken, and the number of processes that its order was made for: any other number goes on there.
 
     Args:
         lengths: feature frames of every utterance.
@@ -66,7 +74,7 @@ class BucketedBatches(Sampler[list[int]]):
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        lengths: Sequence[int] | NDArray[np.int64],
         max_frames: int,
         num_buckets: int,
         shortest_epochs: int,
@@ -85,9 +93,8 @@ class BucketedBatches(Sampler[list[int]]):
         self.rank = rank
         self.world_size = world_size
         self.buckets = self._make_buckets(num_buckets)
-        self.num_batches = -(-sum(self._num_batches(bucket) for bucket in self.buckets) // world_size)
-        self.epoch = 0
-        self.first_batch = 0
+        self.num_batches = sum(self._num_batches(bucket) for bucket in self.buckets)
+        self.start(0)
 
     def _make_buckets(self, num_buckets: int) -> list[np.ndarray]:
         order = np.argsort(self.lengths, kind="stable")
@@ -102,29 +109,51 @@ class BucketedBatches(Sampler[list[int]]):
         size = max(1, self.max_frames // max(int(self.lengths[bucket].max()), 1))
         return -(-len(bucket) // size)
 
-    def start(self, epoch: int, batch: int = 0) -> None:
-        """The next iteration gives the batches of `epoch` from index `batch` of this rank."""
-        self.epoch = epoch
-        self.first_batch = batch
+    def start(self, epoch: int, batch: int = 0, processes: int = 0) -> None:
+        """The next iteration gives this rank's batches of `epoch`.
 
-    def batches(self, epoch: int) -> list[list[int]]:
-        """All batches of this rank in an epoch: indices of utterances."""
+        Args:
+            epoch: which.
+            batch: how many of its order all ranks together have taken.
+            processes: for which its order is made; 0: those that there are.
+        """
+        self.epoch, self.first_batch, self.processes = epoch, batch, processes
+
+    def order(self, epoch: int, processes: int = 0) -> list[np.ndarray]:
+        """All batches of an epoch, indices of utterances, for so many processes (0: those that there are)."""
         random = np.random.default_rng((self.seed, epoch))
         every: list[np.ndarray] = []
         for bucket in self.buckets:
             members = random.permutation(bucket) if self.shuffle else bucket
             every += np.array_split(members, self._num_batches(bucket))
         every.sort(key=lambda batch: int(self.lengths[batch].max()))
-        missing = self.num_batches * self.world_size - len(every)
-        every = [every[index % len(every)] for index in range(missing)] + every
-        steps = np.arange(self.num_batches)
-        if self.shuffle and epoch >= self.shortest_epochs:
-            steps = random.permutation(steps)
-        return [every[step * self.world_size + self.rank].tolist() for step in steps]
+        if not self.shuffle or epoch < self.shortest_epochs:
+            return every
+        processes = processes or self.world_size
+        left = len(every) % processes  # the shortest come last where they are less than a step
+        steps = random.permutation(np.arange(len(every) // processes))
+        taken = [left + step * processes + rank for step in steps.tolist() for rank in range(processes)]
+        return [every[index] for index in (*taken, *range(left))]
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """The batches of this rank in a whole epoch."""
+        return list(self._of_rank(self.order(epoch)))
+
+    def _of_rank(self, order: list[np.ndarray]) -> Iterator[list[int]]:
+        for first in range(0, len(order), self.world_size):
+            yield order[first + self.rank if first + self.rank < len(order) else first].tolist()
+
+    def share(self, index: int) -> float:
+        """What batch `index` of this iteration counts: one, but in a step that not all ranks have a batch of their own
+        in, so that the mean over all ranks is one over these batches."""
+        left = self.num_batches - self.first_batch - index * self.world_size
+        if left >= self.world_size:
+            return 1.0
+        return self.world_size / left if self.rank < left else 0.0
 
     def __len__(self) -> int:
-        """Batches of this rank in a whole epoch."""
-        return self.num_batches
+        """Batches of each rank in a whole epoch."""
+        return -(-self.num_batches // self.world_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches(self.epoch)[self.first_batch :])
+        return self._of_rank(self.order(self.epoch, self.processes)[self.first_batch :])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -51,6 +51,7 @@ class UnknownWords:
     unknown: int = 0
     letters: Counter[str] = field(default_factory=Counter)
     first: str = ""
+    has_unknown: bool = False
 
     @property
     def percent(self) -> float:
@@ -96,18 +97,22 @@ class Tokenizer:
         ids: list[int] = self._processor.EncodeAsIds(text)
         return ids
 
-    def unknown_in(self, texts: Mapping[str, str]) -> UnknownWords:
-        """What of the words of `texts`, by the names of utterances, no token stands for."""
-        alphabet = set().union(*texts.values()) if texts else set()
-        unknown = {letter for letter in alphabet if not letter.isspace() and UNKNOWN_ID in self.encode(letter)}
+    def unknown_in(self, texts: Iterable[tuple[str, str]]) -> UnknownWords:
+        """What of the words of `texts`, each with the name of its utterance, no token stands for."""
         found = UnknownWords()
-        for name, text in texts.items():
+        known: dict[str, bool] = {}
+        for name, text in texts:
             words = text.split()
-            at_fault = [word for word in words if not unknown.isdisjoint(word)] if unknown else []
             found.words += len(words)
+            for letter in set(text).difference(known):
+                known[letter] = letter.isspace() or UNKNOWN_ID not in self.encode(letter)
+                found.has_unknown |= not known[letter]
+            if not found.has_unknown:
+                continue
+            at_fault = [word for word in words if not all(map(known.__getitem__, word))]
             found.unknown += len(at_fault)
             found.first = found.first or (name if at_fault else "")
-            found.letters.update(letter for word in at_fault for letter in word if letter in unknown)
+            found.letters.update(letter for word in at_fault for letter in word if not known[letter])
         return found
 
     def decode(self, ids: Sequence[int]) -> str:

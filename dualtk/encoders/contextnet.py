@@ -5,7 +5,7 @@ Axes: B batch, T feature frames, T' output frames, F features, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -13,6 +13,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint as recompute
 
 from dualtk.encoders.base import EncoderOutput, pad_features, require_streaming, zero_state
 from dualtk.modes import Mode
@@ -33,10 +34,10 @@ class SeparableConvolution(nn.Module):
         self.pointwise = MaskedLinear(input_dim, dim, bias=False)
         self.norm = DualNorm("batch", dim, mode_names)
 
-    def forward(self, x: Tensor, mask: Tensor, output_mask: Tensor, mode: Mode) -> Tensor:
-        """(B, T, D) with its (B, T) bool mask -> (B, T / stride, D')."""
+    def before_norm(self, x: Tensor, mask: Tensor, mode: Mode) -> Tensor:
+        """(B, T, D) with its (B, T) bool mask -> (B, T / stride, D'), as the norm takes it."""
         x = self.depthwise(x.masked_fill(~mask.unsqueeze(2), 0.0), mode)
-        output: Tensor = self.norm(self.pointwise(x, mode), mode, output_mask)
+        output: Tensor = self.pointwise(x, mode)
         return output
 
     def step(self, x: Tensor, left: Tensor, mode: Mode) -> tuple[Tensor, Tensor]:
@@ -82,10 +83,22 @@ class BlockShape:
 
 
 class ContextNetBlock(nn.Module):
-    """swish(SE(convolutions(x)) + P(x)), equation 5; the last convolution and P carry the stride."""
+    """swish(SE(convolutions(x)) + P(x)), equation 5; the last convolution and P carry the stride.
 
-    def __init__(self, shape: BlockShape, kernel: int, dropout: float, mode_names: Sequence[str]) -> None:
+    With gradient checkpointing what lies between two norms is computed again in the backward pass; the norms are not,
+    for their statistics would move twice.
+    """
+
+    def __init__(
+        self,
+        shape: BlockShape,
+        kernel: int,
+        dropout: float,
+        mode_names: Sequence[str],
+        gradient_checkpointing: bool,
+    ) -> None:
         super().__init__()
+        self.gradient_checkpointing = gradient_checkpointing
         self.stride = shape.stride
         self.convolutions = nn.ModuleList(
             SeparableConvolution(
@@ -104,11 +117,25 @@ class ContextNetBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, output_mask: Tensor, mode: Mode) -> Tensor:
         """(B, T, D) with its (B, T) bool mask -> (B, T / stride, D')."""
-        hidden = x
+        hidden, activated = x, True
         last = len(self.convolutions) - 1
         for index, convolution in enumerate(self.convolutions):
-            hidden = F.silu(convolution(hidden, mask, output_mask if index == last else mask, mode))
-        return self._merge(self.excitation(hidden, output_mask, mode), x, output_mask, mode)
+            assert isinstance(convolution, SeparableConvolution)
+            hidden = self._run(convolution.before_norm, activated, hidden, mask, mode)
+            hidden = convolution.norm(hidden, mode, output_mask if index == last else mask)
+            activated = False
+        return self._merge(self._run(self.excitation, activated, hidden, output_mask, mode), x, output_mask, mode)
+
+    def _run(self, region: Callable[..., Tensor], activated: bool, x: Tensor, mask: Tensor, mode: Mode) -> Tensor:
+        """`region` of what the norm before it gives, activated if that is not done yet."""
+
+        def whole(x: Tensor) -> Tensor:
+            return region(x if activated else F.silu(x), mask, mode)
+
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            result: Tensor = recompute(whole, x, use_reentrant=False)
+            return result
+        return whole(x)
 
     def _merge(self, hidden: Tensor, x: Tensor, mask: Tensor | None, mode: Mode) -> Tensor:
         if self.shortcut is not None and self.shortcut_norm is not None:
@@ -180,13 +207,16 @@ class ContextNetEncoder(nn.Module):
         dropout: float,
         layers_per_block: int,
         strided_blocks: Sequence[int],
+        gradient_checkpointing: bool,
     ) -> None:
         super().__init__()
         shapes = block_shapes(input_dim, alpha, layers_per_block, strided_blocks)
         self.input_dim = input_dim
         self.output_dim = shapes[-1].dim
         self.subsampling = 2 ** len(set(strided_blocks))
-        self.blocks = nn.ModuleList(ContextNetBlock(shape, kernel, dropout, mode_names) for shape in shapes)
+        self.blocks = nn.ModuleList(
+            ContextNetBlock(shape, kernel, dropout, mode_names, gradient_checkpointing) for shape in shapes
+        )
 
     def forward(self, feats: Tensor, lengths: Tensor, mode: Mode, return_heads: bool = False) -> EncoderOutput:
         """(B, T, F) normalised features with their (B,) lengths -> (B, ceil(T / subsampling), D).
@@ -248,6 +278,8 @@ class ContextNetOptions(Section):
     """Convolutions of the blocks C1 to C21."""
     strided_blocks: tuple[Annotated[int, Field(ge=0, lt=NUM_BLOCKS)], ...] = (3, 7, 14)
     """Numbers of the blocks that halve the frames; as published they are C3, C7 and C14."""
+    gradient_checkpointing: bool = False
+    """Compute what lies between two norms again in the backward pass, to save memory."""
 
     def build(self, input_dim: int, mode_names: Sequence[str]) -> ContextNetEncoder:
         """The encoder of features of `input_dim`, with one set of norms for each mode."""

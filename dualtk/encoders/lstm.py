@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
 
 from dualtk.encoders.base import EncoderOutput, pad_features, require_streaming, zero_state
 from dualtk.errors import InputError
@@ -69,8 +71,10 @@ class LSTMEncoder(nn.Module):
         time_reduction: int,
         time_reduction_layer: int,
         projection_dim: int | None,
+        gradient_checkpointing: bool,
     ) -> None:
         super().__init__()
+        self.gradient_checkpointing = gradient_checkpointing
         if time_reduction > 1 and not 0 < time_reduction_layer < num_layers:
             raise InputError(f"time_reduction_layer: {time_reduction_layer} is not between two of {num_layers} layers")
         self.input_dim = input_dim
@@ -95,10 +99,17 @@ class LSTMEncoder(nn.Module):
         x = stack_frames(padded.feats, self.stacking)
         output = EncoderOutput(x, padded.lengths)
         for index, layer in enumerate(self.layers):
-            x = layer(self._reduce(x, index), mode)
+            x = self._run(layer, self._reduce(x, index), mode)
             output.hidden.append(padded.crop(x if self._is_reduced(index) else stack_frames(x, self.time_reduction)))
         output.frames = padded.crop(self.projection(x))
         return output
+
+    def _run(self, layer: nn.Module, x: Tensor, mode: Mode) -> Tensor:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            result: Tensor = recompute(layer, x, mode, use_reentrant=False)
+            return result
+        result = layer(x, mode)
+        return result
 
     def _is_reduced(self, index: int) -> bool:
         return index >= self.time_reduction_layer
@@ -150,6 +161,8 @@ class LSTMOptions(Section):
     """Layers before the time reduction."""
     projection_dim: PositiveInt | None = None
     """Width of a linear layer at the end (CoDERT: the vocabulary); null for none."""
+    gradient_checkpointing: bool = False
+    """Compute layers again in the backward pass, to save memory."""
 
     def build(self, input_dim: int, mode_names: Sequence[str]) -> LSTMEncoder:
         """The encoder of features of `input_dim`, with one set of norms for each mode."""

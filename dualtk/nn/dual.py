@@ -86,7 +86,7 @@ class DualConv1d(nn.Module):
 
     def _convolve(self, x: Tensor, mode: Mode) -> Tensor:
         taps = self.kernel if mode.full_context else (self.kernel + 1) // 2
-        # Two views, not one: the gradient then has the strides of the parameter, as DDP's buckets want it.
+        # Two views, not one: the gradient then has the strides of the parameter, as sums over processes want it.
         weight = self.weight.view(self.channels, self.kernel)[:, :taps].unsqueeze(1).unsqueeze(1)
         # As a picture one frame high, (B, T, D) already lies in memory as a channels-last convolution wants it:
         # no copy either way, and three times as fast on a CPU as conv1d.

@@ -56,7 +56,7 @@ class MaskedLinear(nn.Module):
         if own is None:
             self.register_buffer(self.PREFIX + mode_name, mask.to(self.weight.device))
         else:
-            own.copy_(mask)  # DDP holds on to the buffers that it found
+            own.copy_(mask)  # in place: processes share the buffers that there are
 
     def masked_weight(self, mode: Mode) -> Tensor:
         """The (output, input) weight as `mode` sees it."""

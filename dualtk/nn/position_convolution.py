@@ -62,7 +62,7 @@ class PositionConvolution(nn.Module):
 
     def _positions(self, x: Tensor, mode: Mode) -> Tensor:
         taps = self.kernel if mode.full_context else self.left_frames + 1
-        # Seen flat in between, so that the gradient has the strides of the parameter, as DDP's buckets want it.
+        # Seen flat in between, so that the gradient has the strides of the parameter, as sums over processes want it.
         weight = self.weight.flatten(1).view_as(self.weight)[:, :, :taps].unsqueeze(2)
         # As a picture one frame high, (B, T, D) already lies in memory as a channels-last convolution wants it.
         picture = x.transpose(1, 2).unsqueeze(2)  # (B, T, D) -> (B, D, 1, T)

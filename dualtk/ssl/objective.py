@@ -95,7 +95,7 @@ class _Outcome:
 
 
 class Pretraining(PlannedPasses):
-    """The network and its passes; a single forward runs them all, so that DDP can wrap it.
+    """The network and its passes; a single forward runs them all.
 
     Losses are in nats for each masked frame. In training masks, distractors and codes follow torch's global state;
     in evaluation they depend on the batch alone.

@@ -20,7 +20,7 @@ logger = logging.getLogger("dualtk")
 def evaluate(objective: Trainable, loader: Iterable[Batch], world: World, step: int) -> dict[str, float]:
     """Means over the utterances of all processes: every named loss, and the total as "loss".
 
-    The objective is called itself, not through DDP's wrapper: shards of validation data need not be of one length.
+    Shards of validation data need not be of one length; every utterance counts once.
     An utterance whose features are not finite is left out, and named. So is one whose loss is not finite, but that
     stays in the means, which are then not finite either: what the network makes of good data is its own fault.
     """
@@ -29,6 +29,7 @@ def evaluate(objective: Trainable, loader: Iterable[Batch], world: World, step: 
     count = torch.zeros((), device=world.device)
     for batch in loader:
         loss, weight = _losses(objective, batch.to(world.device), step)
+        weight = weight if batch.share else 0
         count += weight
         for key, value in {**loss.parts, "loss": loss.total}.items():
             value = value.to(count) * weight if weight else torch.zeros_like(count)

@@ -32,6 +32,8 @@ from dualtk.yaml_tree import Tree
 
 logger = logging.getLogger("dualtk")
 
+LISTS = "lists"  # utterances of large sets, see `dualtk.data.columns`; may be there before anything else
+
 
 class _LogFile(logging.FileHandler):
     """A log that cannot be written ends the run in one line; logging itself would print a traceback for each line."""
@@ -67,11 +69,13 @@ class Origin:
         inputs: named files whose digests tell whether the data changed, or such a digest.
         backend: what each part of the transducer loss is computed with; empty where there is none.
         assets: files to copy, by their name in the experiment folder: what decoding elsewhere will need.
+        processes: that share a step.
     """
 
     inputs: Mapping[str, Path | str]
     backend: Mapping[str, str] = field(default_factory=dict)
     assets: Mapping[str, Path] = field(default_factory=dict)
+    processes: int = 1
 
 
 class Experiment:
@@ -102,6 +106,15 @@ class Experiment:
     def network_file(self) -> Path:
         """The network that decoding uses: the average of the best checkpoints."""
         return self.folder / "model.safetensors"
+
+    @property
+    def processes(self) -> int | None:
+        """How many processes began the run that is continued here: steps that are counted in epochs are theirs."""
+        path = self.folder / VERSIONS
+        if not self.training_file.exists() or not path.exists():
+            return None
+        found = json.loads(path.read_text(encoding="utf-8")).get("processes")
+        return found if isinstance(found, int) else None
 
     def inside(self, name: str) -> Experiment:
         """The folder `name` in this one, for a network that is trained beside this one's; "" is this one."""
@@ -135,7 +148,9 @@ class Experiment:
             raise InputError(f"{self.folder}: exists and is no experiment folder")
         if self.config_file.exists():
             read_experiment(self.folder)  # says so where it is one of another time
-        foreign = sorted(one.name for one in self.folder.iterdir() if one.name != NAME and one.suffix != PART)
+        foreign = sorted(
+            one.name for one in self.folder.iterdir() if one.name not in (NAME, LISTS) and one.suffix != PART
+        )
         if foreign:
             raise InputError(f"{self.folder}: exists and is no experiment folder: it holds {foreign[0]}")
 
@@ -154,6 +169,7 @@ class Experiment:
             "torch": torch.__version__,
             "numba": numba.__version__,
             "backend": dict(origin.backend),
+            "processes": origin.processes if override else self.processes or origin.processes,
             "inputs": {n: one if isinstance(one, str) else digest([one]) for n, one in origin.inputs.items()},
         }
         before = read_experiment(self.folder).tree if self.config_file.exists() else None

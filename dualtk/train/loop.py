@@ -181,13 +181,16 @@ class Trainer:
             return
         group: list[Batch] = []
         while True:
-            self.train_batches.start(self.progress.epoch, self.progress.batch)
+            processes = self.stepper.world.size
+            if self.progress.batch == 0:
+                self.progress.processes = processes
+            self.train_batches.start(self.progress.epoch, self.progress.batch, self.progress.processes)
             for batch in self.train_loader:
                 if self.stopping.asked and self.stepper.world.size == 1:  # several processes agree after a step
                     self.progress.batch -= len(group)
                     return
                 group.append(batch)
-                self.progress.batch += 1
+                self.progress.batch += processes
                 if len(group) == self.options.accumulate:
                     yield group
                     group = []
@@ -198,7 +201,7 @@ class Trainer:
 
     def log(self, bar: tqdm[Any]) -> None:
         """One line of metrics."""
-        values = self.stepper.meter.means()
+        values = self.stepper.meter.means(self.stepper.world)
         values["learning_rate"] = self.stepper.optimizer.param_groups[0]["lr"]
         values["epoch"] = self.progress.epoch
         self.experiment.metrics(self.progress.step, values, "train")
@@ -288,10 +291,23 @@ class Trainer:
                 f"{path}: made with another configuration: {str(error).splitlines()[-1].strip()}"
             ) from error
         self.stepper.scaler.load_state_dict(state["scaler"])
-        self.progress = Progress.of(state["progress"])
+        size = self.stepper.world.size
+        self.progress = Progress.of(state["progress"], size)
         self.experiment.forget_after(self.progress.step)
         if self.experiment.writes:
             logger.info("continuing from step %d (%s)", self.progress.step, path)
+            if self.progress.processes not in (0, size):
+                logger.warning(self._other_number(self.progress.processes, size))
+
+    def _other_number(self, before: int, now: int) -> str:
+        """What it means to go on with another number of processes."""
+        held, holds = before * self.options.accumulate, now * self.options.accumulate
+        line = (
+            f"epoch {self.progress.epoch} was begun by {before} processes: a step now holds {holds} batches, not {held}"
+        )
+        if held % now == 0:
+            line += f"; --override --set train.accumulate={held // now} makes it hold {held}"
+        return line + "; no utterance is left out or repeated"
 
     def _progress_bar(self) -> tqdm[Any]:
         return tqdm(

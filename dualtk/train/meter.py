@@ -7,6 +7,7 @@ import time
 from torch import Tensor
 
 from dualtk.frames import FRAME_SECONDS
+from dualtk.train.distributed import World
 
 
 class Meter:
@@ -29,8 +30,16 @@ class Meter:
             self.counts[key] = self.counts.get(key, 0) + 1
         self.frames += frames
 
-    def means(self) -> dict[str, float]:
-        """Means, and throughput."""
-        means = {key: float(value) / self.counts[key] for key, value in self.sums.items()}
+    def means(self, world: World) -> dict[str, float]:
+        """Means over all processes, and the throughput of all; each of them has to ask."""
+        sums: dict[str, float] = {}
+        counts: dict[str, int] = {}
+        frames = 0
+        for one in world.gather(({key: float(value) for key, value in self.sums.items()}, self.counts, self.frames)):
+            frames += one[2]
+            for key, value in one[0].items():
+                sums[key] = sums.get(key, 0.0) + value
+                counts[key] = counts.get(key, 0) + one[1][key]
+        means = {key: value / counts[key] for key, value in sums.items()}
         elapsed = time.monotonic() - self.began
-        return {**means, "audio_per_second": self.frames * FRAME_SECONDS / max(elapsed, 1e-9)}
+        return {**means, "audio_per_second": frames * FRAME_SECONDS / max(elapsed, 1e-9)}

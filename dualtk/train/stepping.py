@@ -9,8 +9,7 @@ from typing import Annotated, Literal, Protocol
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from dualtk.data.batches import Batch
 from dualtk.errors import InputError
@@ -105,8 +104,7 @@ class Stepper:
         if world.device.type == "cuda" and self.options.precision != "float32":
             torch.set_float32_matmul_precision("high")  # of the joint, which autocast leaves in float32
         self.scaler = torch.amp.grad_scaler.GradScaler(world.device.type, enabled=self.options.precision == "float16")
-        self._wrapped: nn.Module | None = None
-        self._wrapped_for: tuple[bool, int] | None = None
+        self._is_shared = False
 
     def take(self, batches: Sequence[Batch], progress: Progress) -> bool:
         """One step on the mean loss of `batches`; False when it was skipped for something not finite."""
@@ -118,17 +116,19 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        wrapped = self._wrap(progress.step).train()
+        self._share()
         # Norm statistics move in the forward pass, before it is known whether the step counts.
         buffers = {name: buffer.clone() for name, buffer in self.objective.module.named_buffers()}
         with self.noise.added(progress.step):
-            for index, batch in enumerate(batches):
-                with _sync(wrapped, last=index == len(batches) - 1), _enough_memory(batch):
-                    loss = self._forward(wrapped, batch, progress.step)
+            for batch in batches:
+                with _enough_memory(batch):
+                    loss = self._forward(batch, progress.step)
                     if self.world.any(not bool(torch.isfinite(loss.total))):
                         return self._skip(batch, loss, buffers, progress)
-                    torch.autograd.backward(self.scaler.scale(loss.total / len(batches)))
-                self.meter.add({**loss.parts, "loss": loss.total.detach()}, int(batch.feat_lengths.sum()))
+                    torch.autograd.backward(self.scaler.scale(loss.total * batch.share / len(batches)))
+                if batch.share:
+                    self.meter.add({**loss.parts, "loss": loss.total.detach()}, int(batch.feat_lengths.sum()))
+        self.world.average(self.objective.module)
         self.scaler.unscale_(self.optimizer)
         norms = self._clip()
         if self.options.precision != "float16" and not all(bool(torch.isfinite(norm)) for norm in norms.values()):
@@ -148,24 +148,17 @@ class Stepper:
             for name, parameters in parts
         }
 
-    def _wrap(self, step: int) -> nn.Module:
-        """The objective, under DDP with several processes.
+    def _share(self) -> None:
+        """All processes have the parameters and buffers of the first; those of norms move with the data of each."""
+        module = self.objective.module.train()
+        self.world.share(module.buffers() if self._is_shared else [*module.parameters(), *module.buffers()])
+        self._is_shared = True
 
-        It is wrapped anew where steps begin or cease to draw passes, and where parameters are no longer held: DDP
-        gathers the gradients of those that wanted one when it was made.
-        """
-        drawing = self.objective.leaves_out(step)
-        wanted = drawing, self.freezing.held(step)
-        if self._wrapped is None or wanted != self._wrapped_for:
-            self._wrapped = None  # an old DDP would go on gathering gradients
-            self._wrapped, self._wrapped_for = self.world.wrap(self.objective.module, find_unused=drawing), wanted
-        return self._wrapped
-
-    def _forward(self, wrapped: nn.Module, batch: Batch, step: int) -> StepLoss:
+    def _forward(self, batch: Batch, step: int) -> StepLoss:
         batch = batch.to(self.world.device)
         kind = torch.float16 if self.options.precision == "float16" else torch.bfloat16
         with torch.autocast(self.world.device.type, dtype=kind, enabled=self.options.precision != "float32"):
-            loss: StepLoss = wrapped(batch.feats, batch.feat_lengths, batch.targets, batch.target_lengths, step)
+            loss = self.objective(batch.feats, batch.feat_lengths, batch.targets, batch.target_lengths, step)
         return loss
 
     def _skip(self, batch: Batch, loss: StepLoss, buffers: dict[str, Tensor], progress: Progress) -> bool:
@@ -192,10 +185,3 @@ def _enough_memory(batch: Batch) -> contextlib.AbstractContextManager[None]:
         f"training: utterances {shown} of up to {int(batch.feat_lengths.max())} frames do not fit",
         "lower batches.max_frames, and batches.max_utterance_frames where one alone is too long",
     )
-
-
-def _sync(wrapped: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
-    """Gradients travel between processes with the last batch of a step only."""
-    if last or not isinstance(wrapped, DistributedDataParallel):
-        return contextlib.nullcontext()
-    return wrapped.no_sync()

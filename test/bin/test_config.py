@@ -61,7 +61,7 @@ def test_show_refuses_what_cannot_be_built() -> None:
 @pytest.mark.slow
 def test_name_is_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
     named = printed(capsys, "name", CONFIG, "--set", "features.num_mels=64", "--set", "tokens={type: bpe, size: 300}")
-    assert named == ["transducer fbank64 bpe300 full streaming"]
+    assert named == ["transducer fbank64 bpe300 0 full streaming"]  # it caches: no process reads
     sets = ["--directories", "data/train/", "data/../dev", "a b/test"]
     lines = printed(capsys, "name", CONFIG, "--set", "features.speeds=[0.9, 1.0]", *sets)
     assert lines[1:] == ["train_sp", "dev", "test"]
@@ -69,11 +69,10 @@ def test_name_is_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match=r"a/test and b/test have the same name"):
         main(["name", str(CONFIG), "--directories", "train", "dev", "a/test", "b/test/."])
     (line,) = printed(capsys, "name", WAV2VEC)
-    task, features, tokens, *modes = line.split(" ")
-    assert (task, features[:7], tokens, modes) == ("pretrain", "samples", "-", ["full", "streaming"])
-    shell = (
-        f'read -r task features tokens modes < <("$0" -m dualtk.bin.dualtk config name {CONFIG}); echo "$tokens $task"'
-    )
+    task, features, tokens, workers, *modes = line.split(" ")
+    assert (task, features[:7], tokens, workers, modes) == ("pretrain", "samples", "-", "0", ["full", "streaming"])
+    names = f'"$0" -m dualtk.bin.dualtk config name {CONFIG}'
+    shell = f'read -r task features tokens workers modes < <({names}); echo "$tokens $task"'
     done = subprocess.run(["bash", "-c", shell, sys.executable], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "unigram500 transducer\n"
 

@@ -59,25 +59,47 @@ def test_resume(lengths):
         assert list(fresh) == whole[first:]
 
 
+def taken(lengths, max_frames, epoch, batch, processes, world_size, steps=None):
+    """What so many steps take of an epoch: a list of (utterances, share) for each step, one for each rank."""
+    ranks = [buckets(lengths, max_frames, seed=1, rank=rank, world_size=world_size) for rank in range(world_size)]
+    for sampler in ranks:
+        sampler.start(epoch, batch, processes)
+    found = [[(one, sampler.share(index)) for index, one in enumerate(sampler)] for sampler in ranks]
+    assert {len(each) for each in found} == {len(found[0])}
+    return list(zip(*found))[:steps]
+
+
+def counts(steps, size):
+    """How often each utterance counts."""
+    return np.bincount([index for step in steps for one, share in step if share for index in one], minlength=size)
+
+
 @pytest.mark.parametrize("world_size", [2, 3, 8])
 def test_ranks_share_an_epoch(lengths, world_size):
-    ranks = [buckets(lengths, 10000, rank=rank, world_size=world_size) for rank in range(world_size)]
-    per_rank = [sampler.batches(1) for sampler in ranks]
-    assert {len(batches) for batches in per_rank} == {len(ranks[0])}
-    counts = np.bincount(
-        [index for batches in per_rank for batch in batches for index in batch], minlength=len(lengths)
-    )
-    assert counts.min() == 1
-    seen_twice = np.flatnonzero(counts > 1)
-    assert counts.max() <= 2
-    assert all(lengths[index] < np.median(lengths) for index in seen_twice)
-    longest = np.array([[max(lengths[index] for index in batch) for batch in batches] for batches in per_rank])
-    assert (longest.max(0) / longest.min(0) < 1.5).mean() > 0.9  # no rank waits for another
+    steps = taken(lengths, 10000, 1, 0, 0, world_size)
+    assert len(steps) == len(buckets(lengths, 10000, world_size=world_size))
+    assert set(counts(steps, len(lengths))) == {1}
+    assert all(sum(share for _, share in step) == pytest.approx(world_size) for step in steps)
+    longest = np.array([[max(lengths[index] for index in one) for one, _ in step] for step in steps])
+    assert (longest.max(1) / longest.min(1) < 1.5).mean() > 0.9  # no rank waits for another
 
 
 def test_more_ranks_than_batches():
-    ranks = [buckets([50, 60], 1000, rank=rank, world_size=4) for rank in range(4)]
-    assert [len(sampler.batches(0)) for sampler in ranks] == [1, 1, 1, 1]
+    assert taken([50, 60], 1000, 0, 0, 0, 4) == [(([0, 1], 4.0), ([0, 1], 0.0), ([0, 1], 0.0), ([0, 1], 0.0))]
+
+
+@pytest.mark.parametrize("sizes", [(4, 2, 1), (1, 3), (2, 8, 3, 2), (3, 3)])
+@pytest.mark.parametrize("size", [40, 2000])
+def test_other_numbers_of_processes_go_on_where_an_epoch_stands(lengths, sizes, size):
+    batch, steps = 0, []
+    for turn, world_size in enumerate(sizes):
+        last = turn == len(sizes) - 1
+        some = taken(lengths[:size], 3000, 2, batch, sizes[0], world_size, None if last else 2)
+        batch += len(some) * world_size
+        steps += some
+    assert set(counts(steps, size)) == {1}
+    if len(set(sizes)) == 1:
+        assert steps == taken(lengths[:size], 3000, 2, 0, 0, sizes[0])
 
 
 def test_curriculum_and_fixed_order(lengths):

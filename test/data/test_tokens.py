@@ -138,7 +138,7 @@ def test_bytes_stand_for_characters_that_the_text_lacks(tmp_path):
     ids = tokenizer.encode("THE ÜBER \u732b")
     assert 1 not in ids
     assert tokenizer.decode(ids) == "THE ÜBER \u732b"
-    assert tokenizer.unknown_in({"a": "ÜBER \u732b"}).unknown == 0
+    assert tokenizer.unknown_in([("a", "ÜBER \u732b")]).unknown == 0
     assert options.label == "char300-bytes"
     with pytest.raises(InputError, match=r"tokens.size: 60 is too small for this text: its characters alone need \d+"):
         train_tokenizer(PROVERBS, TokenOptions(size=60, byte_fallback=True))
@@ -149,11 +149,11 @@ def test_words_without_tokens_are_counted_and_their_characters_named(tmp_path, m
     write_tokenizer(tmp_path / "lang", PROVERBS, TokenOptions(type=model_type, size=40))
     tokenizer = Tokenizer(tmp_path / "lang")
     texts = {"u1": "THE EARLY BIRD", "u2": "the ÜBER BIRD", "u3": "ÜÜ\u3000MOSS"}
-    found = tokenizer.unknown_in(texts)
+    found = tokenizer.unknown_in(texts.items())
     assert found.words == 8
     assert found.unknown == sum(1 in tokenizer.encode(word) for text in texts.values() for word in text.split())
     assert str(found) == (
         "3 of 8 words (37.5 %) become <unk>, for no token has the characters 'Ü' (3), 't' (1), 'h' (1), 'e' (1); "
         "the first is in utterance u2"
     )
-    assert tokenizer.unknown_in({}).percent == 0.0
+    assert tokenizer.unknown_in([]).percent == 0.0

@@ -57,6 +57,8 @@ ENCODERS: dict[str, Callable[[], nn.Module]] = {
         subsampling="convolution", subsampling_factor=4, subsampling_channels=4
     ),
     "lstm": lstm,
+    "lstm-checkpointed": lambda: lstm(gradient_checkpointing=True),
+    "contextnet-checkpointed": lambda: contextnet(gradient_checkpointing=True),
     "lstm-one-rate": lambda: lstm(time_reduction=1, projection_dim=7),
     "contextnet": contextnet,
     "wav2vec": wav2vec,

@@ -58,7 +58,7 @@ def test_straight_through_gives_the_same_output_and_the_dense_gradient() -> None
 
 
 def test_a_mask_changes_in_place() -> None:
-    """DDP broadcasts the buffers that it found when it was made."""
+    """Processes share the buffers that there are."""
     layer = MaskedLinear(4, 3)
     layer.set_mask("streaming", torch.ones(3, 4, dtype=torch.bool))
     before = layer.mask("streaming")

@@ -27,9 +27,9 @@ if case != "ends":
 """
 LAUNCHER = """
 import sys
-from dualtk.train.launch import launch
+from dualtk.train.launch import Agents, launch
 for case in ("ends", "fails", "killed", "signalled"):
-    print(case, launch(2, "worker", [case]), flush=True)
+    print(case, launch(Agents(2), "worker", [case]), flush=True)
 """
 
 
@@ -41,7 +41,7 @@ def test_processes_end_together_with_one_line(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": paths}
     call = [sys.executable, "-c", LAUNCHER]
     done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.stdout.split("\n") == ["ends 0", "fails 2", "killed 1", "signalled 143", ""], done.stderr
+    assert done.stdout.split("\n") == ["ends 0", "fails 2", "killed 1", "signalled 138", ""], done.stderr
     assert done.stderr.splitlines() == [
         "dualtk: error: as a process says it",
         "dualtk: error: process 1 of the training was ended by SIGKILL",

@@ -15,6 +15,7 @@ import torch
 from tiny import train_arguments
 
 from dualtk.bin.train import main
+from dualtk.data import columns
 from dualtk.errors import InputError
 
 pytestmark = pytest.mark.slow
@@ -93,3 +94,16 @@ def test_hostile_or_damaged_checkpoints_are_refused(corpus: Path, tmp_path: Path
     last.write_bytes(b"half a file")
     with pytest.raises(InputError, match=r"last\.pt: not a training checkpoint"):
         main(train_arguments(corpus, exp, "train.max_steps=2"))
+
+
+def test_a_set_that_is_kept_as_columns_trains_to_the_same_bytes(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As large ones are."""
+    monkeypatch.setattr(columns, "LARGE", 0)
+    assert main(train_arguments(corpus, tmp_path / "columns", "batches.cache=false", "batches.num_workers=1")) == 0
+    assert len(list((tmp_path / "columns/lists").iterdir())) == 2
+    monkeypatch.undo()
+    assert main(train_arguments(corpus, tmp_path / "objects")) == 0
+    one, other = (tmp_path / name / "model.safetensors" for name in ("columns", "objects"))
+    assert one.read_bytes() == other.read_bytes()

@@ -82,9 +82,6 @@ class Line(nn.Module):
     def prepare(self, step: int) -> None:
         self.prepared.append(step)
 
-    def leaves_out(self, step: int) -> bool:
-        return False
-
     def networks(self) -> dict[str, nn.Module]:
         return {"": self.layer, "shadow": self.shadow}
 

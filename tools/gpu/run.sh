@@ -9,7 +9,7 @@
 # CORPUS     folder of LibriSpeech/<set>, FLAC or Opus, for `train`; SETS="train dev test" names its sets
 # CTM        word times of its test set
 # SECONDS_OF_TRAINING  in `train`, 240; SCALE multiplies every limit
-set -uo pipefail
+set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 out=$(mkdir -p "$1" && cd "$1" && pwd) && shift
@@ -67,7 +67,7 @@ train() {
   local seconds=${SECONDS_OF_TRAINING:-240} tiny=""
   if ((!gpu)); then seconds=5 tiny="model.encoder.num_layers=1 train.precision=float32 batches.max_frames=3000"; fi
   part train $((seconds + 120)) "\"$root/tools/gpu/train.sh\" \"$scratch/work\" $seconds \"$CTM\" \"$CORPUS\" ${sets[*]} $tiny"
-  cp "$scratch"/work/exp/*_gpu/RESULTS.md "$scratch"/work/exp/*_gpu/metrics.jsonl "$out/" 2>/dev/null
+  cp "$scratch"/work/exp/*_gpu/RESULTS.md "$scratch"/work/exp/*_gpu/metrics.jsonl "$out/" 2>/dev/null || true
 }
 
 for name in "${parts[@]}"; do

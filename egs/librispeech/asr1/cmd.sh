@@ -1,7 +1,10 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Sourced by run.sh: what training and decoding are run with. DUALTK_CMD=local (the default) runs them here,
-# DUALTK_CMD=slurm through srun, one task on one node with the GPUs and processes that run.sh asks for;
-# DUALTK_SRUN_ARGS holds further options of srun (--partition ...). `dualtk` must be on PATH of the node.
+# Sourced by run.sh: what its stages are run with. DUALTK_CMD=local (the default) runs them here, DUALTK_CMD=slurm all of
+# them through srun, so that nothing heavy runs where run.sh does. Training asks for --num-nodes nodes, and on each for a
+# CPU and memory for every process and every one that reads for it (batches.num_workers), and for GPUs unless it is on the
+# CPU; what else there is, for --nj CPUs on one node. DUALTK_SRUN_ARGS holds further options of srun (--partition ...),
+# which come last: they may ask for more, such as --mem=200G where batches.cache is true. `dualtk` must be on PATH of the
+# nodes. tools/slurm/train.sbatch is for trainings that outlast the limit of a job.
 
 case ${DUALTK_CMD:-local} in
   local)
@@ -10,14 +13,19 @@ case ${DUALTK_CMD:-local} in
     ;;
   slurm)
     read -ra _more <<<"${DUALTK_SRUN_ARGS:-}"
-    _srun=(watched srun --nodes=1 --ntasks=1 --cpus-per-task="$nj" "${_more[@]}")
-    train_cmd=("${_srun[@]}" --job-name=dualtk-train)
-    decode_cmd=("${_srun[@]}" --job-name=dualtk-decode)
-    if [ "$ngpu" -gt 0 ]; then
-      train_cmd+=(--gres="gpu:$ngpu")
+    _one=(watched srun --nodes=1 --ntasks=1 --cpus-per-task="$nj")
+    data_cmd=("${_one[@]}" --job-name=dualtk-data "${_more[@]}")
+    train_cmd=(watched srun --nodes="$num_nodes" --ntasks-per-node=1 --job-name=dualtk-train
+      --cpus-per-task="$((processes * (1 + workers)))" --mem="$((processes * (4 + workers)))G")
+    decode_cmd=("${_one[@]}" --job-name=dualtk-decode)
+    if [ "$device" != cpu ]; then
+      train_cmd+=(--gres="gpu:$processes")
       decode_cmd+=(--gres=gpu:1)
     fi
-    unset -v _more _srun
+    train_cmd+=("${_more[@]}")
+    decode_cmd+=("${_more[@]}")
+    dualtk() { "${data_cmd[@]}" dualtk "$@"; }
+    unset -v _more _one
     ;;
   *)
     printf '%s: error: DUALTK_CMD is %s, expected local or slurm\n' "${0##*/}" "$DUALTK_CMD" >&2

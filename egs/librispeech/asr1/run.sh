@@ -39,13 +39,11 @@ channel=0             # of recordings with several, from 1, where data directori
 nj=2                  # processes of feature extraction
 ngpu=1                # GPUs to train on: 1 is the GPU or else the CPU, 0 the CPU, more are run by torchrun
 ncpu=0                # processes to train on the CPU with, one thread each; 0 follows --ngpu
+num_nodes=1           # machines to train on, each with so many GPUs or processes; see cmd.sh
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../../../utils/parse_options.sh"
-. "$here/../../../utils/split_lists.sh"
-. "$here/../../../utils/searches.sh"
-. "$here/path.sh"
-. "$here/cmd.sh"
+. "$here/../../../utils/split_lists.sh" && . "$here/../../../utils/searches.sh" && . "$here/path.sh"
 
 runs() { ((stage <= $1 && $1 <= stop_stage)) && echo "== stage $1: $2"; } # does stage $1 run?
 locate() { # the file $1, as written, in the work folder or in the recipe's, or else the file $2
@@ -74,9 +72,10 @@ else
   for one in "${test_sets[@]}"; do tests+=("$work_dir/data/${one//-/_}"); done
 fi
 names=$(dualtk config name "${config[@]:1}" --directories "$train" "$dev" "${tests[@]}") # ends here, with its line, if at fault
-{ read -r task features tokens all_modes && mapfile -t sets; } <<<"$names" && read -ra modes <<<"${modes:-$all_modes}"
+{ read -r task features tokens workers all_modes && mapfile -t sets; } <<<"$names" && read -ra modes <<<"${modes:-$all_modes}"
 features=$work_dir/features/$features tokens=$work_dir/tokens/$tokens
 if [ "$ngpu" -eq 0 ] || [ "$ncpu" -gt 0 ]; then device=cpu ngpu=$ncpu; else device=auto; fi
+processes=$((ngpu > 1 ? ngpu : 1)) && . "$here/cmd.sh"
 
 if runs -1 "download to $librispeech"; then
   dualtk prepare-librispeech --librispeech "$librispeech" --download --sets "${train_sets[@]}" "${dev_sets[@]}" "${test_sets[@]}"
@@ -97,7 +96,7 @@ if [ "$task" != pretrain ] && runs 2 "tokens in $tokens"; then
   dualtk tokens "${config[@]}" --text "$train/text" --out "$tokens"
 fi
 if runs 3 "training of $exp"; then
-  "${train_cmd[@]}" dualtk train --processes "$((ngpu > 1 ? ngpu : 1))" "${config[@]}" --exp "$exp" --work-dir "$work_dir" --tokens "$tokens" \
+  "${train_cmd[@]}" dualtk train --num-nodes "$num_nodes" --processes "$processes" "${config[@]}" --exp "$exp" --work-dir "$work_dir" --tokens "$tokens" \
     --device "$device" --train-dir "$train" --dev-dir "$dev" "${train_args[@]}"
 fi
 if [ "$task" != pretrain ] && runs 4 "decoding"; then
