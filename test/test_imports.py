@@ -40,6 +40,7 @@ LAYERS = [
     "ssl",
     "data score",
     "train",
+    "run_options",
     "system",
     "trained trial_build reference",
     "compact transcript recognizer formats package",

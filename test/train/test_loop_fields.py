@@ -17,7 +17,7 @@ from tiny import train_arguments, write_set
 from dualtk.bin.train import main
 from dualtk.data import batches as batches_module
 from dualtk.errors import InputError
-from dualtk.system import RunOptions
+from dualtk.run_options import RunOptions
 from dualtk.train.loop import Trainer
 from dualtk.train.stepping import Stepper
 
