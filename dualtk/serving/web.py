@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dualtk.errors import InputError
+from dualtk.extras import extra
 
-try:
+with extra("serve"):
     import python_multipart  # noqa: F401 (Starlette reads forms with it)
     import websockets  # noqa: F401 (uvicorn's sockets)
     from starlette.applications import Starlette
@@ -17,8 +17,6 @@ try:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
     from starlette.websockets import WebSocket, WebSocketDisconnect
     from uvicorn import Config, Server
-except ImportError as error:
-    raise InputError(f"dualtk serve: needs {error.name}: pip install 'dualtk[serve]'") from error
 
 __all__ = [
     "ASGIApp",
