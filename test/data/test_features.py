@@ -432,7 +432,7 @@ def test_a_byte_that_changed_on_the_disk_is_told(make_directory, extract_feature
     directory = extract_features(make_directory(tmp_path / "train"), cmvn=True)
     selection = select_utterances(directory)
     dataset = FeatureDataset(selection)
-    assert [len(dataset[index].feats) for index in range(len(dataset))] == dataset.lengths
+    assert [len(dataset[index].feats) for index in range(len(dataset))] == list(dataset.lengths)
     require_statistics(directory)
     entry = selection.entries[2]
     file, _, offset = entry.location.rpartition(":")

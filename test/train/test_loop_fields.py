@@ -37,6 +37,7 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "train.max_bad_steps": ("3", "broken"),
     "train.log_every": ("5",),
     "train.seed": ("2",),
+    "train.weight_noise": ("{std: 0.1, start_step: 0}",),
     "batches.max_frames": ("100",),
     "batches.max_utterance_frames": ("40",),
     "batches.num_buckets": ("1", "batches.max_frames=60"),  # a bucket holds at least four batches

@@ -39,6 +39,11 @@ def start(arguments: list[str], *more: object) -> subprocess.Popen[str]:
     return node
 
 
+def long_training(corpus: Path, exp: Path, *overrides: str) -> list[str]:
+    """As many steps as leave time for a signal to come between them."""
+    return train_arguments(corpus, exp, "train.max_steps=80", "train.validate_every=40", *overrides)
+
+
 @pytest.fixture(autouse=True)
 def _nobody_stays() -> Iterator[None]:
     """What a test that failed has started ends with it."""
@@ -63,7 +68,7 @@ def network(exp: Path) -> bytes:
 def on_one(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The network that four processes train on one node."""
     exp = tmp_path_factory.mktemp("one") / "exp"
-    done = start(train_arguments(corpus, exp), "--processes", 4)
+    done = start(long_training(corpus, exp), "--processes", 4)
     error = done.communicate(timeout=600)[1]
     assert done.returncode == 0, error
     return network(exp)
@@ -114,7 +119,7 @@ def test_numbers_that_do_not_fit_are_refused(processes: int, nodes: int, task: S
 @pytest.mark.slow
 def test_two_agents_train_as_one_node_does(corpus: Path, tmp_path: Path, on_one: bytes, meeting: list[object]) -> None:
     """Each with two processes; and a signal to one of them ends both with the state saved."""
-    arguments = train_arguments(corpus, tmp_path / "exp", "train.save_every=1000")
+    arguments = long_training(corpus, tmp_path / "exp", "train.save_every=1000")
     nodes = [start(arguments, "--processes", 2, *meeting) for _ in range(2)]
     log = tmp_path / "exp/train.log"
     until = time.monotonic() + 500
@@ -139,7 +144,7 @@ def test_a_second_run_is_refused_by_all_of_its_nodes(corpus: Path, tmp_path: Pat
     from test_locks import holder
 
     with holder(tmp_path / "exp/.lock") as process:
-        nodes = [start(train_arguments(corpus, tmp_path / "exp"), *meeting) for _ in range(2)]
+        nodes = [start(long_training(corpus, tmp_path / "exp"), *meeting) for _ in range(2)]
         errors = [node.communicate(timeout=120)[1] for node in nodes]
     assert [node.returncode for node in nodes] == [2, 2], errors
     said = [line for line in "".join(errors).splitlines() if "error" in line]
@@ -149,7 +154,7 @@ def test_a_second_run_is_refused_by_all_of_its_nodes(corpus: Path, tmp_path: Pat
 
 @pytest.mark.slow
 def test_a_node_that_is_lost_ends_the_others(corpus: Path, tmp_path: Path, meeting: list[object]) -> None:
-    arguments = train_arguments(corpus, tmp_path / "exp", "train.max_steps=100000", "train.validate_every=100000")
+    arguments = long_training(corpus, tmp_path / "exp", "train.max_steps=100000", "train.validate_every=100000")
     nodes = [start(arguments, *meeting) for _ in range(2)]
     until = time.monotonic() + 500
     while not (tmp_path / "exp/checkpoints/last.pt").exists():
@@ -163,7 +168,7 @@ def test_a_node_that_is_lost_ends_the_others(corpus: Path, tmp_path: Path, meeti
 
 
 def test_a_node_that_does_not_come_is_said_in_one_line(corpus: Path, tmp_path: Path, meeting: list[object]) -> None:
-    node = start(train_arguments(corpus, tmp_path / "exp"), *meeting, "--rendezvous-timeout", 2)
+    node = start(long_training(corpus, tmp_path / "exp"), *meeting, "--rendezvous-timeout", 2)
     error = node.communicate(timeout=120)[1]
     assert (node.returncode, error.count("\n")) == (2, 1), error
     assert error.startswith(f"dualtk: error: --rendezvous {meeting[-1]}: 2 nodes did not meet there within 2 seconds")
@@ -194,7 +199,7 @@ def test_srun_of_two_nodes_trains_as_one_node_does(
     # The names of these nodes are Slurm's alone, so that they have to be told where to meet.
     options = [*options, "--rendezvous", f"127.0.0.1:{free_ports()}"]
     call = ["srun", "--nodes=2", f"--ntasks-per-node={tasks}", "--mem=2G"]
-    call += command(train_arguments(corpus, tmp_path / "exp"), *options)
+    call += command(long_training(corpus, tmp_path / "exp"), *options)
     done = cluster.call(*call, **{key: ENVIRONMENT[key] for key in ("PYTHONPATH", "OMP_NUM_THREADS")})
     assert done.returncode == 0, done.stderr
     assert network(tmp_path / "exp") == on_one
@@ -206,7 +211,7 @@ def test_a_job_that_is_warned_saves_and_is_begun_again(
 ) -> None:
     """tools/slurm/train.sbatch; what nobody warned is not begun again."""
     log, exp = tmp_path / "job.log", tmp_path / "exp"
-    arguments = [*train_arguments(corpus, exp, "train.save_every=1000"), "--processes", 2]
+    arguments = [*long_training(corpus, exp, "train.save_every=1000"), "--processes", 2]
     arguments += ["--rendezvous", f"127.0.0.1:{free_ports()}"]
     paths = os.pathsep.join([str(Path(sys.executable).parent), ENVIRONMENT["PATH"]])
     done = cluster.call(

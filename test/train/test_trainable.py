@@ -178,7 +178,20 @@ INITIAL = {
     "dualtk.pruning.packing",
 }
 MAY_KNOW = (
-    *("config", "data", "errors", "files", "frames", "locks", "memory", "options", "owner", "tensors", "train"),
+    *(
+        "config",
+        "data",
+        "errors",
+        "extras",
+        "files",
+        "frames",
+        "locks",
+        "memory",
+        "options",
+        "owner",
+        "tensors",
+        "train",
+    ),
     *("trainable", "version", "yaml_tree"),
 )
 
