@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from faults_world import World, edit, write_corpus
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -9,6 +9,8 @@ from small_networks import speech
 import dualtk
 from dualtk.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 RATE = 16000
 PIECES = [speech(32000, seed).numpy() for seed in range(3)]
 

@@ -18,6 +18,8 @@ from dualtk.data.fbank import FbankOptions
 from dualtk.data.kinds import write_options
 from dualtk.data.tokens import TokenOptions, write_tokenizer
 
+pytestmark = pytest.mark.slow
+
 
 def save_features(world, change) -> None:
     """Write `made/corpus` with other matrices, as features made elsewhere."""

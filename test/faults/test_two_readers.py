@@ -12,6 +12,8 @@ import pytest
 import soundfile
 from faults_world import MELS, edit
 
+pytestmark = pytest.mark.slow
+
 
 def scored(world) -> float:
     """Decode and score; returns the word error rate of the corpus."""

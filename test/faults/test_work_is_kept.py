@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from faults_world import MELS, write_corpus
 
+pytestmark = pytest.mark.slow
+
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
