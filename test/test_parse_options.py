@@ -20,7 +20,7 @@ nbpe_type=bpe  # kind of wordpieces
 exp=           # folder
 changes=()     # any number of them
 
-. {ROOT}/utils/parse_options.sh
+. '{ROOT}'/utils/parse_options.sh
 echo "$stage|$hours|$nbpe_type|$exp${{changes[*]/#/|}}"
 """
 STAGES = f"""#!/usr/bin/env bash
@@ -30,7 +30,7 @@ set -euo pipefail
 stage=0      # first stage
 stop_stage=5 # last stage
 
-. {ROOT}/utils/parse_options.sh
+. '{ROOT}'/utils/parse_options.sh
 echo "$stage to $stop_stage"
 """
 
@@ -162,7 +162,7 @@ def test_stages_of_which_none_would_run(arguments: list[str], tmp_path: Path) ->
 
 
 LISTS = f"""
-. {ROOT}/utils/split_lists.sh
+. '{ROOT}'/utils/split_lists.sh
 list=$1
 shift
 changes=("$@")
