@@ -66,8 +66,8 @@ train() {
   read -ra sets <<<"${SETS:-train-clean-100 dev-clean test-aligned}"
   local seconds=${SECONDS_OF_TRAINING:-240} tiny=""
   if ((!gpu)); then seconds=5 tiny="model.encoder.num_layers=1 train.precision=float32 batches.max_frames=3000"; fi
-  part train $((seconds + 120)) "\"$root/tools/gpu/train.sh\" \"$scratch/work\" $seconds \"$CTM\" \"$CORPUS\" ${sets[*]} $tiny"
-  cp "$scratch"/work/exp/*_gpu/RESULTS.md "$scratch"/work/exp/*_gpu/metrics.jsonl "$out/" 2>/dev/null || true
+  part train $((seconds + 120)) "\"$root/tools/gpu/train.sh\" \"$scratch/recipe\" $seconds \"$CTM\" \"$CORPUS\" ${sets[*]} $tiny"
+  cp "$scratch"/recipe/exp/*_gpu/RESULTS.md "$scratch"/recipe/exp/*_gpu/metrics.jsonl "$out/" 2>/dev/null || true
 }
 
 for name in "${parts[@]}"; do
