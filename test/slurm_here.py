@@ -63,6 +63,13 @@ class Slurm:
         call = [str(part) for part in command]
         return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=600)
 
+    def wait_until_left(self, job: str) -> None:
+        """Until the nodes have reported how the steps of a job ended: a later report would count for its next start."""
+        until, steps = time.monotonic() + 120, ["pgrep", "--full", rf"^slurmstepd: \[{job}\."]
+        while subprocess.run(steps, stdout=subprocess.DEVNULL).returncode == 0:
+            assert time.monotonic() < until, "".join(path.read_text() for path in self.folder.glob("*.log"))
+            time.sleep(0.1)
+
 
 @contextmanager
 def slurm(folder: Path, nodes: int = 2) -> Iterator[Slurm]:

@@ -82,6 +82,7 @@ def test_the_package_itself_imports_nothing_heavy() -> None:
     assert call(code).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["report", "analyse"])
 def test_figures_need_plots(command: str) -> None:
     done = call(WITHOUT, "matplotlib", "--", command, "exp")
@@ -91,6 +92,7 @@ def test_figures_need_plots(command: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["features", "tokens", "train", "decode", "score", "results", "transcribe", "pack"])
 def test_nothing_else_needs_an_extra(command: str) -> None:
     """torchaudio, k2 and kaldialign are needed nowhere."""

@@ -157,6 +157,7 @@ print(*sorted({name.split(".")[0] for name in sys.modules.keys() - known} - sys.
 """
 
 
+@pytest.mark.slow
 def test_the_lattice_needs_only_torch_numpy_and_numba() -> None:
     """Numba comes later, with the first kernel."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

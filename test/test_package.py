@@ -39,6 +39,7 @@ def texts(folder: Path, modes: tuple[str, ...] = ("streaming", "full", "two-pass
     return [recognizer.transcribe(SAMPLES, mode, rate=16000).text for mode in modes]
 
 
+@pytest.mark.slow
 def test_it_gives_the_same_text_from_elsewhere_without_permission_to_write(exp, packed, tmp_path) -> None:
     expected = texts(exp)
     assert all(expected)

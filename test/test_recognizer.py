@@ -53,6 +53,7 @@ def test_importing_dualtk_imports_nothing_heavy() -> None:
         _ = dualtk.nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["streaming", "full", "two-pass"])
 def test_a_file_an_array_and_a_stream_give_the_same(recognizer, tmp_path, mode: str) -> None:
     samples = talk(1)
@@ -101,6 +102,7 @@ def test_the_partial_text_grows_and_starts_anew_with_each_segment(recognizer) ->
     assert len(set(while_second)) > 3
 
 
+@pytest.mark.slow
 def test_many_threads_with_one_recognizer(exp) -> None:
     """Opened, fed pieces of random sizes and closed by eight threads, streams give what they give alone."""
     recognizer, alone = dualtk.load(exp), dualtk.load(exp)
@@ -159,6 +161,7 @@ def test_a_stream_goes_on_after_bad_samples(recognizer) -> None:
     assert stream.finish() == list(recognizer.transcribe(samples, rate=RATE).segments)
 
 
+@pytest.mark.slow
 def test_the_page_of_the_api_is_that_of_the_docstrings() -> None:
     command = [sys.executable, str(ROOT / "tools/api_page.py")]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -166,6 +169,7 @@ def test_the_page_of_the_api_is_that_of_the_docstrings() -> None:
     assert (ROOT / "docs/api.md").read_text(encoding="utf-8") == done.stdout
 
 
+@pytest.mark.slow
 def test_the_python_of_the_documentation_runs(exp, tmp_path, monkeypatch, capsys) -> None:
     """The five lines of `import dualtk` on the page for users, on another network and recording."""
     text = (ROOT / "docs/recognising.md").read_text(encoding="utf-8")

@@ -91,6 +91,7 @@ def test_two_experiments_are_named_apart(corpus: Path, experiment: Path, tmp_pat
     assert rows[1] == ["copy streaming to tiny streaming", "1", "0", "0"]
 
 
+@pytest.mark.slow
 def test_each_experiment_in_a_mode_of_its_own(corpus: Path, experiment: Path, tmp_path: Path) -> None:
     """A full-context network against a streaming one, which have no mode in common."""
     alone = corpus / "exp/alone"

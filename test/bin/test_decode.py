@@ -220,6 +220,7 @@ def test_streams_equal_the_masked_whole_utterance(spoken, tmp_path, beam: int, l
     assert said > 40, "a network that says nothing proves nothing"
 
 
+@pytest.mark.slow
 def test_a_streaming_mode_is_decoded_in_other_chunks_and_left_contexts(spoken, tmp_path, capsys) -> None:
     """As a network of the same weights whose mode says so; each has a folder of its own."""
     exp = write_experiment(tmp_path / "exp", BOUNDED)
@@ -292,6 +293,7 @@ def test_each_precision_has_its_folder_and_scores(streamed, data, tmp_path) -> N
     assert found["test"] != found["test-int8"]
 
 
+@pytest.mark.slow
 def test_eight_bits_of_an_utterance_do_not_depend_on_the_others(streamed, spoken, tmp_path) -> None:
     options = ("--mode", "streaming", "--precision", "int8")
     for name, frames in (("one", 1), ("all", 20000)):

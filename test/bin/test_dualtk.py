@@ -53,6 +53,7 @@ def test_unknown_command_is_one_line_and_status_2() -> None:
         assert done.stderr == f"dualtk: error: no command {wrong!r}{question}; `dualtk --help` lists them\n"
 
 
+@pytest.mark.slow
 def test_underscore_is_hyphen() -> None:
     assert call("prepare_librispeech", "--help").returncode == 0
 
@@ -146,6 +147,7 @@ def test_errors_are_said_of_what_was_read() -> None:
         raise InputError("other")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shell", "status", "error"),
     [

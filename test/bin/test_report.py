@@ -204,6 +204,7 @@ def test_several_experiments_side_by_side(experiments: list[Path], tmp_path: Pat
     assert page.count('<div class="utterance">') == 2
 
 
+@pytest.mark.slow
 def test_an_extracted_network_has_its_size_and_speed(experiments: list[Path], tmp_path: Path) -> None:
     facts = {"mode": "streaming", "pattern": "2:4", "trained": True, "int8": False, "sparsity": 0.5}
     facts |= {"kept_parameters": 500_000, "parameters": 1_000_000, "size": 2_150_000, "full_size": 4_000_000}
@@ -238,6 +239,7 @@ def test_nothing_that_came_with_an_experiment_runs_or_is_read(experiments: list[
     assert "data:image/svg+xml;base64," in page
 
 
+@pytest.mark.slow
 def test_reports_the_same_twice(experiments: list[Path], tmp_path: Path) -> None:
     for name in ("a", "b"):
         report.main([str(experiments[0]), "--out", str(tmp_path / name)])

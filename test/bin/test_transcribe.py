@@ -106,6 +106,7 @@ def test_raw_samples_on_standard_input(exp, audio, capsys, monkeypatch, tmp_path
     assert capsys.readouterr().out.rstrip("\n") == expected_text(exp, tmp_path / "same.wav", "streaming")
 
 
+@pytest.mark.slow
 def test_other_formats_rates_and_channels(exp, capsys, tmp_path) -> None:
     stereo = np.stack([speech(14000, 4).numpy(), speech(14000, 5).numpy()], axis=1)
     for path, rate in ((tmp_path / "a.flac", 44100), (tmp_path / "b.ogg", 22050), (tmp_path / "c.wav", 8000)):

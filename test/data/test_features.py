@@ -42,6 +42,7 @@ def test_kaldi_reads_what_we_write(make_directory, extract_features, tmp_path):
     assert validate(directory, decode_audio=True) == []
 
 
+@pytest.mark.slow
 def test_processes_do_not_matter(make_directory, tmp_path):
     directory = make_directory(tmp_path / "train", count=23)
     for num_jobs in (1, 2):

@@ -25,6 +25,7 @@ def test_they_are_few_and_none_is_a_copy() -> None:
     assert not groups({str(path): path.read_text(encoding="utf-8") for path in YAMLS})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_no_two_methods_are_one(size: str) -> None:
     assert not groups({method: dump(load_shipped(method, size)) for method in METHODS})

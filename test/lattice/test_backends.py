@@ -221,6 +221,7 @@ def test_where_no_folder_can_be_written_a_loss_is_still_computed(tmp_path):
     assert [float(x) for x in found] == pytest.approx([float(x) for x in expected], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_import_is_quick():
     """Kernels are loaded when they are first used, and from disk; torch's own import is not ours to shorten."""
     code = "import torch, time; t = time.perf_counter(); import dualtk.lattice; print(time.perf_counter() - t)"

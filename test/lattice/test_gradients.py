@@ -136,6 +136,7 @@ def test_a_compiled_step_with_its_backward(make_batch):
     torch.testing.assert_close(compiled.grad, eager.grad)
 
 
+@pytest.mark.slow
 def test_who_does_not_compile_does_not_wait_for_the_compiler():
     code = (
         "import sys, torch; from dualtk.lattice import Lattice; x = torch.zeros(1, 2, 1, requires_grad=True);"

@@ -97,6 +97,7 @@ def test_drop_in_for_torchaudio_with_a_negative_blank(make_batch):
         torch.testing.assert_close(rnnt_loss(batch.logits, *args, blank=-1, reduction=reduction), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "numba"])
 def test_gradient_by_finite_differences(make_batch, backend):
     batch = make_batch(vocabulary=4)

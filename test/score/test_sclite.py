@@ -71,6 +71,7 @@ def scored(refs: dict[str, str], hyps: dict[str, str], speakers: dict[str, str])
 needs_sclite = pytest.mark.skipif(shutil.which("sctk") is None, reason="sctk (Debian package) is not installed")
 
 
+@pytest.mark.slow
 @needs_sclite
 @pytest.mark.parametrize("first", range(0, NUM_FILES, 40))
 def test_line_by_line_equal_to_sclite_on_random_files(tmp_path: Path, first: int) -> None:
@@ -160,6 +161,7 @@ def marked_corpus(seed: int) -> tuple[dict[str, str], dict[str, str], dict[str, 
     return refs, hyps, dict.fromkeys(names, "s1")
 
 
+@pytest.mark.slow
 @needs_sclite
 @pytest.mark.parametrize("first", range(0, 120, 40))
 def test_marks_score_as_in_sclite(tmp_path: Path, first: int) -> None:

@@ -56,6 +56,7 @@ def test_a_beam_of_one_is_greedy() -> None:
                 assert one.log_probs == pytest.approx(expected.log_probs, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_larger_beams_find_no_worse() -> None:
     gained = 0.0
     for parts, (frames, lengths) in networks():

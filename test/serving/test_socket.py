@@ -50,6 +50,7 @@ def test_text_grows_while_audio_comes(server) -> None:
     assert all(one["latency"] is None or 0 <= one["latency"] < 5 for one in heard.messages if not one["is_final"])
 
 
+@pytest.mark.slow
 def test_many_streams_at_once_say_what_each_says_alone(server, recognizer: Recognizer) -> None:
     """Of all modes, in pieces of all sizes, at two rates."""
 

@@ -15,6 +15,7 @@ from dualtk.streaming.compiled_step import compile_step
 from dualtk.streaming.session import StreamingDecoder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_it_computes_what_the_encoder_computes(encoder: str, precision: str) -> None:

@@ -47,6 +47,7 @@ def test_streams_of_a_batch_equal_whole_utterances(encoder: str, mode: Mode, bea
     assert sum(len(one[0].tokens) for one in expected) > 4, "a network that says nothing proves nothing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_eight_bits_of_a_stream_do_not_depend_on_the_others(encoder: str) -> None:
     network = small_transducer(encoder)

@@ -93,6 +93,7 @@ def read_state(path: Path) -> tuple[Any, Any]:
     return state["objective"], state["progress"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", [read_network, read_state])
 def test_a_byte_that_changed_is_refused_or_was_of_no_account(
     tmp_path: Path, read: Callable[[Path], tuple[Any, Any]]
@@ -265,6 +266,7 @@ def test_a_validation_that_memory_cannot_hold_is_told_before_the_first_step(corp
     assert not (tmp_path / "exp/metrics.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_every_byte_of_a_states_archive_that_is_no_number_is_watched(tmp_path: Path) -> None:
     """Headers, names, attributes and padding: torch reads by them, and compares none with a checksum."""
     path = tmp_path / "last.pt"

@@ -54,6 +54,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.slow
 def test_what_a_run_goes_on_with_and_what_it_does_not(own: Path, tmp_path: Path) -> None:
     """A table: each row changes one thing in a copy of the corpus, and the run says which; places do not count."""
     with stopped_after(2):
@@ -83,6 +84,7 @@ def test_dev_features_that_do_not_fit(own: Path, tmp_path: Path) -> None:
     assert not (exp / "config.yaml").exists()
 
 
+@pytest.mark.slow
 def test_a_network_of_other_features_is_nothing_to_begin_with(own: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     assert main(train_arguments(own, first, "train.max_steps=4")) == 0

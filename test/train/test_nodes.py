@@ -167,6 +167,7 @@ def test_a_node_that_is_lost_ends_the_others(corpus: Path, tmp_path: Path, meeti
     nodes[0].communicate(timeout=60)
 
 
+@pytest.mark.slow
 def test_a_node_that_does_not_come_is_said_in_one_line(corpus: Path, tmp_path: Path, meeting: list[object]) -> None:
     node = start(long_training(corpus, tmp_path / "exp"), *meeting, "--rendezvous-timeout", 2)
     error = node.communicate(timeout=120)[1]
@@ -240,6 +241,7 @@ def test_a_job_that_is_warned_saves_and_is_begun_again(
     cluster.call("scancel", "--batch", "--signal=USR1", job)  # as Slurm does before the limit
     wait_for("PENDING 1", "JobState", "Restarts")
     assert "the same command continues" in log.read_text()
+    cluster.wait_until_left(job)
     cluster.call("scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm waits two minutes
     wait_for("COMPLETED 1", "JobState", "Restarts")
     assert "continuing from step" in (exp / "train.log").read_text()

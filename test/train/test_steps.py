@@ -61,6 +61,7 @@ def test_what_is_no_number_of_steps_is_named(tmp_path: Path, corpus: Path, capsy
     assert not (tmp_path / "exp").exists()
 
 
+@pytest.mark.slow
 def test_a_training_counts_the_batches_of_its_corpus(corpus: Path, tmp_path: Path) -> None:
     """Twice as large batches, half as many steps; and the folder holds the steps."""
     steps = []
