@@ -6,6 +6,7 @@ B batch, T feature frames, F features, U labels.
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -317,6 +318,8 @@ class BatchLoader:
             # Of its own: torch's would be drawn from at each start, and a resumed run would then differ.
             generator=torch.Generator(),
             worker_init_fn=_begin_worker if num_workers else None,
+            # From Python 3.14 on the default of Linux imports everything anew in each worker of each epoch: seconds.
+            multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
         )
 
     def __iter__(self) -> Iterator[Batch]:
