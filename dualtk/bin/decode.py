@@ -82,6 +82,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="also write nbest.jsonl with this many hypotheses of --beam",
     )
+    options.add_argument(
+        "--word-times",
+        action="store_true",
+        help="also write aligned.ctm: when words were said, by the CTC head; hyp.ctm has when they were emitted",
+    )
     add_search_options(options)
     add_precision_option(options)
     options.add_argument(
@@ -227,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "processes": options.nj,
         "search": setup.search.facts(),
     }
-    Writer(trained, mode).write(out, results, facts, options.nbest)
+    Writer(trained, mode).write(out, results, facts, nbest=options.nbest, is_aligned=options.word_times)
     done.write(key)
     logger.info("%s: %d utterances, real-time factor %.4f", out, len(results), seconds / audio)
     return 0

@@ -11,29 +11,37 @@ from dualtk.files import FolderKind, atomic_folder
 from dualtk.frames import FRAME_SECONDS
 from dualtk.modes import Mode
 from dualtk.score.latency import emission_time
-from dualtk.search.hypothesis import Hypothesis, spoken_words
+from dualtk.search.hypothesis import Hypothesis, SpokenWord, spoken_words
 from dualtk.trained import Trained
 
 FOLDER = FolderKind(
     "decoding folder",
     "decode.json",
-    frozenset({"decode.json", "text", "hyp.ctm", "tokens.jsonl", "nbest.jsonl", ".done"})
+    frozenset({"decode.json", "text", "hyp.ctm", "aligned.ctm", "tokens.jsonl", "nbest.jsonl", ".done"})
     | {"partials.jsonl", "hyp.trn", "ref.trn", "result.txt", "result.dtl.txt", "utterances.tsv", "score.json"},
 )
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """An utterance: its name, its length in feature frames, and its hypotheses, best first."""
+    """An utterance: its name, its length in feature frames, its hypotheses, best first, and the words of the best by
+    alignment, where that was asked for."""
 
     utterance: str
     num_frames: int
     nbest: Sequence[Hypothesis]
+    aligned: Sequence[SpokenWord] = ()
 
     @property
     def seconds(self) -> float:
         """Its length."""
         return self.num_frames * FRAME_SECONDS
+
+
+def ctm_lines(utterance: str, words: Sequence[SpokenWord]) -> Iterator[str]:
+    """`utt 1 start duration WORD confidence`, in seconds."""
+    for word in words:
+        yield f"{utterance} 1 {word.start:.2f} {word.end - word.start:.2f} {word.text} {word.confidence:.2f}\n"
 
 
 @dataclass(frozen=True)
@@ -47,13 +55,10 @@ class Writer:
         """Its words."""
         return " ".join(self.trained.tokenizer.decode(hypothesis.tokens).split())
 
-    def ctm_lines(self, decoded: Decoded) -> Iterator[str]:
-        """`utt 1 start duration WORD confidence` in seconds: from the frame of its first token to the end of that of
-        its last."""
+    def emitted(self, decoded: Decoded) -> list[SpokenWord]:
+        """The words of the best hypothesis, each from the frame of its first token to the end of that of its last."""
         frame_seconds = self.trained.network.encoder.subsampling * FRAME_SECONDS
-        for word in spoken_words(decoded.nbest[0], self.trained.tokenizer.pieces, frame_seconds):
-            times = f"{word.start:.2f} {word.end - word.start:.2f}"
-            yield f"{decoded.utterance} 1 {times} {word.text} {word.confidence:.2f}\n"
+        return spoken_words(decoded.nbest[0], self.trained.tokenizer.pieces, frame_seconds)
 
     def tokens_line(self, decoded: Decoded) -> str:
         """The tokens of the best hypothesis as a line of JSON, each with its encoder frame and the seconds of audio
@@ -84,14 +89,19 @@ class Writer:
         ]
         return json.dumps({"utt": decoded.utterance, "hypotheses": hypotheses}, ensure_ascii=False) + "\n"
 
-    def write(self, folder: Path, results: Sequence[Decoded], facts: dict[str, object], nbest: int) -> None:
-        """text, hyp.ctm, tokens.jsonl, nbest.jsonl and decode.json, as one folder that is whole or absent."""
+    def write(
+        self, folder: Path, results: Sequence[Decoded], facts: dict[str, object], *, nbest: int, is_aligned: bool
+    ) -> None:
+        """text, hyp.ctm (times of emission), aligned.ctm, tokens.jsonl, nbest.jsonl and decode.json, as one folder that
+        is whole or absent."""
         files = {
             "text": (f"{one.utterance} {self.text(one.nbest[0])}".rstrip() + "\n" for one in results),
-            "hyp.ctm": (line for one in results for line in self.ctm_lines(one)),
+            "hyp.ctm": (line for one in results for line in ctm_lines(one.utterance, self.emitted(one))),
             "tokens.jsonl": (self.tokens_line(one) for one in results),
             "decode.json": [json.dumps(facts, indent=2) + "\n"],
         }
+        if is_aligned:
+            files["aligned.ctm"] = (line for one in results for line in ctm_lines(one.utterance, one.aligned))
         if nbest:
             files["nbest.jsonl"] = (self.nbest_line(one, nbest) for one in results)
         with atomic_folder(folder, FOLDER) as temporary:

@@ -7,10 +7,11 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from dualtk.bin.decoded import Decoded
 from dualtk.bin.problems import about
@@ -20,6 +21,7 @@ from dualtk.data.processes import end_workers, follow_parent
 from dualtk.errors import InputError
 from dualtk.modes import Mode
 from dualtk.search.options import SearchOptions
+from dualtk.search.word_times import timed_words
 from dualtk.streaming.compiled_step import Precision
 from dualtk.streaming.decoder import Decoder, open_decoder
 from dualtk.trained import Trained, load
@@ -33,6 +35,7 @@ class Setup:
     mode: Mode
     search: SearchOptions
     precision: Precision
+    is_aligned: bool
 
     @cached_property
     def decoder(self) -> Decoder:
@@ -49,14 +52,29 @@ class Setup:
         frames = f"({batch.feat_lengths[longest]} frames{several})"
         with about(f"{dataset.directory}: mode {self.mode.name}: utterance {batch.utterances[longest]} {frames}"):
             hypotheses = self.decoder.decode(batch.feats, batch.feat_lengths)
-        return list(map(Decoded, batch.utterances, batch.feat_lengths.tolist(), hypotheses))
+        found = map(Decoded, batch.utterances, batch.feat_lengths.tolist(), hypotheses)
+        if not self.is_aligned:
+            return list(found)
+        return [self._align(one, feats[: one.num_frames]) for one, feats in zip(found, batch.feats)]
+
+    def _align(self, decoded: Decoded, feats: Tensor) -> Decoded:
+        """With the times of its words; feats (T, F)."""
+        pieces = self.trained.tokenizer.pieces
+        return replace(decoded, aligned=timed_words(self.trained.network, self.mode, feats, decoded.nbest[0], pieces))
 
 
 def set_up(options: argparse.Namespace, device: torch.device) -> Setup:
-    """Load the network."""
+    """Load the network.
+
+    Raises:
+        InputError: alignments are asked for, and the network has no head that gives them.
+    """
     trained = load(options.exp, options.tokens)
     trained.network.to(device)
-    return Setup(trained, trained.mode(options.mode), search_options(options), options.precision)
+    if options.word_times and trained.network.ctc is None:
+        raise InputError(f"--word-times: the network of {options.exp} has no CTC head (section ctc) that aligns words")
+    mode, search = trained.mode(options.mode), search_options(options)
+    return Setup(trained, mode, search, options.precision, options.word_times)
 
 
 Read = Callable[[argparse.Namespace, Trained], FeatureDataset]

@@ -20,8 +20,10 @@ from dualtk.ctm import read_ctm
 from dualtk.data.fbank import fbank
 from dualtk.data.stream import FbankStream
 from dualtk.score.read import read_emissions
+from dualtk.search.hypothesis import Hypothesis
 from dualtk.search.options import SearchOptions
 from dualtk.search.whole import WholeDecoder
+from dualtk.search.word_times import timed_words
 from dualtk.tables import read_table
 from dualtk.trained import load
 
@@ -320,3 +322,29 @@ def test_eight_bits_need_a_bounded_left_context(tmp_path, data, capsys) -> None:
     assert call(unbounded, data, tmp_path / "out", "--precision", "int8", "--mode", "streaming") == 2
     line = "--precision int8: mode streaming has an unbounded left context"
     assert f"dualtk: error: {line}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_words_have_the_times_that_the_ctc_head_gives(data, tmp_path, jobs: int) -> None:
+    exp = write_experiment(tmp_path / "exp", "ctc={}")
+    options = ["--max-length", 5, "--word-times", "--nj", jobs]
+    assert call(exp, data, tmp_path / "out", "--mode", "full", *options) == 0
+    trained, found = load(exp), read_ctm(tmp_path / "out/aligned.ctm")
+    locations = read_table(data / "feats.scp")
+    for line in map(json.loads, (tmp_path / "out/tokens.jsonl").read_text(encoding="utf-8").splitlines()):
+        tokens = [trained.tokenizer.pieces.index(piece) for piece in line["tokens"]]
+        feats = torch.tensor(kaldiio.load_mat(locations[line["utt"]]))  # alone, without the padding of a batch
+        hypothesis = Hypothesis(tokens, line["frames"], [0.0] * len(tokens))
+        words = timed_words(trained.network, trained.mode("full"), feats, hypothesis, trained.tokenizer.pieces)
+        assert [word.word for word in found.get(line["utt"], [])] == [word.text for word in words]
+        for one, other in zip(found.get(line["utt"], []), words):
+            assert (one.start, one.end) == pytest.approx((other.start, other.end), abs=0.011)
+    assert (tmp_path / "out/hyp.ctm").read_text() != (tmp_path / "out/aligned.ctm").read_text()
+
+
+def test_words_of_a_network_without_a_ctc_head_are_not_aligned(exp, data, tmp_path, capsys) -> None:
+    assert call(exp, data, tmp_path / "out", "--mode", "full", "--word-times") == 2
+    assert capsys.readouterr().err == f"dualtk: error: --word-times: the network of {exp} has no CTC head " + (
+        "(section ctc) that aligns words\n"
+    )
+    assert not (tmp_path / "out").exists()
