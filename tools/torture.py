@@ -21,6 +21,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,17 +32,21 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "test")]
 
 import torch  # noqa: E402
+from slurm_here import free_ports  # noqa: E402
 from tiny import WORDS, train_arguments, write_set  # noqa: E402
 
 from dualtk.bin import train  # noqa: E402
 from dualtk.bin.dualtk import run  # noqa: E402
+from dualtk.data.kaldi import list_utterances  # noqa: E402
 from dualtk.data.tokens import TokenOptions, write_tokenizer  # noqa: E402
 from dualtk.errors import InputError  # noqa: E402
 from dualtk.tensors import read_safetensors  # noqa: E402
 from dualtk.train.checkpoint import load_training  # noqa: E402
+from dualtk.train.stepping import Stepper  # noqa: E402
 
 PATIENCE = 20  # times as long as the first training, after which one counts as hanging
 FLIPS = 50  # changed bytes of one trial
+EPOCHS = ["train.max_steps=4 epochs", "batches.max_frames=120"]
 CHOICES = ["train.average_best=2", "batches.cache=false", "batches.num_workers=1"]
 
 
@@ -86,13 +91,29 @@ class Torture:
         process.start()
         return process
 
+    def start_ranks(self, exp: Path, count: int, notes: Path) -> list[Any]:
+        """A training of `count` processes; each notes what it takes in a file of `notes`."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["dualtk.bin.training"])
+        arguments = train_arguments(self.folder, exp, *CHOICES, *EPOCHS)
+        common = {
+            "WORLD_SIZE": count,
+            "LOCAL_WORLD_SIZE": count,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": free_ports(),
+        }
+        notes.mkdir()
+        ranks = []
+        for rank in range(count):
+            names = {key: str(value) for key, value in {"RANK": rank, "LOCAL_RANK": rank, **common}.items()}
+            one = context.Process(target=_train_rank, args=(arguments, str(exp) + ".err", names, notes / str(rank)))
+            one.start()
+            ranks.append(one)
+        return ranks
+
     def finish(self, exp: Path) -> None:
         """Train to the end, or go on to it."""
-        process = self.start(exp)
-        process.join(self.longest)
-        if process.exitcode != 0:
-            process.kill()
-            raise Lost(f"continued, it ended with {process.exitcode}: {said(exp)}")
+        require_end(self.start(exp), exp, self.longest)
 
     def compare(self, exp: Path) -> None:
         """Raise Lost unless `exp` ended as the whole one did, and remove it."""
@@ -113,9 +134,45 @@ class Torture:
         """A folder for an experiment."""
         return self.folder / f"exp{next(self.count)}"
 
-    def wait(self) -> None:
+    def wait(self, processes: int = 1) -> None:
         """Any moment of a training, as likely as any other."""
-        time.sleep(self.chance.uniform(0.0, 1.1 * self.seconds))
+        time.sleep(self.chance.uniform(0.0, 1.1 * self.seconds * processes))
+
+
+def require_end(process: Any, exp: Path, longest: float) -> None:
+    """Raise Lost unless it ends well."""
+    process.join(longest)
+    if process.exitcode != 0:
+        process.kill()
+        raise Lost(f"continued, it ended with {process.exitcode}: {said(exp)}")
+
+
+def _train_rank(arguments: list[str], errors: str, names: dict[str, str], notes: Path) -> None:
+    os.environ.update(names)
+    take = Stepper.take
+
+    def note(stepper: Stepper, batches: list[Any], progress: Any) -> Any:
+        taken = take(stepper, batches, progress)
+        with notes.open("a") as file:
+            for batch in (one for one in batches if one.share):
+                file.writelines(f"{progress.step} {progress.epoch} {name}\n" for name in batch.utterances)
+        return taken
+
+    Stepper.take = note  # type: ignore[method-assign]
+    _train(arguments, errors, None)
+
+
+def taken(runs: list[Path]) -> Counter[tuple[int, str]]:
+    """How often each utterance of each epoch was taken, by the notes of runs that followed each other: a run that began
+    again with a step took the place of those from it on."""
+    steps: dict[int, list[tuple[int, str]]] = {}
+    for run_ in runs:
+        lines = [line.split() for path in run_.iterdir() for line in path.read_text().splitlines()]
+        first = min((int(step) for step, _, _ in lines), default=None)
+        steps = {step: names for step, names in steps.items() if first is None or step < first}
+        for step, epoch, name in lines:
+            steps.setdefault(int(step), []).append((int(epoch), name))
+    return Counter(name for names in steps.values() for name in names)
 
 
 def _train(arguments: list[str], errors: str, room: int | None) -> None:
@@ -198,6 +255,33 @@ def without_room(torture: Torture) -> int:
     return 1
 
 
+def other_numbers(torture: Torture) -> int:
+    """1, 2 or 4 processes, of which one is killed or all are told to stop, three times; then one to the end."""
+    exp, kills = torture.new(), 3
+    runs = [torture.folder / f"{exp.name}-notes{index}" for index in range(kills + 1)]
+    for notes in runs[:-1]:
+        ranks = torture.start_ranks(exp, torture.chance.choice([1, 2, 4]), notes)
+        torture.wait(len(ranks))
+        number = torture.chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
+        for rank in [torture.chance.choice(ranks)] if number == signal.SIGKILL else ranks:
+            if rank.is_alive():
+                os.kill(rank.pid, number)
+        for rank in ranks:
+            rank.join(torture.longest)
+            if rank.exitcode is None:
+                rank.kill()
+                raise Lost(f"{len(ranks)} processes: one stayed after {number.name}")
+    require_end(torture.start_ranks(exp, 1, runs[-1])[0], exp, torture.longest)
+    counts = taken(runs)
+    utterances, epochs = set(list_utterances(torture.folder / "train").entries), max(epoch for epoch, _ in counts)
+    if any(counts[epoch, name] != 1 for epoch in range(epochs) for name in utterances) or max(counts.values()) > 1:
+        raise Lost(f"utterances were left out or repeated: {counts.most_common(3)} ... {counts.most_common()[-3:]}")
+    if epochs < 2:
+        raise Lost(f"only {epochs} whole epochs")
+    shutil.rmtree(exp)
+    return kills
+
+
 @contextmanager
 def changed(path: Path, chance: random.Random) -> Any:
     """One byte of `path` is another, or its end is cut off."""
@@ -252,6 +336,7 @@ KINDS: dict[str, Callable[[Torture], int]] = {
     "training sent SIGTERM, SIGUSR1 or SIGINT, continued": signalled,
     "a second run in the folder of one that trains": twice,
     "training on a disk that becomes full, continued": without_room,
+    "1, 2 or 4 processes, killed or stopped, then another number: each utterance of an epoch once": other_numbers,
     "a byte changed in a training state, or its end cut off": changed_state,
     "a byte changed in a network, or its end cut off": changed_network,
 }
@@ -261,14 +346,18 @@ def main() -> int:
     """The command line of this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0, help="for all kinds together (default: 5)")
+    parser.add_argument("--only", metavar="TEXT", default="", help="the kinds whose names hold this text")
     parser.add_argument("--seed", type=int, default=None, help="of what happens when (default: another each time)")
     options = parser.parse_args()
     seed = random.randrange(1 << 32) if options.seed is None else options.seed
-    began, counts, lost = time.monotonic(), dict.fromkeys(KINDS, 0), []
+    kinds = {kind: trial for kind, trial in KINDS.items() if options.only in kind}
+    if not kinds:
+        parser.error(f"--only {options.only}: no kind of fault has this in its name")
+    began, counts, lost = time.monotonic(), dict.fromkeys(kinds, 0), []
     with tempfile.TemporaryDirectory() as name:
         torture = Torture(Path(name), random.Random(seed))
         torture.prepare()
-        for kind, trial in itertools.cycle(KINDS.items()):
+        for kind, trial in itertools.cycle(kinds.items()):
             if time.monotonic() - began > 60 * options.minutes:
                 break
             try:
