@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,11 +37,13 @@ from tiny import WORDS, train_arguments, write_set  # noqa: E402
 
 from dualtk.bin import train  # noqa: E402
 from dualtk.bin.dualtk import run  # noqa: E402
+from dualtk.data.batches import Batch  # noqa: E402
 from dualtk.data.kaldi import list_utterances  # noqa: E402
 from dualtk.data.tokens import TokenOptions, write_tokenizer  # noqa: E402
 from dualtk.errors import InputError  # noqa: E402
 from dualtk.tensors import read_safetensors  # noqa: E402
 from dualtk.train.checkpoint import load_training  # noqa: E402
+from dualtk.train.progress import Progress  # noqa: E402
 from dualtk.train.stepping import Stepper  # noqa: E402
 
 PATIENCE = 20  # times as long as the first training, after which one counts as hanging
@@ -151,14 +153,14 @@ def _train_rank(arguments: list[str], errors: str, names: dict[str, str], notes:
     os.environ.update(names)
     take = Stepper.take
 
-    def note(stepper: Stepper, batches: list[Any], progress: Any) -> Any:
-        taken = take(stepper, batches, progress)
+    def note(stepper: Stepper, batches: Sequence[Batch], progress: Progress) -> bool:
+        done = take(stepper, batches, progress)
         with notes.open("a") as file:
             for batch in (one for one in batches if one.share):
                 file.writelines(f"{progress.step} {progress.epoch} {name}\n" for name in batch.utterances)
-        return taken
+        return done
 
-    Stepper.take = note  # type: ignore[method-assign]
+    Stepper.take = note  # type: ignore[method-assign, assignment]
     _train(arguments, errors, None)
 
 
