@@ -19,7 +19,9 @@ PROGRAMS = [
     "tools/bench/step.py",
     "tools/bench/training.py",
     "tools/bench/transducer.py",
+    "tools/bench/word_times.py",
     "tools/gpu/decode.py",
+    "tools/torture.py",
 ]
 
 
