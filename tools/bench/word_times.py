@@ -3,9 +3,9 @@
     dualtk decode --exp EXP --data DATA --mode full --word-times
     python tools/bench/word_times.py EXP/decode/SET-full DATA
 
-DATA/words.ctm has the true times. Words that the alignment of `dualtk score` finds right are compared: the difference of
-starts and of ends, hypothesis minus reference, of the times of emission (hyp.ctm) and of those by alignment (aligned.ctm,
-where there is one).
+DATA/words.ctm has the true times. Words that the alignment of `dualtk score` finds right are compared: the difference
+of starts and of ends, hypothesis minus reference, of the times of emission (hyp.ctm) and of those by alignment
+(aligned.ctm, where there is one).
 """
 
 from __future__ import annotations
