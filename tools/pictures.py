@@ -62,7 +62,9 @@ def sums() -> Sums:
             says = LABEL[t][u] * backward[t][u + 1] if u < labels else 0.0
             backward[t][u] = goes + says
     total = backward[0][0]
-    beyond = [[backward[t + 1][u] if t < frames - 1 else float(u == labels) for u in range(labels + 1)] for t in range(frames)]
+    beyond = [
+        [backward[t + 1][u] if t < frames - 1 else float(u == labels) for u in range(labels + 1)] for t in range(frames)
+    ]
     blank = [[forward[t][u] * BLANK[t][u] * beyond[t][u] / total for u in range(labels + 1)] for t in range(frames)]
     label = [[forward[t][u] * LABEL[t][u] * backward[t][u + 1] / total for u in range(labels)] for t in range(frames)]
     return Sums(forward, blank, label)

@@ -1,0 +1,87 @@
+"""Print docs/commands.md: every command with its options, from the parsers that read them.
+
+python tools/commands_page.py > docs/commands.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+from collections.abc import Iterator
+
+from dualtk.bin.dualtk import available, module_name
+
+ESCAPES = str.maketrans({"|": r"\|", "*": r"\*", "<": "&lt;"})  # what Markdown would take for its own
+
+
+def shown(action: argparse.Action) -> str:
+    """An option with what it takes, as it is typed."""
+    if isinstance(action.metavar, tuple):
+        value = " ".join(action.metavar)
+    elif action.choices is not None and action.metavar is None:
+        value = "{" + ",".join(map(str, action.choices)) + "}"
+    else:
+        value = str(action.metavar or action.dest.upper())
+    if action.nargs == 0:
+        value = ""
+    elif action.nargs in ("+", "*"):
+        value = f"{value} ..."
+    elif action.nargs == "?":
+        value = f"[{value}]"
+    return " ".join(filter(None, [", ".join(action.option_strings), value]))
+
+
+def meaning(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+    """What help says, in one cell of a table."""
+    text = (action.help or "") % {**vars(action), "prog": parser.prog}
+    needed = "needed; " if action.required and action.option_strings else ""
+    return " ".join(f"{needed}{text}".split()).translate(ESCAPES)
+
+
+def actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """What is typed behind the command, arguments first."""
+    found = [one for one in parser._actions if not isinstance(one, argparse._HelpAction)]
+    return sorted(found, key=lambda one: bool(one.option_strings))
+
+
+def commands(parser: argparse.ArgumentParser) -> Iterator[tuple[argparse.ArgumentParser, str]]:
+    """The commands of a command, with what they do."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            texts = {one.dest: one.help or "" for one in action._choices_actions}
+            yield from ((one, texts.get(name, "")) for name, one in action.choices.items())
+
+
+def section(parser: argparse.ArgumentParser, text: str, depth: int) -> Iterator[str]:
+    """A command: what it does, and a table of its options."""
+    yield f"{'#' * depth} `{parser.prog}`\n"
+    yield f"{inspect.cleandoc(text)}\n"
+    rows = [one for one in actions(parser) if not isinstance(one, argparse._SubParsersAction)]
+    if rows:
+        yield "| | |\n| --- | --- |"
+        yield "\n".join(f"| `{shown(one)}` | {meaning(parser, one)} |" for one in rows) + "\n"
+    for one, words in commands(parser):
+        yield from section(one, words, depth + 1)
+
+
+def page() -> str:
+    """The whole page."""
+    lines = [
+        "# Commands\n",
+        "Made by `python tools/commands_page.py > docs/commands.md`; `dualtk COMMAND --help` says the same.",
+    ]
+    lines.append(
+        "Commands may be written with hyphens or underscores. `dualtk --debug COMMAND` shows where an error arose.\n"
+    )
+    for command, text in available().items():
+        lines.append(f"- [`{command}`](#dualtk-{command}): {text}")
+    lines.append("")
+    for command in available():
+        parser: argparse.ArgumentParser = importlib.import_module(module_name(command)).parser()
+        lines += section(parser, parser.description or "", 2)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
