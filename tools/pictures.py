@@ -28,10 +28,10 @@ SEEN = {
     "norm": {FULL: range(4, 5), STREAMING: range(4, 5)},
 }
 NOTES = {
-    "convolution": {FULL: f"all {KERNEL} taps", STREAMING: "the left taps and the middle one"},
+    "convolution": {FULL: f"all {KERNEL} taps", STREAMING: "the left and the middle taps"},
     "average pooling": {FULL: "mean of all frames", STREAMING: "mean of the frames so far"},
     "self-attention": {FULL: "every frame", STREAMING: f"its chunk of {CHUNK}, {LEFT} before it"},
-    "norm": {FULL: "its own weights", STREAMING: "weights of its own"},
+    "norm": {FULL: "one set of weights", STREAMING: "another set of weights"},
 }
 INK, GREY, ACCENT, OTHER, PAPER = "#1f2933", "#c3cad2", "#00796b", "#c2410c", "#ffffff"
 
@@ -57,8 +57,7 @@ def sums() -> Sums:
             forward[t][u] = came + said if t or u else 1.0
     for t in reversed(range(frames)):
         for u in reversed(range(labels + 1)):
-            last = t == frames - 1
-            goes = BLANK[t][u] * (float(u == labels) if last else backward[t + 1][u])
+            goes = BLANK[t][u] * (float(u == labels) if t == frames - 1 else backward[t + 1][u])
             says = LABEL[t][u] * backward[t][u + 1] if u < labels else 0.0
             backward[t][u] = goes + says
     total = backward[0][0]
@@ -77,11 +76,8 @@ def text(x: float, y: float, words: str, size: int = 13, colour: str = INK, anch
 
 def line(x1: float, y1: float, x2: float, y2: float, colour: str, width: float, head: bool = False) -> str:
     """A line, or an arrow."""
-    end = f' marker-end="url(#{colour[1:]})"' if head else ""
-    return (
-        f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="{colour}" stroke-width="{width:.2f}"'
-        f' stroke-linecap="round"{end}/>'
-    )
+    end = f' marker-end="url(#{colour[1:]})"' if head else ' stroke-linecap="round"'
+    return f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="{colour}" stroke-width="{width:.2f}"{end}/>'
 
 
 def circle(x: float, y: float, radius: float, fill: str, stroke: str = INK) -> str:
@@ -92,7 +88,7 @@ def circle(x: float, y: float, radius: float, fill: str, stroke: str = INK) -> s
 def picture(width: int, height: int, title: str, parts: Iterator[str]) -> str:
     """A whole file; white paper, so that it reads on dark pages too."""
     heads = "".join(
-        f'<marker id="{colour[1:]}" viewBox="0 0 8 8" refX="6.5" refY="4" markerWidth="9" markerHeight="9" '
+        f'<marker id="{colour[1:]}" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="14" markerHeight="14" '
         f'markerUnits="userSpaceOnUse" orient="auto"><path d="M0,0 L8,4 L0,8 z" fill="{colour}"/></marker>'
         for colour in (ACCENT, OTHER)
     )
@@ -115,10 +111,10 @@ def lattice() -> Iterator[str]:
             x, y = place(t, u)
             is_end = t == len(BLANK) - 1 and u == labels
             if t < len(BLANK) - 1 or is_end:
-                yield line(x + 30, y, x + (95 if is_end else 158), y, ACCENT, 0.8 + 9 * found.blank[t][u], head=True)
+                yield line(x + 30, y, x + (95 if is_end else 158), y, ACCENT, 1 + 5 * found.blank[t][u], head=True)
                 yield text(x + (62 if is_end else 94), y - 12, f"{BLANK[t][u]:g}", colour=ACCENT)
             if u < labels:
-                yield line(x, y - 30, x, y - 98, OTHER, 0.8 + 9 * found.label[t][u], head=True)
+                yield line(x, y - 30, x, y - 98, OTHER, 1 + 5 * found.label[t][u], head=True)
                 yield text(x + 22, y - 62, f"{NAMES[u]} {LABEL[t][u]:g}", colour=OTHER, anchor="start")
     for t in range(len(BLANK)):
         for u in range(labels + 1):
@@ -133,26 +129,26 @@ def lattice() -> Iterator[str]:
 
 
 def modes() -> Iterator[str]:
-    """A column for each layer, a row for each mode; output frame 4 and the inputs that it sees."""
-    for row, mode in enumerate((FULL, STREAMING)):
-        top = 62 + 190 * row
-        yield text(14, top - 12, mode, 15, ACCENT if mode == FULL else OTHER, "start")
-        for column, (layer, seen) in enumerate(SEEN.items()):
-            left = 30 + 250 * column
-            colour = ACCENT if mode == FULL else OTHER
-            if row == 0:
-                yield text(left + 98, 22, layer, 15)
+    """A row for each layer, a column for each mode; output frame 4 and the inputs that it sees."""
+    for column, mode in enumerate((FULL, STREAMING)):
+        left, colour = 30 + 270 * column, ACCENT if mode == FULL else OTHER
+        yield text(left + 98, 24, mode, 16, colour)
+        for row, (layer, seen) in enumerate(SEEN.items()):
+            top = 78 + 160 * row
+            if column == 0:
+                yield text(22, top - 14, layer, 15, anchor="start")
 
             def across(frame: int, left: float = left) -> float:
                 return left + 28 * frame
 
             for frame in seen[mode]:
-                yield line(across(frame), top + 84, across(LOOKED_AT), top + 18, colour, 2)
+                yield line(across(frame), top + 76, across(LOOKED_AT), top + 14, colour, 2)
             for frame in range(FRAMES):
-                yield circle(across(frame), top + 10, 8, colour if frame == LOOKED_AT else PAPER, GREY)
-                yield circle(across(frame), top + 92, 8, colour if frame in seen[mode] else PAPER, GREY)
-            yield text(left + 98, top + 126, NOTES[layer][mode], 13)
-    yield text(500, 398, "above: outputs, of which the fifth is looked at; below: inputs. Time goes to the right.", 13)
+                yield circle(across(frame), top + 6, 8, colour if frame == LOOKED_AT else PAPER, GREY)
+                yield circle(across(frame), top + 84, 8, colour if frame in seen[mode] else PAPER, GREY)
+            yield text(left + 98, top + 114, NOTES[layer][mode], 14)
+    yield text(263, 702, "above: outputs, of which the fifth is looked at; below: inputs", 14)
+    yield text(263, 722, "time goes to the right", 14)
 
 
 def main() -> None:
@@ -161,7 +157,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     total = sums().forward[-1][-1] * BLANK[-1][-1]
     (folder / "lattice.svg").write_text(picture(690, 410, "A lattice of three frames and two labels", lattice()))
-    (folder / "modes.svg").write_text(picture(1010, 415, "What each layer sees in both modes", modes()))
+    (folder / "modes.svg").write_text(picture(526, 736, "What each layer sees in both modes", modes()))
     print(f"probability {total:.4f}, loss {-math.log(total):.4f}")
 
 
