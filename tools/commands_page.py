@@ -59,7 +59,7 @@ def section(parser: argparse.ArgumentParser, text: str, depth: int) -> Iterator[
     yield f"{inspect.cleandoc(text)}\n"
     rows = [one for one in actions(parser) if not isinstance(one, argparse._SubParsersAction)]
     if rows:
-        yield "| | |\n| --- | --- |"
+        yield "| option | what it does |\n| --- | --- |"
         yield "\n".join(f"| `{shown(one)}` | {meaning(parser, one)} |" for one in rows) + "\n"
     for one, words in commands(parser):
         yield from section(one, words, depth + 1)
