@@ -1,4 +1,4 @@
-"""Print docs/commands.md: every command with its options, from the parsers that read them.
+"""Print docs/commands.md: every command and recipe with its options, from what reads them.
 
 python tools/commands_page.py > docs/commands.md
 """
@@ -8,10 +8,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from dualtk.bin.dualtk import available, module_name
 
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ("librispeech", "fsdd", "synthetic")  # the last two hand on to the first what they do not know
+OPTION = re.compile(r"^(\w+)=(.*?) *# (.*)$", re.M)  # as utils/parse_options.sh reads them
 ESCAPES = str.maketrans({"|": r"\|", "*": r"\*", "<": "&lt;"})  # what Markdown would take for its own
 
 
@@ -65,6 +70,20 @@ def section(parser: argparse.ArgumentParser, text: str, depth: int) -> Iterator[
         yield from section(one, words, depth + 1)
 
 
+def recipe(name: str) -> Iterator[str]:
+    """A run.sh: what it says of itself, and a table of its options."""
+    path = ROOT / f"egs/{name}/asr1/run.sh"
+    head, _, rest = path.read_text(encoding="utf-8").partition("\n# Options\n")
+    said = [line.removeprefix("#").strip() for line in head.splitlines()[1:] if line.startswith("#")]
+    yield f"## `{path.relative_to(ROOT)}`\n"
+    yield "\n".join(said).strip().translate(ESCAPES) + "\n"
+    yield "| option | what it does | default |\n| --- | --- | --- |"
+    for option, default, text in OPTION.findall(rest.partition("\n\n")[0]):
+        value = default.strip('"').removesuffix("()")
+        yield f"| `--{option.replace('_', '-')}` | {text.translate(ESCAPES).replace('[_', r'[\_')} | {f'`{value}`' if value else ''} |"
+    yield ""
+
+
 def page() -> str:
     """The whole page."""
     lines = [
@@ -76,10 +95,13 @@ def page() -> str:
     )
     for command, text in available().items():
         lines.append(f"- [`{command}`](#dualtk-{command}): {text}")
+    lines += [f"- [run.sh of {name}](#egs{name}asr1runsh)" for name in RECIPES]
     lines.append("")
     for command in available():
         parser: argparse.ArgumentParser = importlib.import_module(module_name(command)).parser()
         lines += section(parser, parser.description or "", 2)
+    for name in RECIPES:
+        lines += recipe(name)
     return "\n".join(lines).rstrip() + "\n"
 
 
