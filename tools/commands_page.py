@@ -80,7 +80,8 @@ def recipe(name: str) -> Iterator[str]:
     yield "| option | what it does | default |\n| --- | --- | --- |"
     for option, default, text in OPTION.findall(rest.partition("\n\n")[0]):
         value = default.strip('"').removesuffix("()")
-        yield f"| `--{option.replace('_', '-')}` | {text.translate(ESCAPES).replace('[_', r'[\_')} | {f'`{value}`' if value else ''} |"
+        words = text.translate(ESCAPES).replace("[_", r"[\_")
+        yield f"| `--{option.replace('_', '-')}` | {words} | {f'`{value}`' if value else ''} |"
     yield ""
 
 
