@@ -34,7 +34,7 @@ try:
     main(sys.argv[1:])
 except SystemExit:
     pass
-heavy = ("torch", "numba", "yaml", "sentencepiece", "soundfile", "kaldiio", "matplotlib", "dualtk.system")
+heavy = ("torch", "numba", "sentencepiece", "soundfile", "kaldiio", "matplotlib", "dualtk.system")
 sys.exit(", ".join(name for name in heavy if name in sys.modules) or 0)
 """
 
