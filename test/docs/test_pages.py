@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 from documents import PAGES, ROOT, blocks, prose, read
+from shipped import SIZES
+
+from dualtk.system import load
 
 from .conftest import Type
 
@@ -29,6 +32,7 @@ ELSEWHERE = {
     "tutorial.md": "test/docs/test_tutorial.py",
 }
 RUN = [page for page in PAGES if any(block.runs for block in blocks(read(page))) and page.name != "tutorial.md"]
+WITH_YAML = [page for page in PAGES if "```yaml" in read(page) and page.name != "adding.md"]
 TOPS = ("dualtk", "docs", "egs", "test", "tools", "utils", "examples", "docker")
 NAMED = re.compile(rf"`((?:{'|'.join(TOPS)})/[\w./*{{}},-]+)`")
 # What a reader or a recipe makes, or a page tells the reader to write.
@@ -94,6 +98,17 @@ def test_blocks_that_are_run(page: Path, type_in: Type, tutorial: subprocess.Com
     assert tutorial.returncode == 0, tutorial.stderr[-2000:]
     done = type_in([block for block in blocks(read(page)) if block.runs])
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+
+
+@pytest.mark.parametrize("page", WITH_YAML, ids=lambda page: page.name)
+def test_what_is_shown_as_yaml_is_a_configuration(page: Path, tmp_path: Path) -> None:
+    """By itself where it names its base, else over a method."""
+    shutil.copytree(ROOT / "egs/methods", tmp_path, dirs_exist_ok=True)
+    for block in blocks(read(page)):
+        if block.language == "yaml":
+            tree = {"base": "dual_conformer.yaml", **yaml.safe_load(block.text)}
+            (tmp_path / "shown.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+            load(tmp_path / "shown.yaml", SIZES["cpu-synthetic"])
 
 
 def test_spelling() -> None:
