@@ -33,8 +33,8 @@ SMALL: dict[str, Any] = {
     "train": STEPS,
     "blocks": {"finetuning": {"train": STEPS}},
 }
-# What a page's commands become in a test: packages are only resolved, a repository comes from this machine, a server ends
-# once it has answered.
+# What a page's commands become in a test: packages are only resolved, a repository comes from this machine, and a
+# server ends once it has answered.
 SHELL = """set -euo pipefail
 pip() { python -m pip --disable-pip-version-check "$@" --dry-run --no-index --no-build-isolation --quiet; }
 git() { command git -c "url.file://$RECORDINGS.insteadOf=$DIGITS" "$@"; }
