@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast torture check check-format check-types check-spelling check-shell format test-k2 .venv
+.PHONY: help demo test test-fast torture check check-format check-types check-spelling check-shell format site test-k2 .venv
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -65,6 +65,9 @@ check-shell: $(VENV)/.installed-dev
 
 format: $(VENV)/.installed-dev ## format the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+site: $(VENV)/.installed-dev ## the documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test-k2: ## compare with k2 in an environment of its own (Python 3.10)
 	@PYTHON310="$$(utils/find_python.sh 3.10)" tools/install_k2.sh $(K2_VENV)

@@ -35,6 +35,7 @@ EXTRAS = {
     "serve": ["starlette>=0.40", "uvicorn>=0.35", "websockets>=13", "python-multipart>=0.0.18"],
     "microphone": ["sounddevice>=0.4"],
     "analysis": ["scikit-learn>=1.3"],
+    "docs": ["mkdocs-material>=9.5"],
 }
 
 setup(
@@ -64,6 +65,7 @@ setup(
         **EXTRAS,
         "dev": [
             *(EXTRAS["demo"] + EXTRAS["plots"] + EXTRAS["tensorboard"] + EXTRAS["export"] + EXTRAS["serve"]),
+            *EXTRAS["docs"],
             "pytest>=7.4",
             "pytest-xdist>=3.3",
             "hypothesis>=6.80",

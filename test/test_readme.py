@@ -13,7 +13,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+import soundfile
 from shipped import METHODS, ROOT
+from small_experiment import write_experiment
+from small_networks import speech
+
+import dualtk
 
 pytestmark = pytest.mark.slow
 
@@ -77,12 +82,36 @@ def test_recipe_commands(command: str) -> None:
     check_options(words[1:], "".join(help_of(str(script)) for script in scripts))
 
 
+def patterns(page: str) -> list[str]:
+    """The names and patterns in the first column of the page's table of methods."""
+    table = page.split("| `--conf` |")[1].split("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return [name for row in rows for name in re.findall(r"`([\w*]+)`", row)]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/methods.md"])
+def test_methods_in_tables_exist(page: str) -> None:
+    found = patterns((ROOT / page).read_text(encoding="utf-8"))
+    assert found
+    assert not [pattern for pattern in found if not any(fnmatch(method, pattern) for method in METHODS)]
+
+
 def test_the_table_of_methods_has_all_that_there_are() -> None:
-    """Every name or pattern of its first column is that of a method, and every method is named there."""
-    rows = [line.split("|")[1] for line in README.splitlines() if line.startswith("| `")]
-    patterns = [name for row in rows for name in re.findall(r"`([\w*]+)`", row)]
-    assert not [pattern for pattern in patterns if not any(fnmatch(method, pattern) for method in METHODS)]
-    assert not [method for method in METHODS if not any(fnmatch(method, pattern) for pattern in patterns)]
+    found = patterns((ROOT / "docs/methods.md").read_text(encoding="utf-8"))
+    assert not [method for method in METHODS if not any(fnmatch(method, pattern) for pattern in found)]
+
+
+def test_the_python_of_the_first_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On another network and recording."""
+    (block,) = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+    exp = write_experiment(tmp_path / "exp")
+    soundfile.write(tmp_path / "recording.wav", 0.1 * speech(32000, 1).numpy(), 16000)
+    monkeypatch.chdir(tmp_path)
+    code = re.sub(r'load\(".*"\)', f"load({str(exp)!r})", block)
+    assert code.count(str(exp)) == 1
+    found: dict[str, object] = {}
+    exec(code, found)
+    assert str(found["result"].text) == dualtk.load(exp).transcribe("recording.wav", mode="two-pass").text
 
 
 @pytest.mark.parametrize("method", re.findall(r"--conf (\S+?)[`\s]", README))

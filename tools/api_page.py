@@ -24,7 +24,8 @@ FACE = (
     "SearchOptions",
     "InputError",
 )
-LOSSES = ("rnnt_loss", "rnnt_loss_simple", "rnnt_loss_pruned")
+LOSSES = ("rnnt_loss", "rnnt_loss_simple", "rnnt_loss_pruned", "Lattice")
+WITH_METHODS = ("Result", "Lattice")  # of the dataclasses; the others are their attributes
 
 
 def documented(text: str | None) -> str:
@@ -83,7 +84,7 @@ def entry(place: str, name: str, value: Any) -> Iterator[str]:
     if is_options:
         yield from fields(value)
         yield ""
-    elif is_class and (not dataclasses.is_dataclass(value) or value.__name__ == "Result"):
+    elif is_class and (not dataclasses.is_dataclass(value) or value.__name__ in WITH_METHODS):
         yield from members(value)
 
 

@@ -10,13 +10,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dualtk.bin.dualtk import run
-from dualtk.compact import CompactFacts, mode_of_size, write_compact
 from dualtk.errors import InputError
-from dualtk.pruning.one_shot import choose_masks
-from dualtk.pruning.pruner import PruningOptions
-from dualtk.trained import load
+
+if TYPE_CHECKING:
+    from dualtk.compact import CompactFacts
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,6 +58,12 @@ def lines(facts: CompactFacts) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Extract; see `parser` for the options."""
     options = parser().parse_args(argv)
+    # Only here: torch comes with them, for which --help does not wait.
+    from dualtk.compact import mode_of_size, write_compact
+    from dualtk.pruning.one_shot import choose_masks
+    from dualtk.pruning.pruner import PruningOptions
+    from dualtk.trained import load
+
     if options.out.exists():
         raise InputError(f"{options.out}: exists already")
     trained = load(options.exp)

@@ -13,10 +13,6 @@ from pathlib import Path
 
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import add_config_options, at_least
-from dualtk.bin.sections import read_section
-from dualtk.data.features import extract_set, require_folders, set_folder
-from dualtk.data.kaldi import left_out
-from dualtk.data.kinds import FeaturesOptions
 from dualtk.locks import NAME, locked
 
 
@@ -51,6 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments.parse_args(argv)
     if options.train is None and not options.directories:
         arguments.error("name a data directory, or --train DIR")
+    # Only here: torch comes with them, for which --help does not wait.
+    from dualtk.bin.sections import read_section
+    from dualtk.data.features import extract_set, require_folders, set_folder
+    from dualtk.data.kaldi import left_out
+    from dualtk.data.kinds import FeaturesOptions
+
     features: FeaturesOptions = read_section(options, "features")
     train = [] if options.train is None else [(options.train, features.speeds)]
     sets = list(dict.fromkeys([*train, *((directory, (1.0,)) for directory in options.directories)]))

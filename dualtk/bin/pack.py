@@ -11,11 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dualtk.bin.dualtk import run
-from dualtk.data.kinds import read_options
 from dualtk.errors import InputError
-from dualtk.package import Card, write_package
-from dualtk.score.summary import SCORE_FILE, SetScore, read_scores
-from dualtk.trained import load
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,19 +35,22 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def _scores(exp: Path) -> list[SetScore]:
-    """Those of the experiment, where it has been decoded and scored."""
-    return read_scores(exp) if any((exp / "decode").glob(f"*/{SCORE_FILE}")) else []
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Pack; see `parser` for the options."""
     options = parser().parse_args(argv)
+    # Only here: torch comes with them, for which --help does not wait.
+    from dualtk.data.kinds import read_options
+    from dualtk.package import Card, write_package
+    from dualtk.score.summary import SCORE_FILE, read_scores
+    from dualtk.trained import load
+
     if options.out.exists():
         raise InputError(f"{options.out}: exists already")
     trained = load(options.exp, options.tokens)
     read_options(options.exp)  # without them audio cannot be made into its features elsewhere
-    card = Card(options.language, options.license, options.data, _scores(options.exp))
+    is_scored = any((options.exp / "decode").glob(f"*/{SCORE_FILE}"))
+    scores = read_scores(options.exp) if is_scored else []
+    card = Card(options.language, options.license, options.data, scores)
     write_package(options.out, trained, options.modes or list(trained.system.modes), options.precision, card)
     for path in sorted(path for path in options.out.rglob("*") if path.is_file()):
         print(f"{path.stat().st_size:>12}  {path}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dualtk.bin.dualtk import run
-from dualtk.data import download, librispeech
+from dualtk.data import download
 from dualtk.errors import InputError
 from dualtk.locks import NAME, locked
 
@@ -57,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Prepare every directory asked for; returns the exit status."""
     options = parser().parse_args(argv)
+    # Only here: torch comes with them, for which --help does not wait.
+    from dualtk.data import librispeech
+
     if not options.sets and not options.combine:
         raise InputError("--sets or --combine: name at least one set")
     directories = {name.replace("-", "_"): [name] for name in options.sets}

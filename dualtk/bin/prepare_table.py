@@ -14,8 +14,6 @@ from pathlib import Path
 
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import add_text_options, normalisation
-from dualtk.data.corpus_table import Columns, prepare_table
-from dualtk.data.directories import FOLDER, summary
 from dualtk.data.transcripts import warn_of_digits
 from dualtk.files import require_replaceable
 
@@ -40,6 +38,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the data directory; returns the exit status."""
     options = parser().parse_args(argv)
+    # Only here: torch comes with them, for which --help does not wait.
+    from dualtk.data.corpus_table import Columns, prepare_table
+    from dualtk.data.directories import FOLDER, summary
+
     require_replaceable(options.out, FOLDER)
     columns = Columns(options.audio, options.text, options.speaker, options.id, options.duration, options.offset)
     prepared = prepare_table(options.table, columns, options.audio_dir, normalisation(options))

@@ -10,8 +10,6 @@ from pathlib import Path
 from dualtk.bin.dualtk import run
 from dualtk.errors import InputError
 from dualtk.files import write_text
-from dualtk.score.summary import read_scores
-from dualtk.score.table import results_table
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,6 +22,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print and write the tables; see `parser` for the options."""
     options = parser().parse_args(argv)
+    # Only here: torch comes with them, for which --help does not wait.
+    from dualtk.score.summary import read_scores
+    from dualtk.score.table import results_table
+
     for experiment in options.experiments:
         if not experiment.is_dir():
             raise InputError(f"{experiment}: no such experiment folder")

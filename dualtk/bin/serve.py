@@ -27,7 +27,6 @@ from dualtk.bin.searching import (
 from dualtk.config import validate
 from dualtk.errors import InputError
 from dualtk.options import Unit
-from dualtk.recognizer import Recognizer, load
 from dualtk.serving.limits import Limits
 
 
@@ -132,7 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     limits = validate(Limits, {key: getattr(options, key) for key in Limits.model_fields}, "limits")
     _check_files(options)
     token = None if options.token_file is None else _read_token(options.token_file)
-    # Only here: without the extra the options can still be read.
+    # Only here: without the extra the options can still be read, and --help does not wait for torch.
+    from dualtk.recognizer import Recognizer, load
     from dualtk.serving.access import Access
     from dualtk.serving.application import Application
     from dualtk.serving.description import describe

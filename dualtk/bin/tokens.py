@@ -12,8 +12,6 @@ from pathlib import Path
 
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import add_config_options
-from dualtk.bin.sections import read_section
-from dualtk.data.tokens import Tokenizer, TokenOptions, write_tokenizer
 from dualtk.tables import read_lines, read_table
 
 
@@ -35,6 +33,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train the tokens; returns the exit status."""
     options = parser().parse_args(argv)
+    # Only here: torch comes with them, for which --help does not wait.
+    from dualtk.bin.sections import read_section
+    from dualtk.data.tokens import Tokenizer, TokenOptions, write_tokenizer
+
     if options.text:
         sentences = [text for path in options.text for text in read_table(path).values()]
     else:

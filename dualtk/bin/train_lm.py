@@ -10,10 +10,8 @@ from pathlib import Path
 
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
-from dualtk.data.tokens import Tokenizer
 from dualtk.errors import InputError
 from dualtk.files import atomic_path
-from dualtk.search.kneser_ney import NgramEstimator, arpa_lines
 from dualtk.tables import read_lines, read_table
 
 logger = logging.getLogger("dualtk")
@@ -53,6 +51,10 @@ def sentences(options: argparse.Namespace) -> Iterator[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Estimate and write; see `parser` for the options."""
     options = parser().parse_args(argv)
+    # Only here: torch comes with them, for which --help does not wait.
+    from dualtk.data.tokens import Tokenizer
+    from dualtk.search.kneser_ney import NgramEstimator, arpa_lines
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if options.least != sorted(options.least):
         raise InputError(f"--least: {' '.join(map(str, options.least))}: longer n-grams may not need fewer occurrences")

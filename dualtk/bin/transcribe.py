@@ -11,24 +11,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from dualtk.bin.display import Display, JsonDisplay, TextDisplay
-from dualtk.bin.dualtk import run, tell
+from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
 from dualtk.bin.searching import (
     add_endpoint_options,
     add_precision_option,
     add_search_options,
-    endpoint_options,
-    search_options,
 )
-from dualtk.bin.transcribing import MICROPHONE, Task, transcribe_all
-from dualtk.data.live import RAW_RATE
-from dualtk.errors import InputError
 from dualtk.formats import FORMATS
-from dualtk.recognizer import TWO_PASS, load
-from dualtk.transcript import Result
+from dualtk.frames import RAW_RATE
 
 
 def parser() -> argparse.ArgumentParser:
@@ -88,64 +79,12 @@ def _formats(text: str) -> list[str]:
     return text.split(",")
 
 
-def _require_names(options: argparse.Namespace) -> list[str]:
-    """What is to be transcribed, by name.
-
-    Raises:
-        InputError: nothing, or two files whose results would have one name.
-    """
-    names = [*options.files, *([MICROPHONE] if options.microphone is not None else [])]
-    if not names:
-        raise InputError("nothing to transcribe: name files, - for stdin, or --microphone")
-    stems: dict[str, str] = {}
-    for name in names if options.output is not None else ():
-        other = stems.setdefault(Path(name).stem, name)
-        if other != name:
-            raise InputError(f"{other} and {name}: both would be written to {options.output / Path(name).stem}")
-    return names
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Transcribe; see `parser` for the options."""
     options = parser().parse_args(argv)
-    names = _require_names(options)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    recognizer = load(
-        options.exp,
-        device=options.device,
-        tokens=options.tokens,
-        chunk_ms=options.chunk_ms,
-        precision=options.precision,
-        search=search_options(options),
-        endpoints=endpoint_options(options),
-    )
-    recognizer.passes(options.mode)  # says now what is wrong with the options
-    is_written = options.output is not None or options.output_format is not None
-    task = Task(recognizer, options, None if is_written or options.jobs > 1 else _display(options, names))
-    status = 0
-    for name, found in transcribe_all(task, names):
-        if isinstance(found, Result):
-            if is_written:
-                task.write(name, found)
-            elif task.display is None:
-                _show_at_once(_display(options, names), name, found)
-            continue
-        if task.display is not None:  # one bad file does not keep the others from being transcribed
-            task.display.clear()
-        line = str(found)
-        status = tell(line if line.startswith(name) else f"{name}: {line}", 2)
-    return status
+    from dualtk.bin.transcribing import run_transcription  # with it comes torch, for which --help does not wait
 
-
-def _display(options: argparse.Namespace, names: Sequence[str]) -> Display:
-    in_words = TextDisplay(sys.stdout, len(names) > 1, options.mode == TWO_PASS)
-    return JsonDisplay(sys.stdout) if options.json else in_words
-
-
-def _show_at_once(display: Display, name: str, result: Result) -> None:
-    for segment in result.segments:
-        display.final(name, segment, result.audio_seconds)
+    return run_transcription(options)
 
 
 if __name__ == "__main__":

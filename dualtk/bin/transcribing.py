@@ -9,18 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
-from dualtk.bin.display import Display
+from dualtk.bin.display import Display, JsonDisplay, TextDisplay
+from dualtk.bin.dualtk import tell
 from dualtk.bin.interrupt import until_interrupted
 from dualtk.bin.problems import about
+from dualtk.bin.searching import endpoint_options, search_options
 from dualtk.data.audio import read_header
 from dualtk.data.live import Piece, file_pieces, stream_pieces
 from dualtk.data.microphone import microphone_pieces
 from dualtk.errors import InputError
 from dualtk.files import write_text
 from dualtk.formats import FORMATS
-from dualtk.recognizer import Recognizer
+from dualtk.recognizer import TWO_PASS, Recognizer, load
 from dualtk.transcript import Result, Segment
 
 PIECE_SECONDS = 0.1  # of audio that is taken at once
@@ -127,3 +130,62 @@ def transcribe_all(task: Task, names: Sequence[str]) -> Iterator[tuple[str, Resu
         return
     with ThreadPoolExecutor(task.options.jobs) as pool:
         yield from zip(names, pool.map(attempt, names))
+
+
+def _require_names(options: argparse.Namespace) -> list[str]:
+    """What is to be transcribed, by name.
+
+    Raises:
+        InputError: nothing, or two files whose results would have one name.
+    """
+    names = [*options.files, *([MICROPHONE] if options.microphone is not None else [])]
+    if not names:
+        raise InputError("nothing to transcribe: name files, - for stdin, or --microphone")
+    stems: dict[str, str] = {}
+    for name in names if options.output is not None else ():
+        other = stems.setdefault(Path(name).stem, name)
+        if other != name:
+            raise InputError(f"{other} and {name}: both would be written to {options.output / Path(name).stem}")
+    return names
+
+
+def run_transcription(options: argparse.Namespace) -> int:
+    """Transcribe by the options of `dualtk transcribe`; returns the exit status."""
+    names = _require_names(options)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    recognizer = load(
+        options.exp,
+        device=options.device,
+        tokens=options.tokens,
+        chunk_ms=options.chunk_ms,
+        precision=options.precision,
+        search=search_options(options),
+        endpoints=endpoint_options(options),
+    )
+    recognizer.passes(options.mode)  # says now what is wrong with the options
+    is_written = options.output is not None or options.output_format is not None
+    task = Task(recognizer, options, None if is_written or options.jobs > 1 else _display(options, names))
+    status = 0
+    for name, found in transcribe_all(task, names):
+        if isinstance(found, Result):
+            if is_written:
+                task.write(name, found)
+            elif task.display is None:
+                _show_at_once(_display(options, names), name, found)
+            continue
+        if task.display is not None:  # one bad file does not keep the others from being transcribed
+            task.display.clear()
+        line = str(found)
+        status = tell(line if line.startswith(name) else f"{name}: {line}", 2)
+    return status
+
+
+def _display(options: argparse.Namespace, names: Sequence[str]) -> Display:
+    in_words = TextDisplay(sys.stdout, len(names) > 1, options.mode == TWO_PASS)
+    return JsonDisplay(sys.stdout) if options.json else in_words
+
+
+def _show_at_once(display: Display, name: str, result: Result) -> None:
+    for segment in result.segments:
+        display.final(name, segment, result.audio_seconds)

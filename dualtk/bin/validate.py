@@ -10,8 +10,6 @@ from pathlib import Path
 
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
-from dualtk.data.kaldi import left_out
-from dualtk.data.validation import validate
 from dualtk.errors import visible
 
 SHOWN = 5  # faults of one kind
@@ -74,6 +72,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print every fault; returns 2 if there was one, else 0."""
     options = parser().parse_args(argv)
+    # Only here: torch comes with them, for which --help does not wait.
+    from dualtk.data.kaldi import left_out
+    from dualtk.data.validation import validate
+
     total = 0
     for directory in options.directories:
         faults = validate(

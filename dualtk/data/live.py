@@ -18,9 +18,9 @@ from dualtk.data.audio import check_samples, file_blocks
 from dualtk.data.containers import STREAMED
 from dualtk.data.mp3 import is_mp3, next_frame
 from dualtk.errors import InputError
+from dualtk.frames import RAW_RATE
 
 Piece = tuple[Tensor, int]  # samples (N,) in [-1, 1], and their rate in Hz
-RAW_RATE = 16000
 MAGIC = (b"fLaC", b"OggS", b"ID3", b"NIST", b"FORM", b".snd", b"caff", b"RF64")  # first bytes of files with a header
 CODINGS = {
     (1, 8): "PCM_U8",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -194,18 +195,27 @@ class SetScore:
     score: dict[str, Any]
 
     @property
-    def label(self) -> str:
-        """The mode, and the search where the folder names one: `streaming`, `full beam4`."""
-        return f"{self.mode} {self.folder.name.rpartition(f'-{self.mode}-')[2]}" if self._searched else self.mode
+    def asked(self) -> str:
+        """The mode as it was asked for: `streaming`, or `streaming@4` in other chunks than its own."""
+        named = _named(self.folder.name, self.mode)
+        return named["asked"] if named else self.mode
 
     @property
-    def _searched(self) -> bool:
-        return f"-{self.mode}-" in self.folder.name
+    def label(self) -> str:
+        """The mode as asked for, and the search where the folder names one: `streaming`, `full beam4`."""
+        named = _named(self.folder.name, self.mode)
+        return f"{self.asked} {named['search']}" if named and named["search"] else self.asked
 
     @property
     def warnings(self) -> list[str]:
         """Why its figures mean little, a line each (`dualtk.score.diagnosis`)."""
         return [f"{self.name} {self.label}: {line}" for line in self.score.get("warnings", [])]
+
+
+def _named(folder: str, mode: str) -> re.Match[str] | None:
+    """What the name of a decoding folder says: the set, the mode as asked for, and a search."""
+    asked = rf"{re.escape(mode)}(?:@\d+(?:-(?:\d+|all))?)?"
+    return re.fullmatch(rf"(?P<set>.*)-(?P<asked>{asked})(?:-(?P<search>.+))?", folder)
 
 
 def read_score(folder: Path) -> SetScore:
@@ -222,8 +232,8 @@ def read_score(folder: Path) -> SetScore:
         rate = score[kind]["rate"]
         score[kind]["rate"] = {key: math.nan if value is None else value for key, value in rate.items()}
     mode = score["decoding"]["mode"]
-    name, found, _ = f"{folder.name}-".rpartition(f"-{mode}-")
-    return SetScore(folder, name if found else folder.name, mode, score)
+    named = _named(folder.name, mode)
+    return SetScore(folder, named["set"] if named else folder.name, mode, score)
 
 
 def read_scores(experiment: Path) -> list[SetScore]:

@@ -81,7 +81,7 @@ def row(one: SetScore) -> list[str]:
     decoding, latency = score["decoding"], score["emission_latency"]
     return [
         one.name,
-        one.mode,
+        one.asked,
         context(decoding),
         search(decoding),
         percent(score["wer"]["rate"]),

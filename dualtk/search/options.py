@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
 from dualtk.errors import InputError
 from dualtk.options import Section, Unit
-from dualtk.search.beam import BeamSearch
-from dualtk.search.ctc import CTCGreedySearch
-from dualtk.search.greedy import GreedySearch, Search
-from dualtk.search.hotwords import Hotwords, parse_hotwords, read_hotwords
-from dualtk.search.hypothesis import Limits
-from dualtk.search.language_model import Fusion, read_arpa
-from dualtk.search.several_models import fused
-from dualtk.transducer.ctc import required_head
-from dualtk.transducer.model import Transducer
+
+if TYPE_CHECKING:
+    from dualtk.search.ctc import CTCGreedySearch
+    from dualtk.search.greedy import Search
+    from dualtk.search.hotwords import Hotwords
+    from dualtk.transducer.model import Transducer
 
 Encode = Callable[[str], list[int]]
 
@@ -62,6 +59,13 @@ class SearchOptions(Section):
             InputError: a language model without a beam, or one that cannot be read, hotwords that cannot be spelt, or
                 a CTC head that is not there or that is asked for a beam or hotwords.
         """
+        # Only here: torch comes with them, and the options alone are read without it.
+        from dualtk.search.beam import BeamSearch
+        from dualtk.search.greedy import GreedySearch
+        from dualtk.search.hypothesis import Limits
+        from dualtk.search.language_model import Fusion, read_arpa
+        from dualtk.search.several_models import fused
+
         hotwords = self._hotwords(encode, more_hotwords, len(pieces))
         if self.head == "ctc":
             if hotwords is not None:
@@ -79,6 +83,8 @@ class SearchOptions(Section):
     def _hotwords(self, encode: Encode | None, more: Sequence[str], vocab_size: int) -> Hotwords | None:
         if self.hotwords is None and not more:
             return None
+        from dualtk.search.hotwords import Hotwords, parse_hotwords, read_hotwords
+
         assert encode is not None
         words = [] if self.hotwords is None else read_hotwords(self.hotwords, encode, self.hotwords_score)
         return Hotwords([*words, *parse_hotwords(more, encode, self.hotwords_score, "hotwords")], vocab_size)
@@ -86,6 +92,9 @@ class SearchOptions(Section):
     def _ctc(self, network: Transducer) -> CTCGreedySearch:
         if self.beam > 1:
             raise InputError("--head ctc: is searched greedily, not with --beam")
+        from dualtk.search.ctc import CTCGreedySearch
+        from dualtk.transducer.ctc import required_head
+
         return CTCGreedySearch(required_head(network.ctc))
 
     def facts(self) -> dict[str, object]:

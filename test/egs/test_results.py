@@ -1,4 +1,4 @@
-"""Commands of RESULTS.md and docs/papers.md: each is understood by its program, and what it would train resolves.
+"""Commands of RESULTS.md and docs/: each is understood by its program, and what it would train resolves.
 
 A shell runs every block of commands with programs that only write down how they were called.
 """
@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from documents import PAGES, blocks, read
 from shipped import METHODS, ROOT
 
 from dualtk.bin.ablation.runs import chosen, plan
@@ -25,14 +26,11 @@ from dualtk.bin.dualtk import available, module_name
 from dualtk.system import load
 
 RESULTS = [*sorted(ROOT.glob("egs/*/asr1/RESULTS.md")), ROOT / "docs/papers.md"]
+ESPNET = (ROOT / "utils/espnet_names.txt").read_text(encoding="utf-8")
+ADDED = re.findall(r"`egs/methods/(\w+)\.yaml`", read(ROOT / "docs/adding.md"))  # methods that a reader has written
 SCRIPTS = [path.relative_to(ROOT) for path in [*ROOT.glob("egs/*/asr1/run.sh"), *ROOT.glob("utils/*.sh")]]
 RECORD = '#!/bin/bash\nprintf "%s\\0" "$0" "$@" >>"$RECORD"\nprintf "\\n\\0" >>"$RECORD"\n'
 Call = tuple[str, ...]
-
-
-def blocks(path: Path) -> list[str]:
-    """The indented commands of a text."""
-    return re.findall(r"(?<=\n\n)(?: {4}.*\n)+", path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +72,10 @@ def check_recipe(script: str, arguments: list[str]) -> None:
     """Its options are those that it lists, and its method at its size is one that there is."""
     given = dict(zip(arguments[::2], arguments[1::2], strict=True))
     for option in given:
-        assert re.search(rf"^  {option} ", help_of(script), re.M), f"{option} is not in {script} --help"
+        known = re.search(rf"^  {option.replace('_', '-')} ", help_of(script), re.M)
+        assert known or f"\n{option[2:]} " in ESPNET, f"{option} is not in {script} --help"
+    if given.get("--conf") in ADDED:
+        return
     default = Path(script).parent / "conf/cpu.yaml"  # any size; what is asked is whether the method is there
     size = given.get("--size", "cpu")
     load(METHODS[given.get("--conf", "dual_conformer")], default if size == "cpu" else Path(size))
@@ -82,11 +83,17 @@ def check_recipe(script: str, arguments: list[str]) -> None:
 
 def check_command(command: str, arguments: list[str]) -> None:
     """It takes these options, and what it would train resolves."""
-    assert command in available()
-    options = importlib.import_module(module_name(command)).parser().parse_args(arguments)
+    assert command in ["--help", *available()]
+    if command == "--help":
+        return
+    parser = importlib.import_module(module_name(command)).parser()
+    if "..." in arguments:  # the rest is what the reader gives
+        assert all(one in parser._option_string_actions for one in arguments if one.startswith("--"))
+        return
+    options = parser.parse_args(arguments)
     if command == "ablate":
         check_suites(options)
-    elif hasattr(options, "config"):
+    elif getattr(options, "config", None) is not None:
         load(options.config, options.size, options.set)
 
 
@@ -106,12 +113,13 @@ def check_suites(options: argparse.Namespace) -> None:
             plan(path, chosen(suite, runs, names), options.runs, size, options.set)
 
 
-@pytest.mark.parametrize("path", RESULTS, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+@pytest.mark.parametrize("path", [*RESULTS, *PAGES], ids=lambda path: f"{path.parts[-3]}-{path.stem}")
 def test_every_command_is_understood(path: Path, stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    made = [call for block in blocks(path) for call in calls(block, stage)]
-    assert any(program == "dualtk" for program, *_ in made)
-    assert any(program.endswith("run.sh") for program, *_ in made)
+    made = [call for block in blocks(read(path)) if block.is_shell for call in calls(block.text, stage)]
+    if path in RESULTS:
+        assert any(program == "dualtk" for program, *_ in made)
+        assert any(program.endswith("run.sh") for program, *_ in made)
     for program, *arguments in made:
         if program == "dualtk":
             check_command(arguments[0], arguments[1:])

@@ -108,9 +108,9 @@ fi
 if [ "$task" != pretrain ] && runs 5 "scoring"; then
   score() { dualtk score --data "$1" --decode "$3"; }
   each_decoding score
-  if why=$(dualtk report --help 2>&1 >/dev/null); then
+  if why=$(python3 -c 'import dualtk.bin.reporting' 2>&1 | tail -n 1); then
     dualtk analyse "$exp" --data "${tests[0]}"
     dualtk report "$exp" --data "${tests[@]}"
-  else echo "no figures and no report: ${why#dualtk: error: }"; fi
+  else echo "no figures and no report: ${why#dualtk.errors.InputError: }"; fi
   dualtk results "$exp"
 fi
