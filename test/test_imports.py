@@ -32,6 +32,7 @@ LAYERS = [
     "nn",
     "encoders lattice",
     "transducer",
+    "lm",
     "search",
     "streaming",
     "distill pruning",

@@ -17,8 +17,12 @@ KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
     "beam": (at_least(1), "K"),
     "max_symbols": (at_least(1), "N"),
     "max_length": (at_least(0), "N"),
-    "lm": (Path, "ARPA"),
+    "lm": (Path, "PATH"),
     "lm_weight": (float, "W"),
+    "source_lm": (Path, "PATH"),
+    "source_lm_weight": (float, "W"),
+    "internal_lm_weight": (float, "W"),
+    "length_reward": (float, "R"),
     "hotwords": (Path, "FILE"),
     "hotwords_score": (float, "S"),
 }
@@ -28,7 +32,7 @@ def add_search_options(options: argparse.ArgumentParser) -> None:
     """An option for each field of `SearchOptions`."""
     for key, (kind, name) in KINDS.items():
         field = SearchOptions.model_fields[key]
-        text = str(field.description).rstrip(".")
+        text = " ".join(str(field.description).split()).rstrip(".")
         text = f"{text[0].lower()}{text[1:]}; default: {'none' if field.default is None else field.default}"
         options.add_argument(f"--{key.replace('_', '-')}", type=kind, default=field.default, metavar=name, help=text)
 

@@ -108,9 +108,10 @@ class Hotwords:
         """See `LanguageModel.start`."""
         return 0
 
-    def advance(self, state: int, token: int) -> int:
+    def advance(self, states: Sequence[int], tokens: Sequence[int]) -> list[int]:
         """See `LanguageModel.advance`."""
-        return self._nodes[self._source(state, token)].children.get(token, 0)
+        found = zip(states, tokens)
+        return [self._nodes[self._source(state, token)].children.get(token, 0) for state, token in found]
 
     def reward(self, state: int, token: int) -> float:
         """What `token` earns after `state`; negative where it gives up a beginning."""
@@ -139,9 +140,9 @@ class Hotwords:
                 self._rows[state] = row
         return row
 
-    def final(self, state: int) -> float:
+    def final(self, states: Sequence[int]) -> list[float]:
         """See `LanguageModel.final`: a beginning is no hotword."""
-        return -self._nodes[state].open
+        return [-self._nodes[state].open for state in states]
 
 
 def parse_hotwords(
