@@ -35,6 +35,7 @@ EXTRAS = {
     "serve": ["starlette>=0.40", "uvicorn>=0.35", "websockets>=13", "python-multipart>=0.0.18"],
     "microphone": ["sounddevice>=0.4"],
     "analysis": ["scikit-learn>=1.3"],
+    "hub": ["huggingface_hub>=0.34"],
 }
 
 setup(
@@ -63,7 +64,7 @@ setup(
     extras_require={
         **EXTRAS,
         "dev": [
-            *(EXTRAS["demo"] + EXTRAS["plots"] + EXTRAS["tensorboard"] + EXTRAS["export"] + EXTRAS["serve"]),
+            *[one for name in ("demo", "plots", "tensorboard", "export", "serve", "hub") for one in EXTRAS[name]],
             "pytest>=7.4",
             "pytest-xdist>=3.3",
             "hypothesis>=6.80",

@@ -42,9 +42,9 @@ LAYERS = [
     "data score",
     "train",
     "run_options",
-    "system",
+    "system lm_training",
     "trained trial_build reference",
-    "compact transcript recognizer formats package",
+    "compact transcript recognizer formats package hub",
     "analysis",
     "bin export serving",
 ]
