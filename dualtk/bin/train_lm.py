@@ -18,7 +18,7 @@ import torch
 
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
-from dualtk.config import laid, read_configuration, validate_layered
+from dualtk.config import DEFAULT, validate_layered
 from dualtk.data.tokens import Tokenizer
 from dualtk.errors import InputError
 from dualtk.files import atomic_path
@@ -32,6 +32,7 @@ from dualtk.search.language_model import read_arpa
 from dualtk.tables import read_lines, read_table
 from dualtk.train.experiment import Experiment, Origin
 from dualtk.train.stopping import Interrupted, status_of, stoppable
+from dualtk.yaml_tree import Layer, Layered, read_layers
 
 logger = logging.getLogger("dualtk")
 
@@ -126,10 +127,12 @@ def read_system(options: argparse.Namespace) -> LanguageModelSystem:
     Raises:
         InputError: a key at fault, or a --type that is not that of --config.
     """
-    if options.config is None:
-        layered = laid({SECTION: {"name": options.type}}, f"--type {options.type}")
-    else:
-        layered = read_configuration(options.config)
+    layered = Layered()
+    layered.lay(Layer(DEFAULT, {"schedule": {"name": "cosine"}}))  # so that its values can be changed alone
+    if options.type is not None:
+        layered.lay(Layer(f"--type {options.type}", {SECTION: {"name": options.type}}))
+    for layer in [] if options.config is None else read_layers(options.config):
+        layered.lay(layer)
     for override in options.set:
         layered.change(override)
     system = validate_layered(LanguageModelSystem, layered)
