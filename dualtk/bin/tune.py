@@ -11,9 +11,10 @@ import itertools
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -141,23 +142,25 @@ class Grid:
         network, tokenizer = trained.network, trained.tokenizer
         models = search.read_models(tokenizer.pieces, network.feature_mean.device)
         self.trained = trained
-        self.searches: list[Search[object]] = [
+        self.searches: list[Search[Any]] = [
             search.model_copy(update=point).build(network, tokenizer.pieces, tokenizer.encode, (), models)
             for point in points
         ]
 
     @torch.inference_mode()
-    def decode(self, dataset: FeatureDataset, mode: Mode, indices: Sequence[int]) -> Iterator[list[Counts]]:
+    def decode(self, dataset: FeatureDataset, mode: Mode, indices: Sequence[int]) -> list[list[Counts]]:
         """Word counts of each utterance of a batch, at every point."""
         network, tokenizer = self.trained.network, self.trained.tokenizer
         batch = collate([dataset[index] for index in indices]).to(network.feature_mean.device)
         feats = network.normalize(batch.feats, batch.feat_lengths)
         encoded = network.encode(feats, batch.feat_lengths, mode)
         found = [search_frames(search, encoded.frames, encoded.lengths) for search in self.searches]
+        counts = []
         for row, index in enumerate(indices):
             said = dataset.entries[index].text.lower().split()
             texts = [tokenizer.decode(nbest[row][0].tokens).lower().split() for nbest in found]
-            yield [count(align(said, text)) for text in texts]
+            counts.append([count(align(said, text)) for text in texts])
+        return counts
 
     def results(
         self, dataset: FeatureDataset, modes: Sequence[Mode], max_frames: int, points: list[Point]

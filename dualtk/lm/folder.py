@@ -42,6 +42,8 @@ def read_neural_model(folder: Path, pieces: Sequence[str], device: torch.device)
     Raises:
         InputError: no such model, a damaged one, or one of other tokens; names the first that differs.
     """
+    if not (folder / FILE).is_file():
+        raise InputError(f"{folder}: holds no language model: it has no {FILE}")
     tree = read_experiment(folder).tree
     if SECTION not in tree:
         raise InputError(f"{folder}: holds no language model: its {FILE} has no section {SECTION}")

@@ -95,6 +95,8 @@ class LanguageModelTrainer:
                     logger.info("stopped at step %d; the same command continues", self.standing.step)
                     return self.stopping.number
         self.stopping.saves = False
+        if not math.isfinite(self.standing.best):
+            raise InputError(f"{self.experiment.folder}: no validation gave a finite loss: lower schedule.lr")
         return None
 
     def _take(self, labels: Tensor, lengths: Tensor, meter: _Meter) -> None:

@@ -61,11 +61,24 @@ def test_the_state_is_the_longest_beginning_that_the_labels_end_with(seed: int) 
     assert len(set(known.values())) == len(known)
 
 
-def test_rows_are_rewards() -> None:
-    words = Hotwords([Hotword((1, 2, 3), 1.0), Hotword((2, 5), 0.7)], V)
-    for state in range(6):
+def reward(words: Hotwords, state: int, token: int) -> float:
+    """What `token` earns after `state`, by walking to the node that it goes on from."""
+    nodes, source = words._nodes, state
+    while source and token not in nodes[source].children:
+        source = nodes[source].fallback
+    child = nodes[source].children.get(token)
+    given = 0.0 if child is None else nodes[child].reward
+    return nodes[source].open - nodes[state].open + given
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_are_rewards(seed: int) -> None:
+    chance = random.Random(seed)
+    hotwords = {tuple(chance.choices(range(1, 4), k=chance.randint(1, 5))): chance.random() for _ in range(8)}
+    words = Hotwords([Hotword(*one) for one in hotwords.items()], V)
+    for state in range(len(words._nodes)):
         row = words.scores([state])[0].tolist()
-        assert row == pytest.approx([0.0] + [words.reward(state, token) for token in range(1, V)])
+        assert row == pytest.approx([0.0] + [reward(words, state, token) for token in range(1, V)], abs=1e-6)
 
 
 @pytest.mark.parametrize("beam", [0, 1, 4])
