@@ -1,7 +1,7 @@
 """What hotwords do to words that training never heard, and what they cost.
 
     python tools/bench/hotwords.py EXP WORK [--data DIR] [--sentences 200] [--modes streaming full]
-        [--beams 1 4] [--scores 1 2 3] [--only errors cost]
+        [--beams 1 4] [--scores 1 2 3] [--rounds 5] [--only errors cost]
 
 EXP was trained by egs/synthetic/asr1. Its grammar knows none of the 20 words below; sentences of the same grammar with
 these in the place of its names, towns and goods are synthesised by the recipe's voices of the test set into WORK, where
@@ -10,7 +10,7 @@ in a hypothesis where the reference has another word or none. DIR is a test set 
 1,000 hotwords are the 20 and 980 words of random syllables.
 
 The cost is CPU seconds of one thread for a stream of all rare sentences in pieces of 160 ms, without hotwords and with
-1,000 in turns; medians of 5.
+1,000 in turns; medians of --rounds.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ import voices  # noqa: E402
 
 import dualtk  # noqa: E402
 from dualtk.data.audio import read_audio  # noqa: E402
-from dualtk.data.kaldi import read_audio_sources  # noqa: E402
+from dualtk.data.kaldi import AudioSource, read_audio_sources  # noqa: E402
 from dualtk.data.resample import resample  # noqa: E402
 from dualtk.score.align import align  # noqa: E402
 from dualtk.search.options import SearchOptions  # noqa: E402
@@ -51,7 +51,6 @@ RARE = {
 WORDS = [word for words in RARE.values() for word in words]
 MANY = 1000
 PIECE_SECONDS = 0.16
-ROUNDS = 5
 RATE = 16000
 
 
@@ -98,11 +97,11 @@ def synthesise(work: Path, count: int) -> list[Utterance]:
     for chapter in chapters:
         for path in sorted(chapter.folder.glob("*/*.trans.txt")):
             for name, text in read_table(path).items():
-                found.append(utterance(path.with_name(f"{name}.flac"), text))
+                found.append(utterance(AudioSource(path.with_name(f"{name}.flac")), text))
     return found
 
 
-def utterance(source: Path | str, text: str) -> Utterance:
+def utterance(source: AudioSource, text: str) -> Utterance:
     """Audio of a file or a pipe."""
     samples, rate = read_audio(source)
     return Utterance(resample(samples, rate, RATE), text.lower().split())
@@ -205,7 +204,7 @@ def cost_rows(options: argparse.Namespace, rare: Sequence[Utterance]) -> Iterato
     for beam in options.beams:
         recognizer = dualtk.load(options.exp, search=SearchOptions(beam=beam))
         seconds(recognizer, pieces[:50], many)  # compiles
-        taken = [(seconds(recognizer, pieces, ()), seconds(recognizer, pieces, many)) for _ in range(ROUNDS)]
+        taken = [(seconds(recognizer, pieces, ()), seconds(recognizer, pieces, many)) for _ in range(options.rounds)]
         without, with_them = (statistics.median(one) for one in zip(*taken))
         began = time.thread_time()
         recognizer.stream("streaming", hotwords=many)
@@ -224,6 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--modes", nargs="+", default=["streaming", "full"])
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--scores", type=float, nargs="+", default=[1.0, 2.0, 3.0])
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=["errors", "cost"], default=["errors", "cost"])
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
