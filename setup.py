@@ -36,6 +36,7 @@ EXTRAS = {
     "microphone": ["sounddevice>=0.4"],
     "analysis": ["scikit-learn>=1.3"],
     "docs": ["mkdocs-material>=9.5"],
+    "hub": ["huggingface_hub>=0.34"],
 }
 
 setup(
@@ -64,8 +65,7 @@ setup(
     extras_require={
         **EXTRAS,
         "dev": [
-            *(EXTRAS["demo"] + EXTRAS["plots"] + EXTRAS["tensorboard"] + EXTRAS["export"] + EXTRAS["serve"]),
-            *EXTRAS["docs"],
+            *[one for name in ("demo", "plots", "tensorboard", "export", "serve", "hub", "docs") for one in EXTRAS[name]],
             "pytest>=7.4",
             "pytest-xdist>=3.3",
             "hypothesis>=6.80",

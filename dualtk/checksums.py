@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dualtk.errors import InputError
 from dualtk.files import read_blocks
@@ -30,19 +30,39 @@ def checksums(folder: Path) -> str:
     return "".join(f"{file_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in paths)
 
 
-def require_unaltered(folder: Path) -> None:
-    """Compare the files of a folder with its SHA256SUMS, where it has one.
+def listed(folder: Path, source: str | None = None) -> dict[str, str]:
+    """The files that the SHA256SUMS of a folder name, with their sums.
+
+    Args:
+        folder: that has one.
+        source: for errors, where it came from; None: the folder.
+
+    Raises:
+        InputError: a line that is none, or one that names a file outside of the folder.
+    """
+    found = {}
+    for number, line in enumerate(read_lines(folder / FILE), start=1):
+        expected, _, name = line.partition("  ")
+        where = f"{source or folder}/{FILE}:{number}"
+        if len(expected) != 64 or not name:
+            raise InputError(f"{where}: expected a SHA-256 and a file name")
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise InputError(f"{where}: {name} is not in the folder")
+        found[name] = expected
+    return found
+
+
+def require_unaltered(folder: Path, source: str | None = None) -> None:
+    """Compare the files of a folder with its SHA256SUMS, where it has one; `source` as in `listed`.
 
     Raises:
         InputError: a file that is missing, cut short or altered, by its name and both sums; a line that is none.
     """
     if not (folder / FILE).is_file():
         return
-    for number, line in enumerate(read_lines(folder / FILE), start=1):
-        expected, _, name = line.partition("  ")
-        if len(expected) != 64 or not name:
-            raise InputError(f"{folder / FILE}:{number}: expected a SHA-256 and a file name")
+    for name, expected in listed(folder, source).items():
         if (found := file_digest(folder / name)) != expected:
             raise InputError(
-                f"{folder / name}: altered or cut short: its SHA-256 is {found[:16]}..., {FILE} says {expected[:16]}..."
+                f"{source or folder}/{name}: altered or cut short: "
+                f"its SHA-256 is {found[:16]}..., {FILE} says {expected[:16]}..."
             )

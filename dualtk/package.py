@@ -5,6 +5,7 @@ It loads wherever an experiment folder does, without the recipe, and from a plac
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Sequence
@@ -123,18 +124,24 @@ def card_text(name: str, trained: Trained, modes: Sequence[str], precision: Prec
 
 
 def _front_matter(name: str, card: Card, scores: Sequence[SetScore]) -> list[str]:
-    lines = ["---", f"language: {card.language}", f"license: {card.license}", "library_name: dualtk"]
+    lines = ["---", f"language: {_quoted(card.language)}", f"license: {_quoted(card.license)}", "library_name: dualtk"]
     lines += ["pipeline_tag: automatic-speech-recognition", "tags: [speech, transducer, streaming]"]
     measured = [one for one in scores if not math.isnan(one.score["wer"]["rate"]["value"])]
     if measured:
-        lines += ["metrics: [wer]", "model-index:", f"- name: {name}", "  results:"]
+        lines += ["metrics: [wer]", "model-index:", f"- name: {_quoted(name)}", "  results:"]
     for one in measured:
+        rate, title = 100 * one.score["wer"]["rate"]["value"], f"WER {one.mode}, {search(one.score['decoding'])}"
         lines += [
             "  - task: {type: automatic-speech-recognition}",
-            f"    dataset: {{name: {one.name}, type: {one.name}}}",
-            f"    metrics: [{{type: wer, value: {100 * one.score['wer']['rate']['value']:.2f}, name: WER {one.mode}}}]",
+            f"    dataset: {{name: {_quoted(one.name)}, type: {_quoted(one.name)}}}",
+            f"    metrics: [{{type: wer, value: {rate:.2f}, name: {_quoted(title)}}}]",
         ]
     return [*lines, "---", ""]
+
+
+def _quoted(text: str) -> str:
+    """Text as every version of YAML reads it: `no` is Norwegian, and no truth value."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _results(scores: Sequence[SetScore]) -> list[str]:

@@ -157,6 +157,7 @@ class Recognizer:
         self.chunk_ms = chunk_ms
         self.precision: Precision = precision
         self._search_options = search
+        self._models = search.read_models(trained.tokenizer.pieces, trained.network.feature_mean.device)
         self._search = self._build_search(())
         self._passes: dict[str, Passes] = {}
         self._lock = threading.Lock()
@@ -228,7 +229,8 @@ class Recognizer:
 
     def _build_search(self, hotwords: Sequence[str]) -> Search[Any]:
         tokenizer = self.trained.tokenizer
-        return self._search_options.build(self.trained.network, tokenizer.pieces, tokenizer.encode, hotwords)
+        network, options = self.trained.network, self._search_options
+        return options.build(network, tokenizer.pieces, tokenizer.encode, hotwords, self._models)
 
     def passes(self, mode: str) -> Passes:
         """How a mode, or `two-pass`, decodes; made at its first use.

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from dualtk.lm_training.options import LanguageModelSystem
 from dualtk.options import LARGEST, Section, Unit
 from dualtk.system import PRETRAINING, PretrainingSystem, TransducerSystem
 from dualtk.yaml_text import on_one_line
@@ -63,16 +64,17 @@ class _Kind:
     sections: list[tuple[type[Section], str]] = field(default_factory=list)
 
 
-def reference() -> list[Block]:
-    """All blocks, those of every section one after the other."""
+def reference(roots: Sequence[type[Section]] = ROOTS) -> list[Block]:
+    """All blocks of files that hold one of `roots`, those of every section one after the other."""
     found: dict[tuple[str, str], Block] = {}
     places: dict[type[Section], str] = {}
     top: dict[str, Key] = {}
-    for root in ROOTS:
+    for root in roots:
         top |= {name: _key(name, info, places) for name, info in root.model_fields.items() if name not in top}
-    top[PRETRAINING] = replace(top[PRETRAINING], default="none")
+    if PRETRAINING in top:
+        top[PRETRAINING] = replace(top[PRETRAINING], default="none")
     found["", ""] = Block("", "", "The sections of a file.", list(top.values()))
-    for root in ROOTS:
+    for root in roots:
         for block in _below(root, "", places):
             found.setdefault((block.path, block.name), block)
     return sorted(found.values(), key=lambda block: list(top).index(block.path.split(".")[0]) if block.path else -1)
@@ -203,19 +205,30 @@ def markdown() -> str:
         f"A file with a section `{PRETRAINING}` describes a pre-training: of `model` it has the encoder alone, and\n"
         f"none of the sections {', '.join(f'`{name}`' for name in only_transducer)}.\n"
     ]
+    blocks = reference()
+    parts += _sections(blocks)
+    parts.append(
+        "# Keys of a language model\n\n"
+        "What `dualtk train-lm` reads for a network; `optimizer` and `schedule` are as above.\n"
+    )
+    parts += _sections([block for block in reference((LanguageModelSystem,)) if block not in blocks])
+    return "\n".join(parts)
+
+
+def _sections(blocks: Sequence[Block]) -> Iterator[str]:
+    """The blocks, each section under a heading."""
     section = ""
-    for block in reference():
+    for block in blocks:
         own = block.path.split(".")[0]
         if own != section:
-            parts.append(f"## `{own}`\n")
+            yield f"## `{own}`\n"
             section = own
         title = f"`{block.path}`" + (f", `{block.name}`" if block.name else "")
         if title != f"`{own}`" and own:
-            parts.append(f"### {title}\n")
-        parts.append(f"{block.meaning}\n")
+            yield f"### {title}\n"
+        yield f"{block.meaning}\n"
         if block.keys:
-            parts.append(_table(block.keys))
-    return "\n".join(parts)
+            yield _table(block.keys)
 
 
 def _table(keys: Sequence[Key]) -> str:

@@ -28,6 +28,7 @@ from dualtk.distill.teacher import (
 )
 from dualtk.encoders.wav2vec import Wav2VecOptions
 from dualtk.errors import InputError
+from dualtk.lm.folder import SECTION
 from dualtk.objective import Objective
 from dualtk.options import Section
 from dualtk.plan import PassOptions
@@ -282,9 +283,13 @@ def load_experiment(folder: Path) -> System:
     """The system of an experiment folder.
 
     Raises:
-        InputError: there is none, or it was written by a dualtk whose folders were different.
+        InputError: there is none, it holds a language model, or it was written by a dualtk whose folders were
+            different.
     """
-    return parse(read_experiment(folder))
+    values = read_experiment(folder)
+    if SECTION in values.tree:
+        raise InputError(f"{folder}: holds a language model, not a recogniser: it is for --lm")
+    return parse(values)
 
 
 def parse(values: Layered, steps_per_epoch: int = NOMINAL_EPOCH) -> System:

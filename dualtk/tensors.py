@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from dualtk.errors import InputError
 from dualtk.files import atomic_path
@@ -75,6 +75,25 @@ def require_finite(tensors: Tensors, path: Path) -> Tensors:
             count = value.numel() - int(value.isfinite().sum())
             raise InputError(f"{path}: {key}: {count} of {value.numel()} weights are not finite")
     return tensors
+
+
+def fill_network(network: nn.Module, tensors: Tensors, path: Path) -> None:
+    """Fill `network` with the tensors of the file `path`.
+
+    Raises:
+        InputError: the file was made by another configuration; names the first key that differs.
+    """
+    own = network.state_dict()
+    for key in sorted(own.keys() | tensors.keys()):
+        if key not in tensors:
+            raise InputError(f"{path}: has no {key}: made with another configuration")
+        if key not in own:
+            raise InputError(f"{path}: has {key}, which this configuration does not: made with another configuration")
+        if own[key].shape != tensors[key].shape:
+            raise InputError(
+                f"{path}: {key} is {tuple(tensors[key].shape)}, this configuration makes it {tuple(own[key].shape)}"
+            )
+    network.load_state_dict(tensors)
 
 
 def read_state_dict(path: Path) -> Tensors:

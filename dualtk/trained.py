@@ -22,7 +22,7 @@ from dualtk.files import digest
 from dualtk.modes import Mode, seen_otherwise
 from dualtk.pruning.packing import read_tensors
 from dualtk.system import System, TransducerSystem, load_experiment, require_transducer
-from dualtk.train.checkpoint import fill_network
+from dualtk.tensors import fill_network
 from dualtk.train.experiment import Experiment
 from dualtk.transducer.model import Transducer
 

@@ -8,6 +8,7 @@ import stat
 import subprocess
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import yaml
 from small_experiment import write_experiment
@@ -17,6 +18,9 @@ import dualtk
 from dualtk.bin import pack
 from dualtk.bin.dualtk import run
 from dualtk.checksums import FILE
+from dualtk.package import Card, card_text
+from dualtk.score.summary import SetScore
+from dualtk.trained import load
 
 SAMPLES = speech(30000, 1).numpy()
 
@@ -96,6 +100,29 @@ def test_the_card_is_what_hubs_read(packed) -> None:
     assert front["pipeline_tag"] == "automatic-speech-recognition"
     assert "3 h of noise" in text
     assert "--mode two-pass" in text
+
+
+def wer(rate: float) -> dict[str, dict[str, float]]:
+    return {"rate": {"value": rate, "low": rate, "high": rate}}
+
+
+def test_the_card_is_what_the_client_of_a_hub_reads(exp, tmp_path) -> None:
+    """huggingface_hub makes results of the model index; a Norwegian model is none of the language `false`."""
+    facts = {"full_context": True, "search": {"name": "beam", "beam": 4, "lm": "lm.arpa", "lm_weight": 0.3}}
+    rates = {"streaming": 0.0812, "full": 0.05}
+    scores = [
+        SetScore(tmp_path, "test-set 1: a", mode, {"decoding": facts, "wer": wer(rate), "emission_latency": None})
+        for mode, rate in rates.items()
+    ]
+    text = card_text("my model", load(exp), list(rates), "float32", Card("no", "other", "3 h", scores))
+    card = huggingface_hub.ModelCard(text)
+    assert card.data.language == "no"
+    assert (card.data.license, card.data.library_name, card.data.model_name) == ("other", "dualtk", "my model")
+    found = [(one.dataset_name, one.metric_type, one.metric_value, one.metric_name) for one in card.data.eval_results]
+    assert found == [
+        ("test-set 1: a", "wer", 8.12, "WER streaming, beam 4, lm 0.3"),
+        ("test-set 1: a", "wer", 5.0, "WER full, beam 4, lm 0.3"),
+    ]
 
 
 def test_eight_bits_are_smaller(exp, packed, tmp_path) -> None:

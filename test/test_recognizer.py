@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,8 @@ from small_experiment import write_experiment
 from small_networks import speech
 
 import dualtk
+from dualtk.bin import train_lm
+from dualtk.bin.dualtk import run
 from dualtk.recognizer import Recognizer
 from dualtk.transcript import Segment
 
@@ -133,6 +136,38 @@ def test_streams_together_give_what_they_give_alone(recognizer) -> None:
     for stream, samples in zip(streams, inputs):
         expected = recognizer.transcribe(samples, stream.mode, rate=RATE).segments
         assert [one.text for one in stream.finish()] == [one.text for one in expected]
+
+
+def test_streams_share_a_language_model_that_is_read_once(exp, tmp_path) -> None:
+    """One with hotwords of its own among them, after the folder of the model has gone."""
+    (tmp_path / "text").write_text("ALPHA BRAVO CHARLIE\nDELTA ECHO\n" * 20, encoding="utf-8")
+    arguments = [
+        "--type",
+        "transformer",
+        "--tokens",
+        exp / "lang",
+        "--plain",
+        tmp_path / "text",
+        "--out",
+        tmp_path / "lm",
+    ]
+    sizes = "{name: transformer, dim: 8, num_layers: 1, num_heads: 2, feedforward_dim: 8, left_context: 4}"
+    arguments += ["--set", f"language_model={sizes}", "--set", "train.max_epochs=2"]
+    assert run(train_lm.main, list(map(str, arguments))) == 0
+    search = dualtk.SearchOptions(beam=3, lm=tmp_path / "lm", lm_weight=1.5, internal_lm_weight=0.3)
+    fused = dualtk.load(exp, search=search)
+    shutil.rmtree(tmp_path / "lm")
+    samples = [talk(seed) for seed in (1, 3, 5)]
+    alone = [fused.transcribe(one, rate=RATE).text for one in samples]
+    plain = dualtk.load(exp, search=dualtk.SearchOptions(beam=3))
+    assert alone != [plain.transcribe(one, rate=RATE).text for one in samples]
+    streams = [fused.stream() for _ in samples]
+    with_hotwords = fused.stream(hotwords=["ALPHA :0.0"])
+    for start in range(0, max(map(len, samples)), 3000):
+        fused.accept(streams, [one[start : start + 3000] for one in samples], RATE)
+        with_hotwords.accept(samples[0][start : start + 3000], RATE)
+    found = [stream.finish() for stream in (*streams, with_hotwords)]
+    assert [" ".join(one.text for one in segments if one.text) for segments in found] == [*alone, alone[0]]
 
 
 def test_what_is_refused_in_one_line(recognizer, exp, tmp_path) -> None:

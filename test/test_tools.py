@@ -15,6 +15,7 @@ PROGRAMS = [
     "tools/losses.py",
     "tools/bench/decoding.py",
     "tools/bench/exact_or_pruned.py",
+    "tools/bench/hotwords.py",
     "tools/bench/long.py",
     "tools/bench/step.py",
     "tools/bench/training.py",

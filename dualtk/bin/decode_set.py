@@ -25,14 +25,16 @@ from dualtk.data.sampler import BatchesOptions
 from dualtk.data.scale import require_scale
 from dualtk.errors import InputError
 from dualtk.files import Done, require_replaceable
+from dualtk.lm.folder import NETWORK, TOKENS
 from dualtk.modes import Mode
 from dualtk.streaming.session import StreamingDecoder
 from dualtk.trained import Trained
 
 logger = logging.getLogger("dualtk")
 
+MODEL_FILES = (CONFIG, NETWORK, TOKENS)
 CODE = ["bin/decode_set.py", "bin/decoded.py", "trained.py", "frames.py"]  # what decides the result, with the rooms
-CODE += ["data", "encoders", "lattice", "nn", "pruning", "search", "streaming", "transducer"]
+CODE += ["data", "encoders", "lattice", "lm", "nn", "pruning", "search", "streaming", "transducer"]
 
 
 def choose_device(options: argparse.Namespace) -> torch.device:
@@ -82,6 +84,8 @@ def inputs(options: argparse.Namespace, trained: Trained, device: torch.device, 
     }
     chosen = {f"--{name.replace('_', '-')}": value for name, value in vars(options).items() if name != "nj"}
     files |= {name: value for name, value in chosen.items() if isinstance(value, Path)}
+    for model in filter(None, (options.lm, options.source_lm)):  # a network is a folder
+        files |= {f"{model.name}/{name}": model / name for name in MODEL_FILES}
     return stage_key(
         {
             "code": [code_digest(*CODE), torch.__version__],

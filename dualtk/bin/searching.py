@@ -17,8 +17,12 @@ KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
     "beam": (at_least(1), "K"),
     "max_symbols": (at_least(1), "N"),
     "max_length": (at_least(0), "N"),
-    "lm": (Path, "ARPA"),
+    "lm": (Path, "PATH"),
     "lm_weight": (float, "W"),
+    "source_lm": (Path, "PATH"),
+    "source_lm_weight": (float, "W"),
+    "internal_lm_weight": (float, "W"),
+    "length_reward": (float, "R"),
     "hotwords": (Path, "FILE"),
     "hotwords_score": (float, "S"),
 }
@@ -26,11 +30,30 @@ KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
 
 def add_search_options(options: argparse.ArgumentParser) -> None:
     """An option for each field of `SearchOptions`."""
-    for key, (kind, name) in KINDS.items():
-        field = SearchOptions.model_fields[key]
-        text = str(field.description).rstrip(".")
-        text = f"{text[0].lower()}{text[1:]}; default: {'none' if field.default is None else field.default}"
-        options.add_argument(f"--{key.replace('_', '-')}", type=kind, default=field.default, metavar=name, help=text)
+    for key in KINDS:
+        add_search_option(options, key)
+
+
+def add_search_option(
+    options: argparse.ArgumentParser, key: str, *, default: Any = None, nargs: str | None = None, shown: str = ""
+) -> None:
+    """The option of one field of `SearchOptions`.
+
+    Args:
+        options: of the command.
+        key: of the field.
+        default: None: that of the field.
+        nargs: as argparse has it.
+        shown: what --help calls the default, where that is not its value.
+    """
+    kind, name = KINDS[key]
+    field = SearchOptions.model_fields[key]
+    value = field.default if default is None else default
+    text = " ".join(str(field.description).split()).rstrip(".")
+    text = f"{text[0].lower()}{text[1:]}; default: {shown or ('none' if value is None else value)}"
+    options.add_argument(
+        f"--{key.replace('_', '-')}", type=kind, default=value, metavar=name, nargs=nargs, help=text.replace("%", "%%")
+    )
 
 
 def search_options(options: argparse.Namespace) -> SearchOptions:

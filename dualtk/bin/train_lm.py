@@ -1,71 +1,74 @@
-"""A language model over tokens, for `dualtk decode --beam K --lm FILE`: n-grams of text, as an ARPA file."""
+"""A language model over the tokens of a recogniser, for `dualtk decode --beam K --lm PATH`.
+
+`--type ngram` estimates n-grams (modified Kneser-Ney) and writes an ARPA file. `--type lstm` and `--type transformer`
+train a network and write a folder; the same command continues a run that was stopped. The perplexity of held-out
+sentences is printed.
+"""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
-from dualtk.errors import InputError
-from dualtk.files import atomic_path
-from dualtk.tables import read_lines, read_table
 
-logger = logging.getLogger("dualtk")
+NGRAM = "ngram"
+ORDER, LEAST = 6, [1, 1, 2]
+EVERY = 20  # of the sentences is held out, where no others are given
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of `dualtk train-lm`."""
     options = argparse.ArgumentParser(prog="dualtk train-lm", description=__doc__)
+    options.add_argument("--type", choices=[NGRAM, "lstm", "transformer"], help="default: ngram, or that of --config")
     options.add_argument("--tokens", type=Path, required=True, metavar="DIR", help="folder of tokens of stage 2")
-    options.add_argument("--out", type=Path, required=True, metavar="FILE", help="the ARPA file")
+    options.add_argument("--out", type=Path, required=True, metavar="PATH", help="the ARPA file, or the folder")
     options.add_argument("--text", type=Path, nargs="+", default=[], metavar="FILE", help="Kaldi text: id and words")
     options.add_argument("--plain", type=Path, nargs="+", default=[], metavar="FILE", help="text, a sentence a line")
-    options.add_argument("--order", type=at_least(1), default=6, metavar="N", help="longest n-grams; default: 6")
     options.add_argument(
+        "--dev",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help=f"Kaldi text that is held out; default: for a network every {EVERY}th sentence, for n-grams none",
+    )
+    options.add_argument("--dev-plain", type=Path, nargs="+", default=[], metavar="FILE", help="the same, a line each")
+    ngrams = options.add_argument_group("n-grams")
+    ngrams.add_argument("--order", type=at_least(1), metavar="N", help=f"longest n-grams; default: {ORDER}")
+    ngrams.add_argument(
         "--least",
         type=at_least(1),
         nargs="+",
-        default=[1, 1, 2],
         metavar="N",
         help="occurrences that n-grams of length 1, 2, ... must have, the last for longer ones too; default: 1 1 2",
+    )
+    networks = options.add_argument_group("networks")
+    networks.add_argument("--config", type=Path, metavar="YAML", help="what differs from the defaults")
+    networks.add_argument(
+        "--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="change one value; may be repeated"
+    )
+    networks.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, CUDA where there is one"
+    )
+    networks.add_argument(
+        "--threads", type=at_least(0), default=0, metavar="N", help="CPU threads; default: 0, torch's own choice"
+    )
+    networks.add_argument(
+        "--override", action="store_true", help="continue although configuration or text changed (default: refuse)"
     )
     return options
 
 
-def sentences(options: argparse.Namespace) -> Iterator[str]:
-    """The words of every sentence.
-
-    Raises:
-        InputError: a file that cannot be read.
-    """
-    for path in options.text:
-        yield from read_table(path, ordered=False, empty_values=True).values()
-    for path in options.plain:
-        yield from filter(str.strip, read_lines(path))
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Estimate and write; see `parser` for the options."""
+    """Train; see `parser` for the options."""
     options = parser().parse_args(argv)
-    # Only here: torch comes with them, for which --help does not wait.
-    from dualtk.data.tokens import Tokenizer
-    from dualtk.search.kneser_ney import NgramEstimator, arpa_lines
+    from dualtk.bin.language_modelling import train  # with it comes torch, for which --help does not wait
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if options.least != sorted(options.least):
-        raise InputError(f"--least: {' '.join(map(str, options.least))}: longer n-grams may not need fewer occurrences")
-    tokenizer = Tokenizer(options.tokens)
-    encoded = [tokenizer.encode(words) for words in sentences(options)]
-    orders = NgramEstimator(encoded, tokenizer.vocab_size, options.order).orders(options.least)
-    with atomic_path(options.out) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(arpa_lines(orders, tokenizer.pieces))
-    counts = " ".join(str(len(one.keys)) for one in orders)
-    logger.info("%s: n-grams of %d sentences by length: %s", options.out, len(encoded), counts)
-    return 0
+    return train(options)
 
 
 if __name__ == "__main__":

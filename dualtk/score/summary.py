@@ -36,6 +36,10 @@ class Search(_Facts):
     beam: int = 1
     lm: str | None = None
     lm_weight: float | None = None
+    source_lm: str | None = None
+    source_lm_weight: float | None = None
+    internal_lm_weight: float | None = None
+    length_reward: float | None = None
 
 
 class ChunkSeconds(_Facts):

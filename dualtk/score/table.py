@@ -59,10 +59,12 @@ def context(decoding: Mapping[str, Any]) -> str:
 
 
 def search(decoding: Mapping[str, Any]) -> str:
-    """`greedy`, `beam 4`, `beam 4, lm 0.3`: how the set was searched."""
+    """`greedy`, `beam 4`, `beam 4, lm 0.3, internal lm 0.1`: how the set was searched."""
     options = decoding["search"]
     text: str = f"beam {options['beam']}" if options["name"] == "beam" else options["name"]
-    return f"{text}, lm {options['lm_weight']}" if options.get("lm") else text
+    weights = {"lm": "lm_weight", "source lm": "source_lm_weight", "internal lm": "internal_lm_weight"}
+    weights |= {"length": "length_reward"}
+    return ", ".join([text, *(f"{name} {options[key]:g}" for name, key in weights.items() if options.get(key))])
 
 
 def latency_cell(latency: Mapping[str, Any] | None, rank: str) -> str:

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dualtk.search.fusion import Fusion, States
 from dualtk.search.greedy import DEFAULT_LIMITS, first_output, predict, stack_states
 from dualtk.search.hypothesis import BLANK, Hypothesis, Limits
-from dualtk.search.language_model import Fusion
 from dualtk.transducer.joiner import Joiner
 from dualtk.transducer.predictor import Predictor, State
 
@@ -41,14 +41,14 @@ class Candidate:
     """A prefix of labels in the beam.
 
     Attributes:
-        score: log-probability of all its merged paths, with the language model's share.
+        score: log-probability of all its merged paths, with what language models add.
         key: a number that stands for its labels; equal for equal prefixes, and else different but for a chance of
             about 2^-61.
         path: the labels with their times, on the best of the merged paths.
         best: score of that path.
         num_tokens: how many labels.
         row: where its predictor output and state are.
-        lm_state: the language model's place after its labels.
+        lm_states: of the language models, after its labels.
     """
 
     score: float
@@ -57,7 +57,7 @@ class Candidate:
     best: float
     num_tokens: int
     row: int
-    lm_state: int
+    lm_states: States = ()
 
     def hypothesis(self) -> Hypothesis:
         """Its labels and times."""
@@ -154,7 +154,7 @@ class BeamSearch:
         predictor, joiner: of the network.
         beam: hypotheses that are kept.
         limits: on labels per frame and per utterance.
-        fusion: a language model and its weight (shallow fusion), or None.
+        fusion: what language models add to the score of each label, or None.
     """
 
     def __init__(
@@ -177,17 +177,16 @@ class BeamSearch:
     def start(self, batch: int) -> list[BeamStream]:
         """Streams before their first frame."""
         output, state = first_output(self.predictor, self.joiner)
-        lm_state = 0 if self.fusion is None else self.fusion.model.start()
-        return [BeamStream([Candidate(0.0, 0, None, 0.0, 0, 0, lm_state)], output, dict(state)) for _ in range(batch)]
+        states = () if self.fusion is None else self.fusion.start()
+        return [BeamStream([Candidate(0.0, 0, None, 0.0, 0, 0, states)], output, dict(state)) for _ in range(batch)]
 
     def nbest(self, stream: BeamStream, final: bool = False) -> list[Hypothesis]:
-        """All hypotheses of the beam; at the end the language model says how well they end."""
-        found = []
-        for candidate in stream.candidates:
-            hypothesis = candidate.hypothesis()
-            if final and self.fusion is not None:
-                hypothesis.score += self.fusion.weight * self.fusion.model.final(candidate.lm_state)
-            found.append(hypothesis)
+        """All hypotheses of the beam; at the end language models say how well they end."""
+        found = [candidate.hypothesis() for candidate in stream.candidates]
+        if final and self.fusion is not None:
+            endings = self.fusion.final([candidate.lm_states for candidate in stream.candidates])
+            for hypothesis, ending in zip(found, endings):
+                hypothesis.score += ending
         return sorted(found, key=SCORE, reverse=True)
 
     @torch.inference_mode()
@@ -269,17 +268,23 @@ class BeamSearch:
 
     def _join(self, projected: Tensor, rows: Rows, parents: list[Candidate], where: list[int]) -> Tensor:
         """Logits (N, V) of `parents`, which are in the beams of streams `where`."""
-        index = torch.tensor([candidate.row for candidate in parents], device=projected.device)
-        logits: Tensor = self.joiner(projected[torch.tensor(where, device=projected.device)], rows.output[index])
+        logits: Tensor = self.joiner(
+            projected[torch.tensor(where, device=projected.device)], self._predicted(rows, parents)
+        )
         return logits
+
+    @staticmethod
+    def _predicted(rows: Rows, candidates: list[Candidate]) -> Tensor:
+        """Predictor outputs (N, J)."""
+        return rows.output[torch.tensor([one.row for one in candidates], device=rows.output.device)]
 
     def _score(self, projected: Tensor, rows: Rows, parents: list[Candidate], where: list[int]) -> _Scored:
         """Log-probabilities of blank and of the best labels of `parents`, which are in the beams of streams `where`."""
         log_probs = self._join(projected, rows, parents, where).log_softmax(-1)
         labels = fused = log_probs[:, BLANK + 1 :]
         if self.fusion is not None:
-            scores = self.fusion.model.scores([candidate.lm_state for candidate in parents])
-            fused = labels + self.fusion.weight * scores[:, BLANK + 1 :].to(labels.device)
+            states = [candidate.lm_states for candidate in parents]
+            fused = labels + self.fusion.added(states, self.joiner, self._predicted(rows, parents))
         best, tokens = fused.topk(min(self.beam, labels.size(1)))
         own = labels.gather(1, tokens)
         return _Scored(log_probs[:, BLANK].tolist(), (tokens + BLANK + 1).tolist(), best.tolist(), own.tolist())
@@ -307,13 +312,13 @@ class BeamSearch:
                     best=parent.best + fused,
                     num_tokens=parent.num_tokens + 1,
                     row=parent.row,
-                    lm_state=parent.lm_state,
+                    lm_states=parent.lm_states,
                 )
             )
         return children
 
     def _predict(self, candidates: list[Candidate], rows: Rows) -> None:
-        """Take predictor and language model past the last label of `candidates`."""
+        """Take predictor and language models past the last label of `candidates`."""
         if not candidates:
             return
         device = rows.output.device
@@ -322,10 +327,12 @@ class BeamSearch:
         state = {key: value[index] for key, value in rows.state.items()}
         output, state = predict(self.predictor, torch.tensor(tokens, device=device), state)
         first = rows.append(self.joiner.predictor(output), state)
-        for number, (candidate, token) in enumerate(zip(candidates, tokens)):
+        for number, candidate in enumerate(candidates):
             candidate.row = first + number
-            if self.fusion is not None:
-                candidate.lm_state = self.fusion.model.advance(candidate.lm_state, token)
+        if self.fusion is not None:
+            after = self.fusion.advance([candidate.lm_states for candidate in candidates], tokens)
+            for candidate, states in zip(candidates, after):
+                candidate.lm_states = states
 
     def save(self, stream: BeamStream) -> dict[str, Any]:
         """See `Search.save`."""
@@ -346,12 +353,12 @@ class BeamSearch:
 
     def _rebuild(self, saved: dict[str, Any]) -> Candidate:
         path, key = None, 0
-        lm_state = 0 if self.fusion is None else self.fusion.model.start()
+        states = () if self.fusion is None else self.fusion.start()
         for token, frame, log_prob in zip(saved["tokens"], saved["frames"], saved["log_probs"]):
             path = Emission(path, token, frame, log_prob)
             key = (key * 1_000_003 + token + 1) % KEY_PRIME
-            lm_state = 0 if self.fusion is None else self.fusion.model.advance(lm_state, token)
-        return Candidate(saved["score"], key, path, saved["best"], len(saved["tokens"]), saved["row"], lm_state)
+            states = () if self.fusion is None else self.fusion.advance([states], [token])[0]
+        return Candidate(saved["score"], key, path, saved["best"], len(saved["tokens"]), saved["row"], states)
 
 
 @dataclass

@@ -6,7 +6,6 @@ V vocabulary.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -14,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from dualtk.nn.onednn import without_onednn
 from dualtk.search.hotwords import Hotwords
 from dualtk.search.hypothesis import BLANK, Hypothesis, Limits
 from dualtk.transducer.joiner import Joiner
@@ -57,36 +57,9 @@ def first_output(predictor: Predictor, joiner: Joiner) -> tuple[Tensor, State]:
     return joiner.predictor(output), state
 
 
-class _WithoutOneDNN:
-    """Switches oneDNN off for the whole process while any thread is inside."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._before = True
-
-    def __enter__(self) -> None:
-        onednn: Any = torch.backends.mkldnn  # its own context manager warns of settings that are not touched here
-        with self._lock:
-            if self._inside == 0:
-                self._before, onednn.enabled = onednn.enabled, False
-            self._inside += 1
-
-    def __exit__(self, *error: object) -> None:
-        onednn: Any = torch.backends.mkldnn
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                onednn.enabled = self._before
-
-
-_without_onednn = _WithoutOneDNN()
-
-
 def predict(predictor: Predictor, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-    """One step of the predictor. oneDNN packs an LSTM's weights anew in every call, which for one label takes several
-    times as long as the label, so it is left out."""
-    with _without_onednn:
+    """One step of the predictor."""
+    with without_onednn:
         return predictor.step(tokens, state)
 
 
@@ -172,8 +145,9 @@ class GreedySearch:
                 for key, value in memory.items():
                     value[index] = new[key]
                 if self.hotwords is not None:
-                    for row in emitted:
-                        row.stream.preferred = self.hotwords.advance(row.stream.preferred, row.token)
+                    before = [row.stream.preferred for row in emitted]
+                    for row, after in zip(emitted, self.hotwords.advance(before, [row.token for row in emitted])):
+                        row.stream.preferred = after
             searching = [row for row in searching if row.position < row.length]
         for row in rows:
             row.stream.output = output[row.index : row.index + 1]

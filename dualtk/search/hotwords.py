@@ -108,40 +108,36 @@ class Hotwords:
         """See `LanguageModel.start`."""
         return 0
 
-    def advance(self, state: int, token: int) -> int:
+    def advance(self, states: Sequence[int], tokens: Sequence[int]) -> list[int]:
         """See `LanguageModel.advance`."""
-        return self._nodes[self._source(state, token)].children.get(token, 0)
-
-    def reward(self, state: int, token: int) -> float:
-        """What `token` earns after `state`; negative where it gives up a beginning."""
-        source = self._nodes[self._source(state, token)]
-        child = source.children.get(token)
-        given = 0.0 if child is None else self._nodes[child].reward
-        return source.open - self._nodes[state].open + given
+        found = zip(states, tokens)
+        return [self._nodes[self._source(state, token)].children.get(token, 0) for state, token in found]
 
     def scores(self, states: Sequence[int]) -> Tensor:
-        """See `LanguageModel.scores`."""
+        """See `LanguageModel.scores`: what each label earns; negative where it gives up a beginning."""
         return torch.stack([self._row(state) for state in states])
 
     def _row(self, state: int) -> Tensor:
+        """Labels that go on from `state` earn their reward; others what they earn where it falls back to, less what was
+        given for the beginning and is not given there."""
         row = self._rows.get(state)
         if row is None:
-            row = torch.full((self.vocab_size,), -self._nodes[state].open)
-            tokens: set[int] = set(self._nodes[0].children)
-            node = state
-            while node:
-                tokens |= self._nodes[node].children.keys()
-                node = self._nodes[node].fallback
-            for token in tokens:
-                row[token] = self.reward(state, token)
+            node = self._nodes[state]
+            if state:
+                row = self._row(node.fallback) + (self._nodes[node.fallback].open - node.open)
+            else:
+                row = torch.zeros(self.vocab_size)
+            if node.children:
+                rewards = [self._nodes[child].reward for child in node.children.values()]
+                row[list(node.children)] = torch.tensor(rewards)
             row[BLANK] = 0.0
             if len(self._rows) < CACHED_ROWS:
                 self._rows[state] = row
         return row
 
-    def final(self, state: int) -> float:
+    def final(self, states: Sequence[int]) -> list[float]:
         """See `LanguageModel.final`: a beginning is no hotword."""
-        return -self._nodes[state].open
+        return [-self._nodes[state].open for state in states]
 
 
 def parse_hotwords(

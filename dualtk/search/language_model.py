@@ -1,4 +1,4 @@
-"""Language models for shallow fusion: an n-gram model over wordpieces, read from an ARPA file.
+"""What a search asks of a language model, and an n-gram model over tokens that answers, read from an ARPA file.
 
 Shapes: N hypotheses, V vocabulary.
 """
@@ -8,13 +8,12 @@ from __future__ import annotations
 import gzip
 import logging
 import math
-import threading
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,32 +31,31 @@ logger = logging.getLogger("dualtk")
 Words = tuple[int, ...]
 
 
-class LanguageModel(Protocol):
-    """What a search asks of a language model; its states are plain numbers, so that hypotheses can hold them."""
+StateT = TypeVar("StateT")
 
-    def start(self) -> int:
+
+class LanguageModel(Protocol[StateT]):
+    """What a search asks of a language model.
+
+    A state stands for the labels so far. It belongs to a hypothesis, is never changed, and holds all that the model has
+    to remember, so that any number of streams and threads may share one model. All hypotheses are asked for at once.
+    """
+
+    def start(self) -> StateT:
         """The state before the first label."""
         ...
 
-    def scores(self, states: Sequence[int]) -> Tensor:
-        """Natural log-probabilities (N, V) of every label after each state."""
+    def scores(self, states: Sequence[StateT]) -> Tensor:
+        """Natural log-probabilities (N, V) of every label after each state; those of blank (0) mean nothing."""
         ...
 
-    def advance(self, state: int, token: int) -> int:
-        """The state after one more label."""
+    def advance(self, states: Sequence[StateT], tokens: Sequence[int]) -> list[StateT]:
+        """The state after one more label of each."""
         ...
 
-    def final(self, state: int) -> float:
-        """Natural log-probability that the utterance ends here."""
+    def final(self, states: Sequence[StateT]) -> list[float]:
+        """Natural log-probability that the utterance ends after each state."""
         ...
-
-
-@dataclass(frozen=True)
-class Fusion:
-    """Shallow fusion: `weight` times the model's log-probability is added to that of each label."""
-
-    model: LanguageModel
-    weight: float
 
 
 @dataclass
@@ -72,7 +70,7 @@ class Arpa:
 class NgramModel:
     """A back-off n-gram model over wordpieces (Katz 1987).
 
-    A state is the longest known context of the labels so far, numbered in the order in which they were met.
+    A state is the longest context of the labels so far that the model knows, in ids.
 
     Args:
         arpa: the model, in ids of which 0..V-1 are the vocabulary, V is `<s>` and V + 1 is `</s>`.
@@ -93,17 +91,7 @@ class NgramModel:
         self._followers = {key: (torch.tensor(ids), torch.tensor(values)) for key, (ids, values) in followers.items()}
         self._floor = min(value for ngram, value in arpa.log_probs.items() if ngram[-1] != self._start)
         self._matters = {ngram[:-1] for ngram in arpa.log_probs} | set(arpa.backoffs)  # contexts
-        self._lock = threading.Lock()  # threads that share a recogniser share its model
-        self._contexts: list[Words] = []
-        self._numbers: dict[Words, int] = {}
-        self._rows: dict[int, Tensor] = {}
-
-    def _number(self, context: Words) -> int:
-        with self._lock:
-            if context not in self._numbers:
-                self._numbers[context] = len(self._contexts)
-                self._contexts.append(context)
-            return self._numbers[context]
+        self._rows: dict[Words, Tensor] = {}
 
     def _known(self, context: Words) -> Words:
         """The longest suffix of `context` that says anything about what follows."""
@@ -112,25 +100,25 @@ class NgramModel:
             context = context[1:]
         return context
 
-    def start(self) -> int:
+    def start(self) -> Words:
         """See `LanguageModel.start`."""
-        return self._number(self._known((self._start,)))
+        return self._known((self._start,))
 
-    def advance(self, state: int, token: int) -> int:
+    def advance(self, states: Sequence[Words], tokens: Sequence[int]) -> list[Words]:
         """See `LanguageModel.advance`."""
-        return self._number(self._known((*self._contexts[state], token)))
+        return [self._known((*state, token)) for state, token in zip(states, tokens)]
 
-    def scores(self, states: Sequence[int]) -> Tensor:
+    def scores(self, states: Sequence[Words]) -> Tensor:
         """See `LanguageModel.scores`; a label that the model does not know gets its lowest log-probability."""
         return torch.stack([self._row(state) for state in states])
 
-    def _row(self, state: int) -> Tensor:
-        row = self._rows.get(state)
+    def _row(self, context: Words) -> Tensor:
+        row = self._rows.get(context)
         if row is None:
-            row = self._compute(self._contexts[state])
+            row = self._compute(context)
             if len(self._rows) >= CACHED_ROWS:
                 self._rows.clear()
-            self._rows[state] = row
+            self._rows[context] = row
         return row
 
     def _compute(self, context: Words) -> Tensor:
@@ -143,9 +131,12 @@ class NgramModel:
                 row[ids] = values
         return row
 
-    def final(self, state: int) -> float:
+    def final(self, states: Sequence[Words]) -> list[float]:
         """See `LanguageModel.final`."""
-        context, backoff = self._contexts[state], 0.0
+        return [self._ending(state) for state in states]
+
+    def _ending(self, context: Words) -> float:
+        backoff = 0.0
         while context:
             if (ending := (*context, self._end)) in self.arpa.log_probs:
                 return backoff + self.arpa.log_probs[ending]

@@ -17,7 +17,7 @@ from torch import nn
 
 from dualtk.errors import InputError
 from dualtk.files import atomic_path
-from dualtk.tensors import Tensors, read_safetensors, write_safetensors
+from dualtk.tensors import Tensors, fill_network, read_safetensors, write_safetensors
 
 
 class _Stream(io.RawIOBase):
@@ -93,25 +93,6 @@ def save_network(path: Path, tensors: Tensors, metadata: dict[str, str] | None =
 def load_network(path: Path, network: nn.Module) -> None:
     """Fill `network` from a file that `save_network` wrote; see `fill_network`."""
     fill_network(network, read_safetensors(path)[0], path)
-
-
-def fill_network(network: nn.Module, tensors: Tensors, path: Path) -> None:
-    """Fill `network` with the tensors of the file `path`.
-
-    Raises:
-        InputError: the file was made by another configuration; names the first key that differs.
-    """
-    own = network.state_dict()
-    for key in sorted(own.keys() | tensors.keys()):
-        if key not in tensors:
-            raise InputError(f"{path}: has no {key}: made with another configuration")
-        if key not in own:
-            raise InputError(f"{path}: has {key}, which this configuration does not: made with another configuration")
-        if own[key].shape != tensors[key].shape:
-            raise InputError(
-                f"{path}: {key} is {tuple(tensors[key].shape)}, this configuration makes it {tuple(own[key].shape)}"
-            )
-    network.load_state_dict(tensors)
 
 
 def average(paths: Sequence[Path]) -> Tensors:

@@ -38,7 +38,7 @@ class Predictor(Protocol):
         ...
 
 
-def _embed(embedding: nn.Embedding, tokens: Tensor) -> Tensor:
+def embed_labels(embedding: nn.Embedding, tokens: Tensor) -> Tensor:
     """Embeddings (..., D) of `tokens` (...); zero for -1."""
     known = (tokens >= 0).unsqueeze(-1)
     rows: Tensor = embedding(tokens.clamp(min=0))
@@ -63,7 +63,7 @@ class StatelessPredictor(nn.Module):
     def forward(self, targets: Tensor) -> Tensor:
         """Labels (B, U) -> (B, U+1, D)."""
         tokens = functional.pad(targets, (1, 0), value=-1)
-        rows = functional.pad(_embed(self.embedding, tokens), (0, 0, self.context_size - 1, 0))
+        rows = functional.pad(embed_labels(self.embedding, tokens), (0, 0, self.context_size - 1, 0))
         return self._combine(rows.unfold(1, self.context_size, 1))
 
     def init_state(self, batch: int) -> State:
@@ -72,7 +72,7 @@ class StatelessPredictor(nn.Module):
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Labels (B,) -> (B, D)."""
-        rows = torch.cat([state["embeddings"], _embed(self.embedding, tokens).unsqueeze(1)], dim=1)
+        rows = torch.cat([state["embeddings"], embed_labels(self.embedding, tokens).unsqueeze(1)], dim=1)
         output = self._combine(rows.transpose(1, 2).unsqueeze(1))  # (B, C, D) -> (B, 1, D, C)
         return output.squeeze(1), {"embeddings": rows[:, 1:]}
 
@@ -113,13 +113,13 @@ class LSTMPredictor(nn.Module):
     def forward(self, targets: Tensor) -> Tensor:
         """Labels (B, U) -> (B, U+1, D)."""
         tokens = functional.pad(targets, (1, 0), value=-1)
-        output, _ = self.lstm(self.dropout(_embed(self.embedding, tokens)))
+        output, _ = self.lstm(self.dropout(embed_labels(self.embedding, tokens)))
         projected: Tensor = self.projection(self.dropout(output))
         return projected
 
     def windows(self, labels: Tensor) -> Tensor:
         """Labels (B, U), -1 for the start, as if nothing came before -> (B, U, D)."""
-        projected: Tensor = self.projection(self.lstm(_embed(self.embedding, labels))[0])
+        projected: Tensor = self.projection(self.lstm(embed_labels(self.embedding, labels))[0])
         return projected
 
     def init_state(self, batch: int) -> State:
@@ -131,7 +131,7 @@ class LSTMPredictor(nn.Module):
         """Labels (B,) -> (B, D)."""
         # torch wants (layers, B, D); the state is batch first.
         memory = (state["hidden"].transpose(0, 1).contiguous(), state["cell"].transpose(0, 1).contiguous())
-        output, (hidden, cell) = self.lstm(_embed(self.embedding, tokens).unsqueeze(1), memory)
+        output, (hidden, cell) = self.lstm(embed_labels(self.embedding, tokens).unsqueeze(1), memory)
         after = {"hidden": hidden.transpose(0, 1), "cell": cell.transpose(0, 1)}  # (L, B, D) -> (B, L, D)
         projected: Tensor = self.projection(output.squeeze(1))
         return projected, after

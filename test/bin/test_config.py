@@ -13,6 +13,7 @@ from tiny import CONFIG, ROOT
 
 from dualtk.bin.config import main
 from dualtk.errors import InputError
+from dualtk.lm_training.options import LanguageModelSystem
 from dualtk.reference import Block, markdown, reference
 from dualtk.system import EncoderAlone
 
@@ -82,7 +83,11 @@ def test_the_page_is_what_the_command_prints(capsys: pytest.CaptureFixture[str])
     assert "\n".join(printed(capsys, "reference")) + "\n" == markdown() == PAGE.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("block", reference(), ids=lambda block: f"{block.path} {block.name}")
+@pytest.mark.parametrize(
+    "block",
+    [*reference(), *reference((LanguageModelSystem,))],
+    ids=lambda block: f"{block.path} {block.name}",
+)
 def test_nothing_is_left_undescribed(block: Block) -> None:
     assert block.meaning
     for key in block.keys:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import kaldiio
@@ -14,7 +16,7 @@ from small_networks import RATE, speech
 from tiny import write_set
 
 from dualtk import recognizer
-from dualtk.bin import decode, transcribe
+from dualtk.bin import decode, train_lm, transcribe
 from dualtk.bin.dualtk import run
 from dualtk.ctm import read_ctm
 from dualtk.data.fbank import fbank
@@ -76,6 +78,10 @@ def test_a_decoding_is_consistent(exp, data, tmp_path) -> None:
         "max_length": None,
         "lm": None,
         "lm_weight": None,
+        "source_lm": None,
+        "source_lm_weight": None,
+        "internal_lm_weight": 0.0,
+        "length_reward": 0.0,
         "hotwords": None,
         "hotwords_score": None,
     }
@@ -104,6 +110,27 @@ def test_a_language_model_is_consulted_and_its_change_noticed(exp, data, tmp_pat
         assert set(said) <= {loved}, "at this weight only the loved piece is worth saying"
 
 
+def test_another_network_as_language_model_is_noticed(exp, data, tmp_path) -> None:
+    """It is a folder; what decides is in the files of it."""
+    text, out = tmp_path / "plain", tmp_path / "out"
+    for words in ("ALPHA ALPHA BRAVO", "HOTEL GOLF"):
+        text.write_text(f"{words}\n" * 20, encoding="utf-8")
+        shutil.rmtree(tmp_path / "lm", ignore_errors=True)
+        arguments = ["--type", "lstm", "--tokens", exp / "lang", "--plain", text, "--out", tmp_path / "lm"]
+        changes = ("language_model={name: lstm, dim: 8, num_layers: 1}", "train.max_epochs=3", "schedule.lr=0.1")
+        arguments += [one for change in changes for one in ("--set", change)]
+        assert run(train_lm.main, [str(one) for one in arguments]) == 0
+        decoded = "--mode", "full", "--beam", 3, "--lm", tmp_path / "lm", "--lm-weight", 3.0
+        assert call(exp, data, out, *decoded) == 0
+        said = [token for one in read_emissions(out / "tokens.jsonl").values() for token in one.tokens]
+        other = call(exp, data, tmp_path / words.split()[0], *decoded)
+        assert other == 0
+        assert (tmp_path / words.split()[0] / "text").read_text() == (out / "text").read_text()
+        tokenizer = load(exp).tokenizer
+        common = Counter(tokenizer.pieces[token] for token in tokenizer.encode(words))
+        assert sum(token in common for token in said) > 0.8 * len(said)
+
+
 def test_finished_work_is_not_repeated(exp, data, tmp_path) -> None:
     out = tmp_path / "out"
     assert call(exp, data, out, "--mode", "full") == 0
@@ -119,6 +146,10 @@ def test_finished_work_is_not_repeated(exp, data, tmp_path) -> None:
     [
         (("--mode", "none"), "has no mode none"),
         (("--mode", "full", "--lm", "lm.arpa"), "needs a --beam"),
+        (("--mode", "full", "--internal-lm-weight", 0.1), "--internal-lm-weight: needs a --beam"),
+        (("--mode", "full", "--head", "ctc", "--length-reward", 1), "--head ctc: is searched without --length-reward"),
+        (("--mode", "full", "--beam", 2, "--source-lm-weight", -1), "source_lm_weight"),
+        (("--mode", "full", "--beam", 2, "--lm", Path(__file__).parent), "bin: holds no language model: it has no con"),
         (("--mode", "full", "--tokens", "/nowhere"), "/nowhere"),
     ],
 )

@@ -11,10 +11,9 @@ from small_networks import random_frames, search_parts
 
 from dualtk.errors import InputError
 from dualtk.search.beam import BeamSearch
+from dualtk.search.fusion import Fusion, WeightedModel
 from dualtk.search.greedy import GreedySearch
 from dualtk.search.hotwords import Hotword, Hotwords, parse_hotwords
-from dualtk.search.language_model import Fusion
-from dualtk.search.several_models import fused
 from dualtk.search.whole import search_frames
 
 V = 7
@@ -25,8 +24,8 @@ def earned(words: Hotwords, tokens: list[int]) -> float:
     state, total = words.start(), 0.0
     for token in tokens:
         total += float(words.scores([state])[0, token])
-        state = words.advance(state, token)
-    return total + words.final(state)
+        (state,) = words.advance([state], [token])
+    return total + words.final([state])[0]
 
 
 def test_a_complete_hotword_keeps_its_reward_and_a_beginning_does_not() -> None:
@@ -56,17 +55,30 @@ def test_the_state_is_the_longest_beginning_that_the_labels_end_with(seed: int) 
     state, labels = 0, []
     for _ in range(200):
         labels.append(chance.randint(1, 4))
-        state = words.advance(state, labels[-1])
+        (state,) = words.advance([state], labels[-1:])
         longest = next(tuple(labels[i:]) for i in range(len(labels) + 1) if tuple(labels[i:]) in beginnings)
         assert known.setdefault(longest, state) == state
     assert len(set(known.values())) == len(known)
 
 
-def test_rows_are_rewards() -> None:
-    words = Hotwords([Hotword((1, 2, 3), 1.0), Hotword((2, 5), 0.7)], V)
-    for state in range(6):
+def reward(words: Hotwords, state: int, token: int) -> float:
+    """What `token` earns after `state`, by walking to the node that it goes on from."""
+    nodes, source = words._nodes, state
+    while source and token not in nodes[source].children:
+        source = nodes[source].fallback
+    child = nodes[source].children.get(token)
+    given = 0.0 if child is None else nodes[child].reward
+    return nodes[source].open - nodes[state].open + given
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_are_rewards(seed: int) -> None:
+    chance = random.Random(seed)
+    hotwords = {tuple(chance.choices(range(1, 4), k=chance.randint(1, 5))): chance.random() for _ in range(8)}
+    words = Hotwords([Hotword(*one) for one in hotwords.items()], V)
+    for state in range(len(words._nodes)):
         row = words.scores([state])[0].tolist()
-        assert row == pytest.approx([0.0] + [words.reward(state, token) for token in range(1, V)])
+        assert row == pytest.approx([0.0] + [reward(words, state, token) for token in range(1, V)], abs=1e-6)
 
 
 @pytest.mark.parametrize("beam", [0, 1, 4])
@@ -77,7 +89,7 @@ def test_a_search_finds_more_of_what_it_prefers(beam: int) -> None:
 
     def found(reward: float) -> list[list[int]]:
         words = Hotwords([Hotword(word, reward)], V)
-        search = BeamSearch(predictor, joiner, beam, fusion=Fusion(words, 1.0)) if beam else None
+        search = BeamSearch(predictor, joiner, beam, fusion=Fusion([WeightedModel(words, 1.0)])) if beam else None
         greedy = GreedySearch(predictor, joiner, hotwords=words)
         return [nbest[0].tokens for nbest in search_frames(search or greedy, frames, lengths)]
 
@@ -101,19 +113,6 @@ def test_a_greedy_stream_goes_on_within_a_hotword() -> None:
         stream = search.restore(search.save(stream))
     assert stream.hypothesis.tokens == expected.hypothesis.tokens
     assert stream.preferred == expected.preferred
-
-
-def test_several_models_are_their_weighted_sum() -> None:
-    one, other = Hotwords([Hotword((1, 2), 1.0)], V), Hotwords([Hotword((2, 3), 1.0)], V)
-    both = fused([Fusion(one, 0.5), Fusion(other, 2.0)])
-    assert both is not None
-    assert fused([]) is None
-    state, first, second = both.model.start(), one.start(), other.start()
-    for token in (1, 2, 2, 3, 1, 2):
-        expected = 0.5 * one.scores([first]) + 2.0 * other.scores([second])
-        assert torch.equal(both.model.scores([state]), expected)
-        assert both.model.final(state) == 0.5 * one.final(first) + 2.0 * other.final(second)
-        state, first, second = both.model.advance(state, token), one.advance(first, token), other.advance(second, token)
 
 
 def spell(text: str) -> list[int]:

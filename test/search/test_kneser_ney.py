@@ -118,8 +118,8 @@ def test_every_context_sums_to_one_for_the_reader_too(least: list[int], tmp_path
     for context in itertools.product(range(1, VOCABULARY), repeat=3):
         state = model.start()
         for token in context:
-            state = model.advance(state, token)
-        total = model.scores([state])[0, 1:].exp().sum().item() + math.exp(model.final(state))
+            (state,) = model.advance([state], [token])
+        total = model.scores([state])[0, 1:].exp().sum().item() + math.exp(model.final([state])[0])
         assert total == pytest.approx(1.0, abs=2e-5)
 
 

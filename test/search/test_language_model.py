@@ -11,8 +11,9 @@ from small_networks import random_frames, search_parts
 
 from dualtk.errors import InputError
 from dualtk.search.beam import BeamSearch
+from dualtk.search.fusion import Fusion, WeightedModel
 from dualtk.search.hypothesis import Limits
-from dualtk.search.language_model import Fusion, read_arpa
+from dualtk.search.language_model import read_arpa
 from dualtk.search.whole import search_frames
 
 PIECES = ["<blk>", "<unk>", "▁A", "▁B", "C", "D", "E"]
@@ -55,10 +56,10 @@ def model(tmp_path):
 def test_scores_back_off_as_katz_says(model) -> None:
     a, b, c, d = 2, 3, 4, 5
     start = model.start()
-    after_a = model.advance(start, a)
-    after_ab = model.advance(after_a, b)
-    after_abc = model.advance(after_ab, c)
-    elsewhere_a = model.advance(after_abc, a)
+    (after_a,) = model.advance([start], [a])
+    (after_ab,) = model.advance([after_a], [b])
+    (after_abc,) = model.advance([after_ab], [c])
+    (elsewhere_a,) = model.advance([after_abc], [a])
     cases = [
         (start, a, log10(-0.1)),
         (start, b, log10(-0.3, -0.7)),
@@ -72,8 +73,7 @@ def test_scores_back_off_as_katz_says(model) -> None:
     for state, token, expected in cases:
         assert float(model.scores([state])[0, token]) == pytest.approx(expected, abs=1e-5)
     assert model.scores([start, after_a, start]).shape == (3, 7)
-    assert model.final(after_abc) == pytest.approx(log10(-0.2))
-    assert model.final(after_a) == pytest.approx(log10(-0.05, -0.2, -1.0))
+    assert model.final([after_abc, after_a]) == pytest.approx([log10(-0.2), log10(-0.05, -0.2, -1.0)])
 
 
 def test_gzip_is_read_too(model, tmp_path) -> None:
@@ -119,15 +119,15 @@ def test_fusion_adds_the_weighted_score_of_the_language_model(model) -> None:
     frames, _ = random_frames(1, 3, seed=5)
     lengths, limits = torch.tensor([3]), Limits(3, 2)
     plain = {tuple(one.tokens): one.score for one in search_frames(BeamSearch(*parts, 300, limits), frames, lengths)[0]}
-    search = BeamSearch(*parts, 300, limits, Fusion(model, 0.4))
+    search = BeamSearch(*parts, 300, limits, Fusion([WeightedModel(model, 0.4)]))
     fused = search_frames(search, frames, lengths)[0]
     assert len(plain) == len(fused) == 1 + 6 + 36
     for one in fused:
         state, total = model.start(), 0.0
         for token in one.tokens:
             total += float(model.scores([state])[0, token])
-            state = model.advance(state, token)
-        expected = plain[tuple(one.tokens)] + 0.4 * (total + model.final(state))
+            (state,) = model.advance([state], [token])
+        expected = plain[tuple(one.tokens)] + 0.4 * (total + model.final([state])[0])
         assert one.score == pytest.approx(expected, abs=1e-3)
 
 
