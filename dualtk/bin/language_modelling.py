@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 
-from dualtk.bin.train_lm import EVERY, LEAST, NGRAM, ORDER
 from dualtk.config import DEFAULT, validate_layered
 from dualtk.data.tokens import Tokenizer
 from dualtk.errors import InputError
 from dualtk.files import atomic_path
 from dualtk.lm.folder import SECTION
+from dualtk.lm_training.defaults import EVERY, LEAST, NGRAM, ORDER
 from dualtk.lm_training.loop import LanguageModelTrainer
 from dualtk.lm_training.options import LanguageModelSystem
 from dualtk.lm_training.perplexity import model_perplexity

@@ -26,6 +26,15 @@ KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
     "hotwords": (Path, "FILE"),
     "hotwords_score": (float, "S"),
 }
+# What `dualtk tune` tunes where the option beside it is given, and the values that are tried without others.
+GRID = {
+    "lm_weight": ("lm", [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]),
+    "source_lm_weight": ("source_lm", [0.0, 0.1, 0.2, 0.3]),
+    "internal_lm_weight": (None, [0.0]),
+    "length_reward": (None, [0.0]),
+    "hotwords_score": ("hotwords", [0.5, 1.0, 1.5, 2.0, 3.0]),
+}
+BEAM = 4  # of `dualtk tune`
 
 
 def add_search_options(options: argparse.ArgumentParser) -> None:

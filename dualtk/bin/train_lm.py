@@ -14,10 +14,7 @@ from pathlib import Path
 
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
-
-NGRAM = "ngram"
-ORDER, LEAST = 6, [1, 1, 2]
-EVERY = 20  # of the sentences is held out, where no others are given
+from dualtk.lm_training.defaults import EVERY, NGRAM, ORDER
 
 
 def parser() -> argparse.ArgumentParser:

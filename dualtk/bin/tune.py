@@ -13,17 +13,7 @@ from pathlib import Path
 
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
-from dualtk.bin.searching import KINDS, add_search_option
-
-# What is tuned where the option beside it is given, and the values that are tried without others.
-GRID = {
-    "lm_weight": ("lm", [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]),
-    "source_lm_weight": ("source_lm", [0.0, 0.1, 0.2, 0.3]),
-    "internal_lm_weight": (None, [0.0]),
-    "length_reward": (None, [0.0]),
-    "hotwords_score": ("hotwords", [0.5, 1.0, 1.5, 2.0, 3.0]),
-}
-BEAM = 4
+from dualtk.bin.searching import BEAM, GRID, KINDS, add_search_option
 
 
 def parser() -> argparse.ArgumentParser:

@@ -16,8 +16,7 @@ from tqdm import tqdm
 
 from dualtk.bin.decode_set import read_set
 from dualtk.bin.problems import about
-from dualtk.bin.searching import KINDS
-from dualtk.bin.tune import GRID
+from dualtk.bin.searching import GRID, KINDS
 from dualtk.config import validate
 from dualtk.data.batches import FeatureDataset, collate
 from dualtk.data.kaldi import set_name

@@ -16,7 +16,7 @@ from dualtk.tables import read_table
 
 BEAM = 3
 WEIGHTS = (0.0, 0.5, 1.5)
-REWARDS = (0.0, 0.8)
+REWARDS = (0.0, 3.0)
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +41,10 @@ def decoded(exp: Path, data: Path, out: Path, mode: str, *arguments: object) -> 
 
 @pytest.fixture(scope="module")
 def data(exp: Path, lm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is said is what full context makes of it at the weight 0.5 and the reward 0.8."""
+    """What is said is what full context makes of it at the weight 0.5 and the reward 3.0."""
     folder = tmp_path_factory.mktemp("data") / "dev"
     write_set(folder, 7, seed=3)
-    options = ("--beam", BEAM, "--lm", lm, "--lm-weight", 0.5, "--length-reward", 0.8)
+    options = ("--beam", BEAM, "--lm", lm, "--lm-weight", 0.5, "--length-reward", 3.0)
     texts = decoded(exp, folder, folder.parent / "out", "full", *options)
     (folder / "text").write_text("".join(f"{name} {text or 'ALPHA'}\n" for name, text in texts.items()))
     return folder
@@ -77,7 +77,7 @@ def test_points_are_decodings_and_the_best_is_written(exp, lm, data, tmp_path, c
     assert call(exp, data, lm, *grid, "--modes", "full") == 0
     lines = (tmp_path / "a b/tuned.conf").read_text(encoding="utf-8").splitlines()
     assert lines[0] == f"# Tuned on dev, 7 utterances; word errors: full 0.00 % (0 of {size})"
-    assert {f"--beam={BEAM}", f"--lm={lm}", "--lm-weight=0.5", "--length-reward=0.8"} <= set(lines)
+    assert {f"--beam={BEAM}", f"--lm={lm}", "--lm-weight=0.5", "--length-reward=3.0"} <= set(lines)
     texts = decoded(exp, data, tmp_path / "again", "full", *lines[1:])
     assert {name: text.split() or ["ALPHA"] for name, text in texts.items()} == references
 
