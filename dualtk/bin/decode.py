@@ -1,7 +1,7 @@
 """Stage 4: decode a data directory in one mode of a trained network.
 
 In full context whole utterances are encoded in batches. In a streaming mode each utterance is a stream, and those of a
-batch take their steps together; with `--precision int8` each takes its own, with the arithmetic of
+batch take their steps together; with `--precision int8` in PyTorch each takes its own, with the arithmetic of
 `dualtk transcribe --precision int8`.
 """
 
@@ -23,7 +23,7 @@ from dualtk.bin.decoded import FOLDER, Decoded, Writer
 from dualtk.bin.decoding import decode_apart, set_up
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
-from dualtk.bin.searching import add_precision_option, add_search_options
+from dualtk.bin.searching import add_arithmetic_options, add_search_options
 from dualtk.config import FILE as CONFIG
 from dualtk.data import contents
 from dualtk.data.batches import FeatureDataset, select_utterances
@@ -42,7 +42,7 @@ from dualtk.trained import Trained
 logger = logging.getLogger("dualtk")
 
 CODE = ["bin/decode.py", "bin/decoded.py", "trained.py", "frames.py"]  # what decides the result, with the rooms
-CODE += ["data", "encoders", "lattice", "nn", "pruning", "search", "streaming", "transducer"]
+CODE += ["data", "encoders", "graphs", "lattice", "nn", "pruning", "search", "streaming", "transducer"]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         help="output; default: EXP/decode/<data>-<mode>; with --head ctc <data>-ctc-<mode>, with --precision int8 "
-        "<data>-int8-<mode>",
+        "<data>-int8-<mode>, with --engine onnxruntime <data>-onnxruntime-<mode>",
     )
     options.add_argument(
         "--max-frames", type=at_least(1), default=20000, metavar="N", help="feature frames in a batch; default: 20000"
@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
         help="also write nbest.jsonl with this many hypotheses of --beam",
     )
     add_search_options(options)
-    add_precision_option(options)
+    add_arithmetic_options(options)
     options.add_argument(
         "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, CUDA where there is one"
     )
@@ -91,24 +91,27 @@ def parser() -> argparse.ArgumentParser:
 
 
 def choose_device(options: argparse.Namespace) -> torch.device:
-    """Where to compute; 8-bit arithmetic is for a CPU.
+    """Where to compute; 8-bit arithmetic and onnxruntime are for a CPU.
 
     Raises:
         InputError: a device that is not there, or that has no such arithmetic.
     """
-    if options.precision != "float32" and options.device == "cuda":
-        raise InputError(f"--precision {options.precision}: computes on a CPU, not with --device cuda")
+    on_cpu = {"--precision": (options.precision, "float32"), "--engine": (options.engine, "torch")}
+    chosen = [f"{option} {value}" for option, (value, usual) in on_cpu.items() if value != usual]
+    if chosen and options.device == "cuda":
+        raise InputError(f"{chosen[0]}: computes on a CPU, not with --device cuda")
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: there is none")
-    is_free = options.precision == "float32" and options.device != "cpu"
+    is_free = not chosen and options.device != "cpu"
     return torch.device("cuda" if is_free and torch.cuda.is_available() else "cpu")
 
 
 def default_output(options: argparse.Namespace) -> Path:
-    """Of the same data, each mode, head and precision has a folder of its own."""
+    """Of the same data, each mode, head, precision and engine has a folder of its own."""
     head = "" if options.head == "transducer" else f"-{options.head}"
     precision = "" if options.precision == "float32" else f"-{options.precision}"
-    folder: Path = options.exp / "decode" / f"{set_name(options.data)}{head}{precision}-{options.mode}"
+    engine = "" if options.engine == "torch" else f"-{options.engine}"
+    folder: Path = options.exp / "decode" / f"{set_name(options.data)}{head}{precision}{engine}-{options.mode}"
     return folder
 
 
@@ -224,6 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "audio_seconds": audio,
         "seconds": seconds,
         "precision": options.precision,
+        "engine": options.engine,
         "processes": options.nj,
         "search": setup.search.facts(),
     }

@@ -21,7 +21,7 @@ from dualtk.errors import InputError
 from dualtk.modes import Mode
 from dualtk.search.options import SearchOptions
 from dualtk.streaming.compiled_step import Precision
-from dualtk.streaming.decoder import Decoder, open_decoder
+from dualtk.streaming.decoder import Decoder, Engine, open_decoder
 from dualtk.trained import Trained, load
 
 
@@ -33,13 +33,14 @@ class Setup:
     mode: Mode
     search: SearchOptions
     precision: Precision
+    engine: Engine
 
     @cached_property
     def decoder(self) -> Decoder:
         """Of the mode, on the network's device."""
         tokenizer = self.trained.tokenizer
         search = self.search.build(self.trained.network, tokenizer.pieces, tokenizer.encode)
-        return open_decoder(self.trained.network, self.mode, search, self.precision)
+        return open_decoder(self.trained.network, self.mode, search, self.precision, self.engine)
 
     def decode(self, dataset: FeatureDataset, indices: Sequence[int]) -> list[Decoded]:
         """The utterances of one batch."""
@@ -56,7 +57,7 @@ def set_up(options: argparse.Namespace, device: torch.device) -> Setup:
     """Load the network."""
     trained = load(options.exp, options.tokens)
     trained.network.to(device)
-    return Setup(trained, trained.mode(options.mode), search_options(options), options.precision)
+    return Setup(trained, trained.mode(options.mode), search_options(options), options.precision, options.engine)
 
 
 Read = Callable[[argparse.Namespace, Trained], FeatureDataset]

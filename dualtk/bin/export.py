@@ -21,8 +21,8 @@ from dualtk.errors import InputError
 from dualtk.export.comparison import Comparison
 from dualtk.export.contracts import SHERPA_SUBSAMPLING, Target
 from dualtk.export.folder import ExportOptions, export
-from dualtk.export.onnx_files import Precision
 from dualtk.export.speech import read_speech
+from dualtk.graphs.files import Precision
 from dualtk.modes import Mode
 from dualtk.recognizer import with_chunk
 from dualtk.trained import Trained, load

@@ -1,15 +1,16 @@
-"""The options of `decode` and `transcribe` that say how to search, and in which precision to stream."""
+"""The options of `decode`, `transcribe` and `serve` that say how to search, and with what arithmetic to stream."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from dualtk.bin.options import at_least
 from dualtk.config import validate
 from dualtk.search.options import SearchOptions
+from dualtk.streaming.decoder import Engine
 from dualtk.streaming.endpoint import EndpointOptions
 
 KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
@@ -38,14 +39,21 @@ def search_options(options: argparse.Namespace) -> SearchOptions:
     return validate(SearchOptions, {key: getattr(options, key) for key in KINDS}, "search")
 
 
-def add_precision_option(options: argparse.ArgumentParser) -> None:
-    """--precision."""
+def add_arithmetic_options(options: argparse.ArgumentParser) -> None:
+    """--precision and --engine."""
     options.add_argument(
         "--precision",
         choices=["float32", "int8"],
         default="float32",
         help="arithmetic of the encoder's linear layers; int8 is for streaming on a CPU with a bounded left context, "
         "and about twice as fast; default: float32",
+    )
+    options.add_argument(
+        "--engine",
+        choices=get_args(Engine),
+        default="torch",
+        help="what computes the encoder; onnxruntime is for streaming on a CPU with a bounded left context, faster, "
+        "and steps streams together in int8 too; default: torch",
     )
 
 

@@ -17,8 +17,8 @@ from dualtk.bin.display import Display, JsonDisplay, TextDisplay
 from dualtk.bin.dualtk import run, tell
 from dualtk.bin.options import at_least
 from dualtk.bin.searching import (
+    add_arithmetic_options,
     add_endpoint_options,
-    add_precision_option,
     add_search_options,
     endpoint_options,
     search_options,
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--output", type=Path, metavar="DIR", help="write DIR/NAME.FORMAT for each file; default: txt")
     options.add_argument("--jobs", type=at_least(1), default=1, metavar="N", help="files at once; default: 1")
     options.add_argument("--device", default="cpu", metavar="NAME", help="as torch names it; default: cpu")
-    add_precision_option(options)
+    add_arithmetic_options(options)
     options.add_argument(
         "--threads", type=at_least(0), default=0, metavar="N", help="CPU threads; default: torch's own choice"
     )
@@ -117,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tokens=options.tokens,
         chunk_ms=options.chunk_ms,
         precision=options.precision,
+        engine=options.engine,
         search=search_options(options),
         endpoints=endpoint_options(options),
     )
