@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from dualtk.serving.web import IDLE, H11Protocol
 
@@ -19,7 +19,7 @@ class HeadInTime(H11Protocol):
 
     max_header: ClassVar[float]
 
-    def __init__(self, *arguments: object, **options: object) -> None:
+    def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._head: asyncio.TimerHandle | None = None  # runs while a head is waited for
 
