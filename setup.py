@@ -65,7 +65,7 @@ setup(
     extras_require={
         **EXTRAS,
         "dev": [
-            *[one for name in ("demo", "plots", "tensorboard", "export", "serve", "hub", "docs") for one in EXTRAS[name]],
+            *[one for name in EXTRAS if name not in ("microphone", "analysis") for one in EXTRAS[name]],
             "pytest>=7.4",
             "pytest-xdist>=3.3",
             "hypothesis>=6.80",

@@ -27,7 +27,7 @@ from dualtk.search.options import SearchOptions
 from dualtk.search.whole import WholeDecoder
 from dualtk.search.word_times import timed_words
 from dualtk.streaming.compiled_step import Precision
-from dualtk.streaming.decoder import open_decoder
+from dualtk.streaming.decoder import Engine, open_decoder
 from dualtk.streaming.endpoint import EndpointOptions
 from dualtk.streaming.recording import Passes, Recording, Utterance
 from dualtk.streaming.session import StreamingDecoder
@@ -142,6 +142,7 @@ class Recognizer:
         endpoints: when an utterance of a recording is over.
         chunk_ms: milliseconds that are decided together in streaming; None: as trained.
         precision: arithmetic of the encoder in streaming; int8 needs a CPU and a bounded left context.
+        engine: what computes the encoder in streaming; onnxruntime needs the extra `export`, and the same as int8.
     """
 
     def __init__(
@@ -151,11 +152,13 @@ class Recognizer:
         endpoints: EndpointOptions,
         chunk_ms: int | None,
         precision: Precision,
+        engine: Engine = "torch",
     ) -> None:
         self.trained = trained
         self.endpoints = endpoints
         self.chunk_ms = chunk_ms
         self.precision: Precision = precision
+        self.engine: Engine = engine
         self._search_options = search
         self._models = search.read_models(trained.tokenizer.pieces, trained.network.feature_mean.device)
         self._search = self._build_search(())
@@ -254,7 +257,7 @@ class Recognizer:
             first = self._passes["streaming"].first
             return Passes(first, second, self.endpoints, is_log=is_log)
         own = with_chunk(trained.mode(mode), self.chunk_ms, network.encoder.subsampling)
-        decoder = open_decoder(network, own, self._search, self.precision)
+        decoder = open_decoder(network, own, self._search, self.precision, self.engine)
         first, last = (decoder, None) if isinstance(decoder, StreamingDecoder) else (None, decoder)
         return Passes(first, last, self.endpoints, is_log=is_log)
 
@@ -281,6 +284,7 @@ def load(
     *,
     device: str = "cpu",
     precision: Precision = "float32",
+    engine: Engine = "torch",
     chunk_ms: int | None = None,
     tokens: Path | None = None,
     search: SearchOptions | None = None,
@@ -292,6 +296,7 @@ def load(
         path: experiment folder, or a model folder that `dualtk pack` wrote, or the model.safetensors in one.
         device: where to compute, as torch names it.
         precision: arithmetic of the encoder in streaming; int8 needs a CPU and a bounded left context.
+        engine: what computes the encoder in streaming; onnxruntime needs the extra `export`, and the same as int8.
         chunk_ms: milliseconds that are decided together in streaming; None: as trained.
         tokens: folder of its tokens; None: `lang` in the folder.
         search: None: greedy.
@@ -305,7 +310,7 @@ def load(
     read_options(folder)  # it has none where features were made elsewhere, which audio cannot be made into here
     require_features(folder, trained.system.features)
     trained.network.to(_device(device))
-    return Recognizer(trained, search or SearchOptions(), endpoints or EndpointOptions(), chunk_ms, precision)
+    return Recognizer(trained, search or SearchOptions(), endpoints or EndpointOptions(), chunk_ms, precision, engine)
 
 
 def _device(name: str) -> torch.device:

@@ -29,7 +29,7 @@ LAYERS = [
     "faults",
     "tables ctm trn yaml_text tensors checksums",
     "yaml_tree steps config trainable",
-    "nn",
+    "nn graphs",
     "encoders lattice",
     "transducer",
     "lm",

@@ -1,7 +1,7 @@
 """Stage 4: decode a data directory in one mode of a trained network.
 
 In full context whole utterances are encoded in batches. In a streaming mode each utterance is a stream, and those of a
-batch take their steps together; with `--precision int8` each takes its own, with the arithmetic of
+batch take their steps together; with `--precision int8` in PyTorch each takes its own, with the arithmetic of
 `dualtk transcribe --precision int8`.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
-from dualtk.bin.searching import add_precision_option, add_search_options
+from dualtk.bin.searching import add_arithmetic_options, add_search_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         help="output; default: EXP/decode/<data>-<mode>; with --head ctc <data>-ctc-<mode>, with --precision int8 "
-        "<data>-int8-<mode>",
+        "<data>-int8-<mode>, with --engine onnxruntime <data>-onnxruntime-<mode>",
     )
     options.add_argument(
         "--max-frames", type=at_least(1), default=20000, metavar="N", help="feature frames in a batch; default: 20000"
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         help="also write aligned.ctm: when words were said, by the CTC head; hyp.ctm has when they were emitted",
     )
     add_search_options(options)
-    add_precision_option(options)
+    add_arithmetic_options(options)
     options.add_argument(
         "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, CUDA where there is one"
     )

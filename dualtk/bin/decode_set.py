@@ -34,28 +34,31 @@ logger = logging.getLogger("dualtk")
 
 MODEL_FILES = (CONFIG, NETWORK, TOKENS)
 CODE = ["bin/decode_set.py", "bin/decoded.py", "trained.py", "frames.py"]  # what decides the result, with the rooms
-CODE += ["data", "encoders", "lattice", "lm", "nn", "pruning", "search", "streaming", "transducer"]
+CODE += ["data", "encoders", "graphs", "lattice", "lm", "nn", "pruning", "search", "streaming", "transducer"]
 
 
 def choose_device(options: argparse.Namespace) -> torch.device:
-    """Where to compute; 8-bit arithmetic is for a CPU.
+    """Where to compute; 8-bit arithmetic and onnxruntime are for a CPU.
 
     Raises:
         InputError: a device that is not there, or that has no such arithmetic.
     """
-    if options.precision != "float32" and options.device == "cuda":
-        raise InputError(f"--precision {options.precision}: computes on a CPU, not with --device cuda")
+    on_cpu = {"--precision": (options.precision, "float32"), "--engine": (options.engine, "torch")}
+    chosen = [f"{option} {value}" for option, (value, usual) in on_cpu.items() if value != usual]
+    if chosen and options.device == "cuda":
+        raise InputError(f"{chosen[0]}: computes on a CPU, not with --device cuda")
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: there is none")
-    is_free = options.precision == "float32" and options.device != "cpu"
+    is_free = not chosen and options.device != "cpu"
     return torch.device("cuda" if is_free and torch.cuda.is_available() else "cpu")
 
 
 def default_output(options: argparse.Namespace) -> Path:
-    """Of the same data, each mode, head and precision has a folder of its own."""
+    """Of the same data, each mode, head, precision and engine has a folder of its own."""
     head = "" if options.head == "transducer" else f"-{options.head}"
     precision = "" if options.precision == "float32" else f"-{options.precision}"
-    folder: Path = options.exp / "decode" / f"{set_name(options.data)}{head}{precision}-{options.mode}"
+    engine = "" if options.engine == "torch" else f"-{options.engine}"
+    folder: Path = options.exp / "decode" / f"{set_name(options.data)}{head}{precision}{engine}-{options.mode}"
     return folder
 
 
@@ -172,6 +175,7 @@ def run_decoding(options: argparse.Namespace) -> int:
         "audio_seconds": audio,
         "seconds": seconds,
         "precision": options.precision,
+        "engine": options.engine,
         "processes": options.nj,
         "search": setup.search.facts(),
     }

@@ -23,7 +23,7 @@ from dualtk.modes import Mode
 from dualtk.search.options import SearchOptions
 from dualtk.search.word_times import timed_words
 from dualtk.streaming.compiled_step import Precision
-from dualtk.streaming.decoder import Decoder, open_decoder
+from dualtk.streaming.decoder import Decoder, Engine, open_decoder
 from dualtk.trained import Trained, load
 
 
@@ -35,6 +35,7 @@ class Setup:
     mode: Mode
     search: SearchOptions
     precision: Precision
+    engine: Engine
     is_aligned: bool
 
     @cached_property
@@ -42,7 +43,7 @@ class Setup:
         """Of the mode, on the network's device."""
         tokenizer = self.trained.tokenizer
         search = self.search.build(self.trained.network, tokenizer.pieces, tokenizer.encode)
-        return open_decoder(self.trained.network, self.mode, search, self.precision)
+        return open_decoder(self.trained.network, self.mode, search, self.precision, self.engine)
 
     def decode(self, dataset: FeatureDataset, indices: Sequence[int]) -> list[Decoded]:
         """The utterances of one batch."""
@@ -74,7 +75,7 @@ def set_up(options: argparse.Namespace, device: torch.device) -> Setup:
     if options.word_times and trained.network.ctc is None:
         raise InputError(f"--word-times: the network of {options.exp} has no CTC head (section ctc) that aligns words")
     mode, search = trained.mode(options.mode), search_options(options)
-    return Setup(trained, mode, search, options.precision, options.word_times)
+    return Setup(trained, mode, search, options.precision, options.engine, options.word_times)
 
 
 Read = Callable[[argparse.Namespace, Trained], FeatureDataset]

@@ -1,4 +1,4 @@
-"""The options of `decode` and `transcribe` that say how to search, and in which precision to stream."""
+"""The options of `decode`, `transcribe` and `serve` that say how to search, and with what arithmetic to stream."""
 
 from __future__ import annotations
 
@@ -70,14 +70,21 @@ def search_options(options: argparse.Namespace) -> SearchOptions:
     return validate(SearchOptions, {key: getattr(options, key) for key in KINDS}, "search")
 
 
-def add_precision_option(options: argparse.ArgumentParser) -> None:
-    """--precision."""
+def add_arithmetic_options(options: argparse.ArgumentParser) -> None:
+    """--precision and --engine."""
     options.add_argument(
         "--precision",
         choices=["float32", "int8"],
         default="float32",
         help="arithmetic of the encoder's linear layers; int8 is for streaming on a CPU with a bounded left context, "
         "and about twice as fast; default: float32",
+    )
+    options.add_argument(
+        "--engine",
+        choices=["torch", "onnxruntime"],
+        default="torch",
+        help="what computes the encoder; onnxruntime is for streaming on a CPU with a bounded left context, faster, "
+        "and steps streams together in int8 too; default: torch",
     )
 
 

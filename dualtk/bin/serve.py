@@ -18,8 +18,8 @@ from pathlib import Path
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
 from dualtk.bin.searching import (
+    add_arithmetic_options,
     add_endpoint_options,
-    add_precision_option,
     add_search_options,
     endpoint_options,
     search_options,
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="that step streams, each those of its own; default: one for each processor",
     )
-    add_precision_option(options)
+    add_arithmetic_options(options)
     _add_limits(options)
     add_endpoint_options(options)
     add_search_options(options)
@@ -145,6 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tokens=options.tokens,
         chunk_ms=options.chunk_ms,
         precision=options.precision,
+        engine=options.engine,
         search=search_options(options),
         endpoints=endpoint_options(options),
     )

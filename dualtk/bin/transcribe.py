@@ -14,8 +14,8 @@ from pathlib import Path
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import at_least
 from dualtk.bin.searching import (
+    add_arithmetic_options,
     add_endpoint_options,
-    add_precision_option,
     add_search_options,
 )
 from dualtk.formats import FORMATS
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--output", type=Path, metavar="DIR", help="write DIR/NAME.FORMAT for each file; default: txt")
     options.add_argument("--jobs", type=at_least(1), default=1, metavar="N", help="files at once; default: 1")
     options.add_argument("--device", default="cpu", metavar="NAME", help="as torch names it; default: cpu")
-    add_precision_option(options)
+    add_arithmetic_options(options)
     options.add_argument(
         "--threads", type=at_least(0), default=0, metavar="N", help="CPU threads; default: torch's own choice"
     )

@@ -160,6 +160,7 @@ def run_transcription(options: argparse.Namespace) -> int:
         tokens=options.tokens,
         chunk_ms=options.chunk_ms,
         precision=options.precision,
+        engine=options.engine,
         search=search_options(options),
         endpoints=endpoint_options(options),
     )

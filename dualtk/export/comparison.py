@@ -18,10 +18,10 @@ from dualtk.data.kinds import extract
 from dualtk.errors import InputError
 from dualtk.export.contracts import Target, repeats_of, symbols_per_frame
 from dualtk.export.onnx_decoder import OnnxDecoder
-from dualtk.export.onnx_files import Precision
 from dualtk.export.sherpa import RATE, SherpaDecoder
 from dualtk.export.speech import Speech
 from dualtk.frames import FRAME_SECONDS
+from dualtk.graphs.files import Precision
 from dualtk.modes import Mode
 from dualtk.score.align import align
 from dualtk.score.wer import Counts, count, total

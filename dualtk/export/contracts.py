@@ -19,7 +19,7 @@ from dualtk.data.fbank import FbankOptions
 from dualtk.encoders.base import Encoder
 from dualtk.errors import InputError
 from dualtk.export.graphs import FullEncoder, Joint, LabelStep, LabelWindow, PackedStates, StreamingEncoder
-from dualtk.export.onnx_files import Graph
+from dualtk.graphs.files import Graph
 from dualtk.modes import Mode
 from dualtk.search.options import SearchOptions
 from dualtk.system import TransducerSystem

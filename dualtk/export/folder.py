@@ -20,11 +20,11 @@ from dualtk.export.contracts import (
 )
 from dualtk.export.graphs import without_unknown
 from dualtk.export.onnx_decoder import DECODER, JOINER, encoder_file
-from dualtk.export.onnx_files import Precision, require_onnx, write_onnx
 from dualtk.export.sherpa import require_sherpa
 from dualtk.export.speech import Speech
 from dualtk.files import atomic_folder, write_text
 from dualtk.frames import FRAME_SECONDS
+from dualtk.graphs.files import Precision, require_onnx, write_onnx
 from dualtk.modes import Mode
 from dualtk.trained import Trained
 

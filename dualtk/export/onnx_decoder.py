@@ -1,4 +1,4 @@
-"""Greedy search with the graphs of an exported folder, by onnxruntime: the only file that runs it.
+"""Greedy search with the graphs of an exported folder, by onnxruntime.
 
 Shapes: T feature frames, F features, T' frames of the joiner, J joiner width.
 """
@@ -6,43 +6,17 @@ Shapes: T feature frames, F features, T' frames of the joiner, J joiner width.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from dualtk.graphs.runtime import Array, Session
+
 DECODER, JOINER = "decoder.onnx", "joiner.onnx"
 
 
 def encoder_file(mode_name: str) -> str:
     """The name of a mode's encoder."""
     return f"encoder-{mode_name}.onnx"
-
-
-class Session:
-    """A graph, on one thread."""
-
-    def __init__(self, path: Path) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self.inputs = self.session.get_inputs()
-        self.names = [one.name for one in self.inputs]
-        self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
-
-    def start(self) -> list[Array]:
-        """The state of one stream before anything came: zeros for all inputs after the first."""
-        shapes = ([size if isinstance(size, int) else 1 for size in one.shape] for one in self.inputs[1:])
-        return [np.zeros(shape, np.float32) for shape in shapes]
-
-    def __call__(self, *values: Array) -> list[Array]:
-        """Values of the inputs in their order -> those of the outputs."""
-        outputs: list[Array] = self.session.run(None, dict(zip(self.names, values)))
-        return outputs
 
 
 class OnnxDecoder:

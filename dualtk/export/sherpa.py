@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from dualtk.export.onnx_decoder import DECODER, JOINER, Array, encoder_file
+from dualtk.export.onnx_decoder import DECODER, JOINER, encoder_file
 from dualtk.extras import extra
+from dualtk.graphs.runtime import Array
 from dualtk.modes import Mode
 
 RATE = 16000

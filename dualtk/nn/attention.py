@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Positions = Literal["relative", "rotary", "none"]
+KeysValues = tuple[Tensor, Tensor]  # (B, H, K, E) each
 
 
 def position_table(positions: Positions, num_queries: int, num_keys: int, dim: int, like: Tensor) -> Tensor | None:
@@ -75,6 +76,19 @@ def _shift_rows(scores: Tensor) -> Tensor:
     flat = F.pad(scores, (0, 1)).flatten(2)[:, :, num_queries - 1 :][:, :, : num_queries * num_offsets]
     rows = flat.reshape(scores.shape[0], scores.shape[1], num_queries, num_offsets)
     return rows[..., : num_offsets - num_queries + 1]
+
+
+def attend_cached(
+    query: Tensor, cached: KeysValues, fresh: KeysValues, mask: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """`attend` over the keys and values of a cache and those of a chunk behind it, which are not put together: the
+    cache is most of what a stream remembers, and a copy of it would cost more than the attention."""
+    parts = (cached, fresh)
+    scores = torch.cat([query @ key.transpose(2, 3) for key, _ in parts], dim=3)  # (B, H, K, E) -> (B, H, E, K)
+    scores = scores if bias is None else scores + bias
+    weights = torch.softmax(torch.add(mask, scores, alpha=query.shape[-1] ** -0.5), dim=-1)
+    first, second = torch.split(weights, [key.shape[2] for key, _ in parts], dim=3)
+    return first @ cached[1] + second @ fresh[1]
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from dualtk.errors import InputError
 from dualtk.modes import Mode
-from dualtk.nn.attention import Positions, attend, relative_scores, rotate
+from dualtk.nn.attention import KeysValues, Positions, attend, attend_cached, relative_scores, rotate
 from dualtk.nn.dropout import Dropout
 from dualtk.nn.dual import DualConv1d, DualNorm, NormKind, optional_norm
 from dualtk.nn.masked import MaskedLinear
@@ -90,12 +90,15 @@ class SelfAttention(nn.Module):
 
     def step(self, x: Tensor, state: State, mask: Tensor, table: Tensor | None, mode: Mode) -> tuple[Tensor, State]:
         """One chunk (B, C, D) after the cached frames; the cache keeps its size, or grows if left_context is None."""
-        query, key, value = self._project(x, mode)
-        key = torch.cat([state["key"], key], dim=2)
-        value = torch.cat([state["value"], value], dim=2)
+        query, *fresh = self._project(x, mode)
+        key, value = (torch.cat([state[name], new], dim=2) for name, new in zip(("key", "value"), fresh))
         drop = 0 if mode.left_context is None else x.shape[1]
-        output = self._mix(query, key, value, mask, table, mode)
-        return output, {"key": key[:, :, drop:], "value": value[:, :, drop:]}
+        after = {"key": key[:, :, drop:], "value": value[:, :, drop:]}
+        if torch.onnx.is_in_onnx_export() and state["key"].shape[2] > 0:
+            return self._mix_cached(
+                query, (state["key"], state["value"]), (fresh[0], fresh[1]), mask, table, mode
+            ), after
+        return self._mix(query, key, value, mask, table, mode), after
 
     def _project(self, x: Tensor, mode: Mode) -> tuple[Tensor, Tensor, Tensor]:
         projected = self.input(optional_norm(self.norm, x, mode), mode).chunk(3, dim=2)
@@ -104,17 +107,36 @@ class SelfAttention(nn.Module):
         return query, key, value
 
     def _mix(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, table: Tensor | None, mode: Mode) -> Tensor:
-        bias = None
+        query, bias = self._placed(query, table, mode)
         if self.positions == "rotary":
             assert table is not None
-            query, key = rotate(query, table), rotate(key, table)
-        elif self.positions == "relative":
+            key = rotate(key, table)
+        return self._merge_heads(attend(query, key, value, mask, bias), mode)
+
+    def _mix_cached(
+        self, query: Tensor, cached: KeysValues, fresh: KeysValues, mask: Tensor, table: Tensor | None, mode: Mode
+    ) -> Tensor:
+        """What `_mix` gives, of keys and values in two pieces."""
+        query, bias = self._placed(query, table, mode)
+        if self.positions == "rotary":
             assert table is not None
-            offsets = self.position(table.to(query.dtype), mode).unflatten(1, (self.num_heads, -1))
-            offsets = offsets.transpose(0, 1)  # (R, H, E) -> (H, R, E)
-            bias = relative_scores(query + self.position_bias, offsets)
-            query = query + self.content_bias
-        mixed = attend(query, key, value, mask, bias).transpose(1, 2).flatten(2)  # (B, H, T, E) -> (B, T, D)
+            cached = rotate(cached[0], table[:, : cached[0].shape[2]]), cached[1]
+            fresh = rotate(fresh[0], table), fresh[1]
+        return self._merge_heads(attend_cached(query, cached, fresh, mask, bias), mode)
+
+    def _placed(self, query: Tensor, table: Tensor | None, mode: Mode) -> tuple[Tensor, Tensor | None]:
+        """Queries that know their place, and scores of the keys' places where those are relative."""
+        if self.positions == "none":
+            return query, None
+        assert table is not None
+        if self.positions == "rotary":
+            return rotate(query, table), None
+        offsets = self.position(table.to(query.dtype), mode).unflatten(1, (self.num_heads, -1))
+        offsets = offsets.transpose(0, 1)  # (R, H, E) -> (H, R, E)
+        return query + self.content_bias, relative_scores(query + self.position_bias, offsets)
+
+    def _merge_heads(self, heads: Tensor, mode: Mode) -> Tensor:
+        mixed = heads.transpose(1, 2).flatten(2)  # (B, H, T, E) -> (B, T, D)
         output: Tensor = self.dropout(mixed if self.output is None else self.output(mixed, mode))
         return output
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dualtk.modes import Mode
 
@@ -51,5 +52,4 @@ def cache_mask(num_valid: Tensor, num_cached: int, chunk: int) -> Tensor:
     """
     age = torch.arange(num_cached, 0, -1, device=num_valid.device)
     hidden = (age > num_valid).to(num_valid.dtype) * MASKED
-    seen = hidden.new_zeros(hidden.shape[0], chunk)
-    return torch.cat([hidden, seen], dim=1)[:, None, None]
+    return F.pad(hidden, (0, chunk))[:, None, None]

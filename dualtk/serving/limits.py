@@ -28,6 +28,8 @@ class Limits(Section):
     """Audio of a stream."""
     max_idle: Annotated[PositiveFloat, Unit("seconds")] = 60.0
     """Without a message of a client, or without it reading its own, before it is closed."""
+    max_header: Annotated[PositiveFloat, Unit("seconds")] = 10.0
+    """For the head of a request, from its connection or its first byte on."""
     max_upload: Annotated[PositiveInt, Unit("megabytes")] = 200
     """Of an uploaded file."""
     max_duration: Annotated[PositiveFloat, Unit("seconds")] = 4 * 3600.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 
 from dualtk.errors import InputError
 from dualtk.serving.access import SUBPROTOCOL, Refusal
@@ -51,6 +52,8 @@ class LiveSocket:
         self._limits = context.limits
         self._socket = socket
         self._allowance = Allowance(self._limits.max_messages, 5 * self._limits.max_messages)
+        self._listening: float | None = None  # since when a message of the client is waited for
+        self._sending: float | None = None  # since when it has not taken one
 
     async def serve(self) -> None:
         """Refuse the client, or serve it until it goes."""
@@ -89,22 +92,35 @@ class LiveSocket:
         hearing = asyncio.create_task(self._hear(served, wish))
         answering = asyncio.create_task(self._answer(served, wish))
         try:
-            done, _ = await asyncio.wait([hearing, answering], return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-            await answering
+            await self._watch([hearing, answering])
+            await self._watch([answering])
         finally:
             await cancel_all([hearing, answering])
 
+    async def _watch(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Until one of the tasks ends, or the client is idle for too long. One timer for the stream: one for each
+        message would keep what it knows of it for as long as it runs."""
+        loop, done = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+        while not done:
+            since = min((at for at in (self._listening, self._sending) if at is not None), default=loop.time())
+            left = since + self._limits.max_idle - loop.time()
+            if left <= 0 and since == self._sending:
+                raise Closing(POLICY, "results were not read")
+            if left <= 0:
+                raise Closing(POLICY, f"nothing came for {self._limits.max_idle:g} seconds")
+            done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
     async def _hear(self, served: Served, wish: Wish) -> None:
         """Take audio until the client is done, or the server ends."""
+        loop = asyncio.get_running_loop()
         while True:
             while served.waiting_seconds > self._limits.max_ahead:
                 await asyncio.sleep(GLANCE)
-            try:
-                message = await asyncio.wait_for(self._socket.receive(), self._limits.max_idle)
-            except asyncio.TimeoutError:
-                raise Closing(POLICY, f"nothing came for {self._limits.max_idle:g} seconds") from None
+            self._listening = loop.time()
+            message = await self._socket.receive()
+            self._listening = None
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", NORMAL))
             if not self._allowance.take():
@@ -148,10 +164,9 @@ class LiveSocket:
         await self._send(LAST)
 
     async def _send(self, message: str) -> None:
-        try:
-            await asyncio.wait_for(self._socket.send_text(message), self._limits.max_idle)
-        except asyncio.TimeoutError:
-            raise Closing(POLICY, "results were not read") from None
+        self._sending = asyncio.get_running_loop().time()
+        await self._socket.send_text(message)
+        self._sending = None
 
     async def _close(self, ending: Closing) -> None:
         """Say goodbye to a client that may have gone."""

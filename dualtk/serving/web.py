@@ -7,6 +7,7 @@ from dualtk.extras import extra
 with extra("serve"):
     import python_multipart  # noqa: F401 (Starlette reads forms with it)
     import websockets  # noqa: F401 (uvicorn's sockets)
+    from h11 import IDLE
     from starlette.applications import Starlette
     from starlette.datastructures import FormData, Headers, QueryParams, UploadFile
     from starlette.exceptions import HTTPException
@@ -17,13 +18,16 @@ with extra("serve"):
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
     from starlette.websockets import WebSocket, WebSocketDisconnect
     from uvicorn import Config, Server
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
 __all__ = [
+    "IDLE",
     "ASGIApp",
     "BaseRoute",
     "ClientDisconnect",
     "Config",
     "FormData",
+    "H11Protocol",
     "HTTPConnection",
     "HTTPException",
     "Headers",

@@ -9,23 +9,22 @@ Shapes: B streams, C output frames of a chunk, T feature frames, F features, D w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dualtk.encoders.base import State, require_streaming
+from dualtk.encoders.base import require_streaming
 from dualtk.frames import FRAME_SECONDS
 from dualtk.modes import Mode
 from dualtk.search.greedy import Search
 from dualtk.search.hypothesis import Hypothesis
+from dualtk.streaming.steps import Step, Steps, TorchSteps
 from dualtk.transducer.model import Transducer
 
 StreamT = TypeVar("StreamT")
-Step = Callable[[Tensor, State], tuple[Tensor, State]]
 
 
 class FrontEnd(Protocol):
@@ -48,18 +47,6 @@ class FrontEnd(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Row:
-    """One stream's row of an encoder state; the other rows belong to the streams that took the same step."""
-
-    state: State
-    index: int
-
-    def alone(self) -> State:
-        """The state of this stream only."""
-        return {key: value[self.index : self.index + 1] for key, value in self.state.items()}
-
-
 class Session(Generic[StreamT]):
     """One stream; opened by `StreamingDecoder.open`.
 
@@ -74,7 +61,7 @@ class Session(Generic[StreamT]):
         self.num_features = 0
         self.num_frames = 0
         self.closed = False
-        self.row: Row | None = decoder.start
+        self.memory: Any = decoder.steps.start()  # None once the stream is over
         (self.stream,) = decoder.search.start(1)
         self._features = decoder.network.feature_mean.new_zeros(0, decoder.network.encoder.input_dim)
         self._to_skip = decoder.mode.look_ahead_frames
@@ -157,14 +144,13 @@ class Session(Generic[StreamT]):
 
     def save(self) -> dict[str, Any]:
         """All that the stream is, as tensors, lists and numbers: `torch.load(..., weights_only=True)` reads it back."""
-        row = self.row
         return {
             "num_features": self.num_features,
             "num_frames": self.num_frames,
             "closed": self.closed,
             "features": self._features.clone(),
             "to_skip": self._to_skip,
-            "encoder": None if row is None else {key: value.clone() for key, value in row.alone().items()},
+            "encoder": None if self.memory is None else self.decoder.steps.save(self.memory),
             "search": self.decoder.search.save(self.stream),
             "front_end": None if self.front_end is None else self.front_end.save(),
         }
@@ -174,7 +160,8 @@ class Session(Generic[StreamT]):
         self.num_features, self.num_frames = saved["num_features"], saved["num_frames"]
         self.closed, self._to_skip = saved["closed"], saved["to_skip"]
         self._features = saved["features"]
-        self.row = None if saved["encoder"] is None else Row(saved["encoder"], 0)
+        encoder = saved["encoder"]
+        self.memory = None if encoder is None else self.decoder.steps.restore(encoder)
         self.stream = self.decoder.search.restore(saved["search"])
         if self.front_end is not None:
             self.front_end.restore(saved["front_end"])
@@ -187,9 +174,10 @@ class StreamingDecoder(Generic[StreamT]):
         network: a trained transducer, in eval mode.
         mode: a streaming mode of it.
         search: greedy or beam search over its predictor and joiner.
-        step: computes what `network.encoder.step` does in this mode (`dualtk.streaming.compiled_step`); that, if None.
-        together: streams take a step together. With 8-bit arithmetic they would share the scale by which their input is
-            rounded, and the result of one would depend on the others.
+        step: computes what `network.encoder.step` does in this mode (`dualtk.streaming.compiled_step`), or steps whole
+            streams (`dualtk.streaming.onnx_steps`); None: `network.encoder.step`.
+        together: of a function as `step`: streams take a step together. With one scale for the input of a product of 8
+            bits, the result of one would depend on the others.
 
     Raises:
         InputError: a full-context mode.
@@ -200,7 +188,7 @@ class StreamingDecoder(Generic[StreamT]):
         network: Transducer,
         mode: Mode,
         search: Search[StreamT],
-        step: Step | None = None,
+        step: Step | Steps[Any] | None = None,
         *,
         together: bool = True,
     ) -> None:
@@ -208,14 +196,22 @@ class StreamingDecoder(Generic[StreamT]):
         self.network = network
         self.mode = mode
         self.search = search
-        self.step: Step = step or (lambda chunk, state: network.encoder.step(chunk, state, mode))
-        self.together = together
         self.chunk_features = mode.chunk * network.encoder.subsampling
-        self.start = Row(network.encoder.init_state(1, mode), 0)
+        self.steps: Steps[Any]
+        if step is None or callable(step):
+            function = step or (lambda chunk, state: network.encoder.step(chunk, state, mode))
+            self.steps = TorchSteps(function, network.encoder.init_state(1, mode), together=together)
+        else:
+            self.steps = step
 
     def with_search(self, search: Search[StreamT]) -> StreamingDecoder[StreamT]:
         """The same step with another search."""
-        return StreamingDecoder(self.network, self.mode, search, self.step, together=self.together)
+        return StreamingDecoder(self.network, self.mode, search, self.steps)
+
+    @property
+    def together(self) -> bool:
+        """Whether streams take a step together."""
+        return self.steps.together
 
     @property
     def frame_seconds(self) -> float:
@@ -245,37 +241,11 @@ class StreamingDecoder(Generic[StreamT]):
         """A chunk of all sessions that have one in each step, until none has."""
         while ready := [session for session in sessions if session.is_ready]:
             taken = [session.take() for session in ready]
-            state = _gather([session.row for session in ready if session.row is not None])
-            frames, state = self.step(torch.stack([chunk for chunk, _ in taken]), state)
+            chunks = torch.stack([chunk for chunk, _ in taken])
+            frames = self.steps.advance(chunks, [session.memory for session in ready])
             lengths = torch.tensor([existing for _, existing in taken])
             self.search.advance(frames, lengths, [session.stream for session in ready])
-            for index, session in enumerate(ready):
+            for session in ready:
                 # A stream that is over must not keep the state of those that shared its last step.
-                session.row = None if session.closed and not session.is_ready else Row(state, index)
-
-
-def _gather(rows: Sequence[Row]) -> State:
-    """The rows as one state, without a copy where they are that already."""
-    state = rows[0].state
-    if all(row.state is state for row in rows):
-        index = [row.index for row in rows]
-        whole = index == list(range(len(next(iter(state.values())))))
-        return state if whole else {key: value[index] for key, value in state.items()}
-    alone = [row.alone() for row in rows]
-    return {key: _stack([one[key] for one in alone]) for key in state}
-
-
-def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    """(1, ...) tensors to one (B, ...). With unbounded left context the caches of older streams are longer: zeros,
-    which the count of valid frames hides, stand before those of younger ones."""
-    shapes = {tensor.shape for tensor in tensors}
-    if len(shapes) > 1:
-        longest = [max(sizes) for sizes in zip(*shapes)]
-        tensors = [functional.pad(tensor, _padding(tensor, longest)) for tensor in tensors]
-    return torch.cat(list(tensors))
-
-
-def _padding(tensor: Tensor, longest: Sequence[int]) -> list[int]:
-    """Arguments of `functional.pad`, last dimension first, that fill `tensor` up on the left."""
-    missing = [size - own for size, own in zip(longest, tensor.shape)]
-    return [amount for size in reversed(missing) for amount in (size, 0)]
+                if session.closed and not session.is_ready:
+                    session.memory = None

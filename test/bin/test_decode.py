@@ -304,13 +304,15 @@ def test_a_ctc_head_that_cannot_be_searched(data, tmp_path, capsys, ctc: str, be
     assert not (tmp_path / "out").exists()
 
 
-def test_eight_bits_say_what_transcribe_says(streamed, spoken, tmp_path, capsys) -> None:
-    assert call(streamed, spoken, tmp_path / "out", "--mode", "streaming", "--precision", "int8") == 0
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_eight_bits_say_what_transcribe_says(streamed, spoken, tmp_path, capsys, engine: str) -> None:
+    arithmetic = ["--precision", "int8", "--engine", engine]
+    assert call(streamed, spoken, tmp_path / "out", "--mode", "streaming", *arithmetic) == 0
+    assert json.loads((tmp_path / "out/decode.json").read_text(encoding="utf-8"))["engine"] == engine
     capsys.readouterr()
     texts = read_table(tmp_path / "out/text", empty_values=True)
     files = [str(spoken / f"{name}.wav") for name in texts]
-    options = ["--precision", "int8", "--no-endpoints"]
-    assert run(transcribe.main, ["--exp", str(streamed), *options, *files]) == 0
+    assert run(transcribe.main, ["--exp", str(streamed), *arithmetic, "--no-endpoints", *files]) == 0
     printed = [line.partition(": ")[2].split() for line in capsys.readouterr().out.splitlines()]
     assert printed == [text.split() for text in texts.values()]
 

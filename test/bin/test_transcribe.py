@@ -149,6 +149,7 @@ def test_bad_audio_is_said_and_the_rest_is_transcribed(exp, audio, capsys, tmp_p
         (("--chunk-ms", 50), "50 is no multiple of 40"),
         (("--mode", "full", "--chunk-ms", 160), "--chunk-ms: is for streaming, and mode full sees the whole utterance"),
         (("--mode", "full", "--precision", "int8"), "--precision: is for streaming, and mode full"),
+        (("--mode", "full", "--engine", "onnxruntime"), "--engine: is for streaming, and mode full"),
         (("--lm", "x.arpa"), "needs a --beam"),
         (("--beam", "2", "--lm", "x.arpa"), "x.arpa: cannot be read"),
         (("--tokens", "nowhere"), "nowhere"),

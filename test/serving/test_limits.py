@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import http.client
 import io
 import json
 import signal
 import socket
 import ssl
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -183,6 +185,29 @@ def test_bytes_that_are_no_http_end_one_connection(server: Running) -> None:
             except OSError:
                 pass
     assert status_of(f"{server.url}/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("begun", [b"", b"G", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
+def test_a_head_that_does_not_come_in_time_ends_its_connection(start_server, begun: bytes) -> None:
+    server = start_server("--max-header", "1")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as own:
+        for _ in range(3):  # a byte now and then keeps nothing open
+            own.sendall(begun)
+            time.sleep(0.2)
+        assert own.recv(1000).startswith(b"HTTP/1.1 408")
+        assert own.recv(1000) == b""
+    assert status_of(f"{server.url}/healthz")[0] == 200
+
+
+def test_a_head_in_time_is_no_deadline_for_what_follows(start_server, recognizer: Recognizer) -> None:
+    server = start_server("--max-header", "0.5")
+    heard = asyncio.run(talk_to(server.socket, talk(1), 1600, 0.05))
+    assert heard.text == recognizer.transcribe(talk(1), rate=16000).text
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    for _ in range(2):  # a connection that stays open between two requests
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read() == b'{"status":"ok"}'
+        time.sleep(1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

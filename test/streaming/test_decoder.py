@@ -71,3 +71,7 @@ def test_full_context_is_decoded_whole() -> None:
         open_decoder(network, FULL_CONTEXT, search, "int8")
     with pytest.raises(InputError, match="unbounded left context"):
         open_decoder(network, streaming(chunk=2), search, "int8")
+    with pytest.raises(InputError, match="--engine: is for streaming"):
+        open_decoder(network, FULL_CONTEXT, search, engine="onnxruntime")
+    with pytest.raises(InputError, match="--engine onnxruntime: mode streaming has an unbounded left context"):
+        open_decoder(network, streaming(chunk=2), search, engine="onnxruntime")

@@ -97,7 +97,7 @@ def test_streams_at_different_positions_share_steps(encoder: str, mode: Mode) ->
         shared.advance(sessions)
     for session, one in zip(sessions, samples, strict=True):
         assert session.closed
-        assert session.row is None or session.num_frames == 0
+        assert session.memory is None or session.num_frames == 0
         assert_same(session.best, decode(shared, one, 1000).best)
 
 

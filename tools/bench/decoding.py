@@ -17,6 +17,7 @@ import argparse
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,12 +34,18 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 
 from dualtk.data.fbank import fbank  # noqa: E402
 from dualtk.data.stream import FbankStream  # noqa: E402
-from dualtk.modes import FULL_CONTEXT, streaming  # noqa: E402
+from dualtk.export.contracts import decoder_graph, encoder_graph, joiner_graph  # noqa: E402
+from dualtk.export.graphs import without_unknown  # noqa: E402
+from dualtk.export.onnx_decoder import DECODER, JOINER, encoder_file  # noqa: E402
+from dualtk.export.sherpa import SherpaDecoder  # noqa: E402
+from dualtk.graphs.files import write_onnx  # noqa: E402
+from dualtk.modes import FULL_CONTEXT, Mode, streaming  # noqa: E402
 from dualtk.search.beam import BeamSearch  # noqa: E402
 from dualtk.search.greedy import GreedySearch, Search  # noqa: E402
 from dualtk.search.hypothesis import Limits  # noqa: E402
 from dualtk.search.whole import search_frames  # noqa: E402
 from dualtk.streaming.compiled_step import compile_step  # noqa: E402
+from dualtk.streaming.onnx_steps import OnnxSteps  # noqa: E402
 from dualtk.streaming.session import StreamingDecoder  # noqa: E402
 from dualtk.system import load, require_transducer  # noqa: E402
 from dualtk.transducer.model import Transducer  # noqa: E402
@@ -148,6 +155,57 @@ def bench_streaming(network: Transducer) -> Iterator[Row]:
                 many = stream_seconds(shared, 16, 12)
                 yield Row(f"16 streams, {name}", "throughput of one stream", 16 * one / many, 3.0, True)
     yield from compare_precisions(network)
+
+
+def bench_peers(network: Transducer) -> Iterator[Row]:
+    """Chunks of one stream and of several together: PyTorch, onnxruntime, and sherpa-onnx with the exported network."""
+    mode, search = streaming(64, 4), GreedySearch(network.predictor, network.joiner, LIMITS)
+    for precision in ("float32", "int8"):
+        steps = {
+            "PyTorch": compile_step(network.encoder, mode, precision),  # type: ignore[arg-type]
+            "onnxruntime": OnnxSteps(network.encoder, mode, precision),  # type: ignore[arg-type]
+        }
+        ours = {
+            name: StreamingDecoder(network, mode, search, one, together=precision == "float32")
+            for name, one in steps.items()
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            write_for_sherpa(Path(folder), network, mode, precision)
+            theirs = SherpaDecoder(Path(folder), mode, network.encoder.input_dim, 0).recognizer
+            for batch, chunks in ((1, 60), (16, 12), (64, 6)):
+                taken = {name: stream_seconds(decoder, batch, chunks) for name, decoder in ours.items()}
+                taken["sherpa-onnx"] = sherpa_seconds(theirs, batch, chunks)
+                streams = "one stream" if batch == 1 else f"{batch} streams"
+                for name, seconds in taken.items():
+                    goal = taken["sherpa-onnx"] / batch / 0.16 if name == "onnxruntime" else None
+                    what = f"{streams}, 160 ms, {precision}, {name}"
+                    yield Row(what, "real-time factor of each", seconds / batch / 0.16, goal)
+
+
+def write_for_sherpa(folder: Path, network: Transducer, mode: Mode, precision: Any) -> None:
+    """What `dualtk export --to sherpa-onnx` writes of a network with random weights."""
+    own = without_unknown(network)
+    write_onnx(folder / encoder_file(mode.name), encoder_graph(own, mode, "sherpa-onnx"), precision)
+    write_onnx(folder / DECODER, decoder_graph(own, "sherpa-onnx", 16), precision)
+    write_onnx(folder / JOINER, joiner_graph(own), precision)
+    tokens = ["<blk>", "<unk>", *(f"{index}" for index in range(2, VOCABULARY))]
+    (folder / "tokens.txt").write_text("".join(f"{token} {index}\n" for index, token in enumerate(tokens)))
+
+
+def sherpa_seconds(recognizer: Any, batch: int, chunks: int) -> float:
+    """As `stream_seconds`, of sherpa-onnx."""
+    size = round(0.16 * RATE)
+    streams = [recognizer.create_stream() for _ in range(batch)]
+    sound = [audio(size * (chunks + 4) / RATE, seed).numpy() for seed in range(batch)]
+    taken = []
+    for index in range(chunks + 4):
+        began = time.thread_time()
+        for stream, samples in zip(streams, sound):
+            stream.accept_waveform(RATE, samples[index * size : (index + 1) * size])
+        while ready := [stream for stream in streams if recognizer.is_ready(stream)]:
+            recognizer.decode_streams(ready)
+        taken.append(time.thread_time() - began)
+    return statistics.median(taken[4:])
 
 
 @torch.inference_mode()
@@ -275,7 +333,13 @@ def bench_features(network: Transducer) -> Iterator[Row]:
     yield Row("features in pieces against at once", "largest difference", difference, 1e-4)
 
 
-BENCHES = {"streaming": bench_streaming, "search": bench_search, "features": bench_features, "hour": bench_hour}
+BENCHES = {
+    "streaming": bench_streaming,
+    "peers": bench_peers,
+    "search": bench_search,
+    "features": bench_features,
+    "hour": bench_hour,
+}
 
 
 def table(rows: list[Row]) -> str:

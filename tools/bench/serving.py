@@ -1,14 +1,16 @@
 """Load of `dualtk serve`, or of another server of the same protocol, on loopback.
 
-    python tools/bench/serving.py load [--precision int8] [--picture docs/serving.png]
+    python tools/bench/serving.py load [--precision int8] [--engine torch] [--picture docs/serving.png]
     python tools/bench/serving.py load --url ws://127.0.0.1:6006 --name sherpa-onnx
+    python tools/bench/serving.py compare --sherpa-server streaming_server.py --picture docs/serving.png
     python tools/bench/serving.py chaos [--connections 1000]
 
 `load` adds streams that speak in real time until the 95th percentile of chunk latency, from the sending of the audio
-that completes a chunk to its result, passes a chunk. `chaos` opens and drops connections at random, with garbage and
-slow readers among them, beside streams whose texts are compared with those of offline streaming. Server and clients
-share the processors. The network is egs/methods/dual_conformer.yaml at the paper's size with random weights, as in
-decoding.py, or that of --model.
+that completes a chunk to its result, passes a chunk. `compare` does that with each server of `SERVERS` in turn: ours,
+and sherpa-onnx's own Python server (python-api-examples of its repository) over the exported network. `chaos` opens
+and drops connections at random, with garbage and slow readers among them, beside streams whose texts are compared
+with those of offline streaming. Server and clients share the processors. The network is
+egs/methods/dual_conformer.yaml at the paper's size with random weights, as in decoding.py, or that of --model.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import asyncio
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -36,13 +39,23 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE)]
 
-from decoding import CONFIG, RATE, SIZE, VOCABULARY, audio, make_network, processor  # noqa: E402
+from decoding import (  # noqa: E402
+    CONFIG,
+    RATE,
+    SIZE,
+    VOCABULARY,
+    audio,
+    make_network,
+    processor,
+    write_for_sherpa,
+)
 
 import dualtk  # noqa: E402
 from dualtk.config import dump  # noqa: E402
 from dualtk.data.fbank import FbankOptions  # noqa: E402
 from dualtk.data.kinds import write_options  # noqa: E402
 from dualtk.data.tokens import TokenOptions, write_tokenizer  # noqa: E402
+from dualtk.modes import streaming  # noqa: E402
 from dualtk.system import load  # noqa: E402
 from dualtk.train.checkpoint import save_network  # noqa: E402
 from dualtk.train.experiment import Experiment  # noqa: E402
@@ -66,7 +79,8 @@ def write_model(folder: Path) -> Path:
     words = ["".join(draw.choice("bdfgklmnprst") + draw.choice("aeiou") for _ in range(3)) for _ in range(4000)]
     write_tokenizer(folder / "lang", [" ".join(words)], TokenOptions(size=VOCABULARY))
     write_options(folder, FbankOptions())
-    (folder / "config.yaml").write_text(dump(load(CONFIG, SIZE)), encoding="utf-8")
+    system = load(CONFIG, SIZE, ["modes.streaming={left_context: 64, chunk: 4}"])
+    (folder / "config.yaml").write_text(dump(system), encoding="utf-8")
     save_network(Experiment(folder, writes=False).network_file, make_network().state_dict())
     return folder
 
@@ -87,6 +101,62 @@ def served(model: Path, folder: Path, *options: str) -> Iterator[tuple[str, int]
     finally:
         process.kill()
         process.wait()
+
+
+SERVERS = {  # by name in the picture: precision, and our engine
+    "dualtk, onnxruntime, int8": ("int8", "onnxruntime"),
+    "dualtk, onnxruntime, float32": ("float32", "onnxruntime"),
+    "dualtk, PyTorch, float32": ("float32", "torch"),
+    "sherpa-onnx, int8": ("int8", None),
+    "sherpa-onnx, float32": ("float32", None),
+}
+
+
+@contextmanager
+def sherpa_served(script: Path, folder: Path, precision: str) -> Iterator[tuple[str, int]]:
+    """The address and process id of sherpa-onnx's server over the same network, on as many threads."""
+    mode, graphs = streaming(64, 4), folder / "graphs"
+    graphs.mkdir(parents=True)
+    write_for_sherpa(graphs, make_network(), mode, precision)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    files = {"encoder": f"encoder-{mode.name}", "decoder": "decoder", "joiner": "joiner"}
+    command = [sys.executable, str(script), "--port", str(port), "--tokens", str(graphs / "tokens.txt")]
+    command += [part for key, name in files.items() for part in (f"--{key}-model", str(graphs / f"{name}.onnx"))]
+    command += ["--nn-pool-size", str(os.cpu_count()), "--num-threads", "1", "--doc-root", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
+    try:
+        while True:
+            if process.poll() is not None:
+                raise SystemExit((folder / "log").read_text())
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield f"ws://127.0.0.1:{port}", process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def compare(chosen: argparse.Namespace, folder: Path) -> dict[str, list[Level]]:
+    """The levels of every server, one after the other."""
+    model, levels = chosen.model or write_model(folder / "paper"), {}
+    for number, (name, (precision, engine)) in enumerate(SERVERS.items()):
+        own = folder / str(number)
+        own.mkdir()
+        if engine is not None:
+            server = served(model, own, "--precision", precision, "--engine", engine)
+        elif chosen.sherpa_server is None:
+            continue
+        else:
+            server = sherpa_served(chosen.sherpa_server.resolve(), own, precision)
+        with server as (url, pid):
+            levels[name] = measure(chosen, url, pid, name)
+    return levels
 
 
 def metrics(url: str) -> dict[str, float]:
@@ -258,7 +328,7 @@ async def drop_at_random(url: str, connections: int, at_once: int, seed: int, ki
 
 async def chaos(url: str, pid: int, model: Path, options: argparse.Namespace) -> int:
     """Good streams beside bad ones."""
-    recognizer = dualtk.load(model, precision=options.precision)
+    recognizer = dualtk.load(model, precision=options.precision, engine=options.engine)
     sounds = [audio(15, seed).numpy() for seed in range(4)]
     expected = [recognizer.transcribe(sound, rate=RATE).text for sound in sounds]
     memory, equal, good, began = [resident_megabytes(pid)], 0, 0, time.monotonic()
@@ -289,11 +359,15 @@ async def chaos(url: str, pid: int, model: Path, options: argparse.Namespace) ->
 def main() -> int:
     """Measure."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("what", choices=["load", "chaos"])
+    options.add_argument("what", choices=["load", "compare", "chaos"])
     options.add_argument(
         "--model", type=Path, metavar="DIR", help="experiment or model folder; default: random weights"
     )
     options.add_argument("--precision", choices=["float32", "int8"], default="int8", help="default: int8")
+    options.add_argument(
+        "--engine", choices=["torch", "onnxruntime"], default="onnxruntime", help="default: onnxruntime"
+    )
+    options.add_argument("--sherpa-server", type=Path, metavar="PY", help="its streaming_server.py, for compare")
     options.add_argument("--url", help="of a server that runs already")
     options.add_argument("--pid", type=int, metavar="N", help="of that server, to know its processor time")
     options.add_argument("--name", default="dualtk", help="of the server, in the picture")
@@ -306,15 +380,17 @@ def main() -> int:
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if chosen.url is not None:
-            levels = measure(chosen, chosen.url, chosen.pid)
+            levels = {chosen.name: measure(chosen, chosen.url, chosen.pid, chosen.name)}
+        elif chosen.what == "compare":
+            levels = compare(chosen, Path(folder))
         else:
             model = chosen.model or write_model(Path(folder) / "paper")
-            with served(model, Path(folder), "--precision", chosen.precision) as (url, pid):
+            with served(model, Path(folder), "--precision", chosen.precision, "--engine", chosen.engine) as (url, pid):
                 if chosen.what == "chaos":
                     return asyncio.run(chaos(url, pid, model, chosen))
-                levels = measure(chosen, url, pid)
+                levels = {chosen.name: measure(chosen, url, pid, chosen.name)}
     curves = {} if chosen.curves is None or not chosen.curves.exists() else json.loads(chosen.curves.read_text())
-    curves[chosen.name] = [list(vars(one).values()) for one in levels]
+    curves |= {name: [list(vars(one).values()) for one in own] for name, own in levels.items()}
     if chosen.curves is not None:
         chosen.curves.write_text(json.dumps(curves))
     if chosen.picture is not None:
@@ -322,11 +398,11 @@ def main() -> int:
     return 0
 
 
-def measure(chosen: argparse.Namespace, url: str, pid: int | None) -> list[Level]:
+def measure(chosen: argparse.Namespace, url: str, pid: int | None, name: str) -> list[Level]:
     """The table of a server."""
     load_average = os.getloadavg()[0]
     print(f"{os.cpu_count()} processors, {processor()}, torch {torch.__version__}; load before: {load_average:.1f}\n")
-    print(f"| streams, {chosen.name} | median ms | 95 % within ms | processors used |\n| --- | --- | --- | --- |")
+    print(f"| streams, {name} | median ms | 95 % within ms | processors used |\n| --- | --- | --- | --- |")
     return asyncio.run(raise_load(url, pid, chosen.step, chosen.seconds, chosen.most))
 
 

@@ -40,21 +40,20 @@ class Graph:
     metadata: Mapping[str, object]
 
 
-def require_onnx() -> None:
-    """Refuse to begin without the packages.
+def require_onnx() -> Any:
+    """The package `onnx`, where `onnxruntime` is there too.
 
     Raises:
         InputError: says what to install.
     """
     with extra("export"):
-        import onnx  # noqa: F401
+        import onnx
         import onnxruntime  # noqa: F401
+    return onnx
 
 
-def write_onnx(path: Path, graph: Graph, precision: Precision) -> None:
-    """Write a graph: floats stay the type of inputs and outputs, whatever the precision inside."""
-    import onnx
-
+def trace_onnx(path: Path, graph: Graph) -> None:
+    """What the exporter makes of a module, in float32; sizes that are not among the axes are constants."""
     export: Any = torch.onnx.export
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter's age, and of sizes that are constant here
@@ -68,6 +67,12 @@ def write_onnx(path: Path, graph: Graph, precision: Precision) -> None:
             output_names=list(graph.outputs),
             dynamic_axes={name: dict(axes) for name, axes in graph.axes.items()},
         )
+
+
+def write_onnx(path: Path, graph: Graph, precision: Precision) -> None:
+    """Write a graph: floats stay the type of inputs and outputs, whatever the precision inside."""
+    onnx = require_onnx()
+    trace_onnx(path, graph)
     model = _in_precision(onnx, onnx.load(str(path)), precision)
     own = [one.name for one in model.graph.input], [one.name for one in model.graph.output]
     assert own == (list(graph.inputs), list(graph.outputs)), f"{path.name}: exported with {own}"

@@ -1,0 +1,1 @@
+"""Networks as ONNX graphs: written, made lean for many streams, and run."""
