@@ -35,6 +35,7 @@ EXTRAS = {
     "serve": ["starlette>=0.40", "uvicorn>=0.35", "websockets>=13", "python-multipart>=0.0.18"],
     "microphone": ["sounddevice>=0.4"],
     "analysis": ["scikit-learn>=1.3"],
+    "shards": ["webdataset>=0.2.86", "fsspec>=2023.6"],
 }
 
 setup(
@@ -63,7 +64,14 @@ setup(
     extras_require={
         **EXTRAS,
         "dev": [
-            *(EXTRAS["demo"] + EXTRAS["plots"] + EXTRAS["tensorboard"] + EXTRAS["export"] + EXTRAS["serve"]),
+            *(
+                EXTRAS["demo"]
+                + EXTRAS["plots"]
+                + EXTRAS["tensorboard"]
+                + EXTRAS["export"]
+                + EXTRAS["serve"]
+                + EXTRAS["shards"]
+            ),
             "pytest>=7.4",
             "pytest-xdist>=3.3",
             "hypothesis>=6.80",

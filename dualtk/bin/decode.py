@@ -22,10 +22,10 @@ from tqdm import tqdm
 from dualtk.bin.decoded import FOLDER, Decoded, Writer
 from dualtk.bin.decoding import decode_apart, set_up
 from dualtk.bin.dualtk import run
-from dualtk.bin.options import at_least
+from dualtk.bin.options import add_max_bad, at_least
 from dualtk.bin.searching import add_precision_option, add_search_options
 from dualtk.config import FILE as CONFIG
-from dualtk.data import contents
+from dualtk.data import bad, contents
 from dualtk.data.batches import FeatureDataset, select_utterances
 from dualtk.data.contents import Digests, changes, code_digest, features_digest, stage_key
 from dualtk.data.kaldi import set_name
@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="also write nbest.jsonl with this many hypotheses of --beam",
     )
+    add_max_bad(options)
     add_search_options(options)
     add_precision_option(options)
     options.add_argument(
@@ -135,7 +136,9 @@ def inputs(options: argparse.Namespace, trained: Trained, device: torch.device, 
         "tokens": trained.tokenizer.path,
         "feature options": options.data / FEATURE_OPTIONS,
     }
-    chosen = {f"--{name.replace('_', '-')}": value for name, value in vars(options).items() if name != "nj"}
+    chosen = {
+        f"--{name.replace('_', '-')}": value for name, value in vars(options).items() if name not in ("nj", "max_bad")
+    }
     files |= {name: value for name, value in chosen.items() if isinstance(value, Path)}
     return stage_key(
         {
@@ -212,7 +215,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         decoding = (one for indices in batches for one in setup.decode(dataset, indices))
     name = f"{set_name(options.data)} {mode.name}"
     progress = tqdm(decoding, total=len(dataset), unit="utt", disable=None, desc=name)
-    results: list[Decoded] = sorted(progress, key=lambda one: one.utterance.encode())
+    results: list[Decoded] = []
+    unread: dict[str, str] = {}
+    for one in progress:
+        if isinstance(one, Decoded):
+            results.append(one)
+        else:
+            unread[one.utterance] = one.reason
+            bad.require_few(unread, options.max_bad, options.data)
+    results.sort(key=lambda one: one.utterance.encode())
     seconds = time.monotonic() - began
     audio = sum(one.seconds for one in results)
     place = options.data.resolve()
@@ -225,10 +236,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "seconds": seconds,
         "precision": options.precision,
         "processes": options.nj,
+        "left_out": len(unread),
         "search": setup.search.facts(),
     }
-    Writer(trained, mode).write(out, results, facts, options.nbest)
+    Writer(trained, mode).write(out, results, facts, options.nbest, unread)
     done.write(key)
+    for line in bad.said(out, unread):
+        logger.warning(line)
     logger.info("%s: %d utterances, real-time factor %.4f", out, len(results), seconds / audio)
     return 0
 
