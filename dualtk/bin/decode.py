@@ -136,9 +136,7 @@ def inputs(options: argparse.Namespace, trained: Trained, device: torch.device, 
         "tokens": trained.tokenizer.path,
         "feature options": options.data / FEATURE_OPTIONS,
     }
-    chosen = {
-        f"--{name.replace('_', '-')}": value for name, value in vars(options).items() if name not in ("nj", "max_bad")
-    }
+    chosen = {f"--{name.replace('_', '-')}": value for name, value in vars(options).items() if name != "nj"}
     files |= {name: value for name, value in chosen.items() if isinstance(value, Path)}
     return stage_key(
         {
