@@ -37,6 +37,7 @@ EXTRAS = {
     "analysis": ["scikit-learn>=1.3"],
     "docs": ["mkdocs-material>=9.5"],
     "hub": ["huggingface_hub>=0.34"],
+    "shards": ["webdataset>=0.2.86", "fsspec>=2023.6"],
 }
 
 setup(

@@ -61,8 +61,9 @@ class RunOptions(Section):
     @model_validator(mode="after")
     def _speeds_are_drawn_or_stored(self) -> RunOptions:
         """Audio is read at its own speed."""
-        if self.waveform is not None and self.features.speeds != (1.0,):
-            raise ValueError("features.speeds: must be [1.0] beside a section `waveform`: use waveform.speeds")
+        reader = "a section `waveform`" if self.waveform is not None else "features.source audio"
+        if (self.waveform is not None or self.features.source == "audio") and self.features.speeds != (1.0,):
+            raise ValueError(f"features.speeds: must be [1.0] beside {reader}: use waveform.speeds")
         return self
 
     @model_validator(mode="after")

@@ -260,6 +260,7 @@ CONTEXTS: dict[str, list[str]] = {
 ELSEWHERE = {
     "TrainOptions.max_bad_steps": "test/train/test_loop_fields.py",
     "TrainOptions.least_steps": "test/train/test_loop_fields.py",
+    "BatchesOptions.shard_window": "test/data/test_windows.py",
     **dict.fromkeys(("NoiseOptions.data", "RoomOptions.data"), "test/data/test_waveform.py"),
     **dict.fromkeys(("FbankOptions", "SampleOptions", "TokenOptions"), "what the first stages make, below"),
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dualtk.config import DEFAULT, origins, read_configuration
 from dualtk.data.features import require_folders, set_folder
+from dualtk.data.storage import Source
 from dualtk.reference import markdown
 from dualtk.system import PretrainingSystem, System, load, parse
 from dualtk.trial_build import require_buildable
@@ -48,9 +49,11 @@ def names(system: System, directories: Sequence[Path]) -> list[str]:
     """
     tokens = "-" if isinstance(system, PretrainingSystem) else system.tokens.label
     task = "pretrain" if isinstance(system, PretrainingSystem) else "transducer"
-    sets = [(one, (1.0,) if index else system.features.speeds) for index, one in enumerate(directories)]
+    made = (system.features.speeds, system.features.source)
+    stored: tuple[tuple[float, ...], Source] = ((1.0,), "stored")
+    sets = [(one, *(stored if index else made)) for index, one in enumerate(directories)]
     require_folders(sets, Path())
-    folders = [set_folder(one, Path(), speeds).name for one, speeds in sets]
+    folders = [set_folder(one, Path(), speeds, source).name for one, speeds, source in sets]
     workers = 0 if system.batches.cache else system.batches.num_workers
     return [" ".join([task, system.features.label, tokens, str(workers), *system.modes]), *folders]
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dualtk.bin.dualtk import run
-from dualtk.bin.options import at_least
+from dualtk.bin.options import add_max_bad, at_least
 from dualtk.bin.searching import add_arithmetic_options, add_search_options
 
 
@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also write aligned.ctm: when words were said, by the CTC head; hyp.ctm has when they were emitted",
     )
+    add_max_bad(options)
     add_search_options(options)
     add_arithmetic_options(options)
     options.add_argument(

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from dualtk.bin.decoded import FOLDER, Decoded, Writer
 from dualtk.bin.decoding import decode_apart, set_up
 from dualtk.config import FILE as CONFIG
-from dualtk.data import contents
+from dualtk.data import bad, contents
 from dualtk.data.batches import FeatureDataset, select_utterances
 from dualtk.data.contents import Digests, changes, code_digest, features_digest, stage_key
 from dualtk.data.kaldi import set_name
@@ -163,7 +163,15 @@ def run_decoding(options: argparse.Namespace) -> int:
         decoding = (one for indices in batches for one in setup.decode(dataset, indices))
     name = f"{set_name(options.data)} {mode.name}"
     progress = tqdm(decoding, total=len(dataset), unit="utt", disable=None, desc=name)
-    results: list[Decoded] = sorted(progress, key=lambda one: one.utterance.encode())
+    results: list[Decoded] = []
+    unread: dict[str, str] = {}
+    for one in progress:
+        if isinstance(one, Decoded):
+            results.append(one)
+        else:
+            unread[one.utterance] = one.reason
+            bad.require_few(unread, options.max_bad, options.data)
+    results.sort(key=lambda one: one.utterance.encode())
     seconds = time.monotonic() - began
     audio = sum(one.seconds for one in results)
     place = options.data.resolve()
@@ -177,9 +185,12 @@ def run_decoding(options: argparse.Namespace) -> int:
         "precision": options.precision,
         "engine": options.engine,
         "processes": options.nj,
+        "left_out": len(unread),
         "search": setup.search.facts(),
     }
-    Writer(trained, mode).write(out, results, facts, nbest=options.nbest, is_aligned=options.word_times)
+    Writer(trained, mode).write(out, results, facts, nbest=options.nbest, is_aligned=options.word_times, unread=unread)
     done.write(key)
+    for line in bad.said(out, unread):
+        logger.warning(line)
     logger.info("%s: %d utterances, real-time factor %.4f", out, len(results), seconds / audio)
     return 0

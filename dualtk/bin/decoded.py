@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dualtk.data.bad import FILE as LEFT_OUT
+from dualtk.data.bad import bad_text
 from dualtk.files import FolderKind, atomic_folder
 from dualtk.frames import FRAME_SECONDS
 from dualtk.modes import Mode
@@ -17,7 +19,7 @@ from dualtk.trained import Trained
 FOLDER = FolderKind(
     "decoding folder",
     "decode.json",
-    frozenset({"decode.json", "text", "hyp.ctm", "aligned.ctm", "tokens.jsonl", "nbest.jsonl", ".done"})
+    frozenset({"decode.json", "text", "hyp.ctm", "aligned.ctm", "tokens.jsonl", "nbest.jsonl", LEFT_OUT, ".done"})
     | {"partials.jsonl", "hyp.trn", "ref.trn", "result.txt", "result.dtl.txt", "utterances.tsv", "score.json"},
 )
 
@@ -90,10 +92,17 @@ class Writer:
         return json.dumps({"utt": decoded.utterance, "hypotheses": hypotheses}, ensure_ascii=False) + "\n"
 
     def write(
-        self, folder: Path, results: Sequence[Decoded], facts: dict[str, object], *, nbest: int, is_aligned: bool
+        self,
+        folder: Path,
+        results: Sequence[Decoded],
+        facts: dict[str, object],
+        *,
+        nbest: int,
+        is_aligned: bool,
+        unread: Mapping[str, str],
     ) -> None:
-        """text, hyp.ctm (times of emission), aligned.ctm, tokens.jsonl, nbest.jsonl and decode.json, as one folder that
-        is whole or absent."""
+        """text, hyp.ctm (times of emission), aligned.ctm, tokens.jsonl, nbest.jsonl, decode.json and left_out, as one
+        folder that is whole or absent."""
         files = {
             "text": (f"{one.utterance} {self.text(one.nbest[0])}".rstrip() + "\n" for one in results),
             "hyp.ctm": (line for one in results for line in ctm_lines(one.utterance, self.emitted(one))),
@@ -104,6 +113,8 @@ class Writer:
             files["aligned.ctm"] = (line for one in results for line in ctm_lines(one.utterance, one.aligned))
         if nbest:
             files["nbest.jsonl"] = (self.nbest_line(one, nbest) for one in results)
+        if unread:
+            files[LEFT_OUT] = [bad_text(unread)]
         with atomic_folder(folder, FOLDER) as temporary:
             temporary.mkdir()
             for name, lines in files.items():

@@ -16,7 +16,7 @@ from torch import Tensor
 from dualtk.bin.decoded import Decoded
 from dualtk.bin.problems import about
 from dualtk.bin.searching import search_options
-from dualtk.data.batches import FeatureDataset, collate
+from dualtk.data.batches import Batch, Example, FeatureDataset, UnreadError, collate
 from dualtk.data.processes import end_workers, follow_parent
 from dualtk.errors import InputError
 from dualtk.modes import Mode
@@ -45,9 +45,18 @@ class Setup:
         search = self.search.build(self.trained.network, tokenizer.pieces, tokenizer.encode)
         return open_decoder(self.trained.network, self.mode, search, self.precision, self.engine)
 
-    def decode(self, dataset: FeatureDataset, indices: Sequence[int]) -> list[Decoded]:
-        """The utterances of one batch."""
-        batch = collate([dataset[index] for index in indices])
+    def decode(self, dataset: FeatureDataset, indices: Sequence[int]) -> list[Decoded | UnreadError]:
+        """The utterances of one batch, and those of it that cannot be read."""
+        examples: list[Example] = []
+        unread: list[UnreadError] = []
+        for index in indices:
+            try:
+                examples.append(dataset[index])
+            except UnreadError as error:
+                unread.append(error)
+        return [*unread, *(self._decode(dataset, collate(examples)) if examples else [])]
+
+    def _decode(self, dataset: FeatureDataset, batch: Batch) -> list[Decoded]:
         longest = int(batch.feat_lengths.argmax())
         several = f", the longest of {len(batch.utterances)}" if len(batch.utterances) > 1 else ""
         frames = f"({batch.feat_lengths[longest]} frames{several})"
@@ -92,7 +101,7 @@ def _start(options: argparse.Namespace, kind: str, read: Read) -> None:
     _worker = setup, read(options, setup.trained)
 
 
-def _decode(indices: Sequence[int]) -> list[Decoded]:
+def _decode(indices: Sequence[int]) -> list[Decoded | UnreadError]:
     assert _worker is not None
     setup, dataset = _worker
     return setup.decode(dataset, indices)
@@ -100,7 +109,7 @@ def _decode(indices: Sequence[int]) -> list[Decoded]:
 
 def decode_apart(
     options: argparse.Namespace, device: torch.device, read: Read, batches: Sequence[Sequence[int]]
-) -> Iterator[Decoded]:
+) -> Iterator[Decoded | UnreadError]:
     """The utterances of `batches`, by `--nj` processes of one thread each, on all GPUs there are where `device` is one.
 
     The batches are those of one process, so the results are too.

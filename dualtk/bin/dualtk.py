@@ -29,6 +29,7 @@ COMMANDS = {
     "validate": "every fault of a Kaldi data directory, with file and line",
     "config": "show, explain and name configurations",
     "features": "log-mel features and CMVN statistics of data directories",
+    "shard": "a training set as sequential tar files, for disks and networks that are slow at random",
     "tokens": "train the tokens that transcripts are cut into",
     "train": "train a transducer by a YAML file",
     "train-lm": "train a language model over tokens from text",

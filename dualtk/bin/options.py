@@ -46,6 +46,18 @@ def add_size_options(options: argparse.ArgumentParser) -> None:
     )
 
 
+def add_max_bad(options: argparse.ArgumentParser) -> None:
+    """--max-bad."""
+    options.add_argument(
+        "--max-bad",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="utterances that are left out where they cannot be read, each named with its reason in a file left_out; "
+        "one more is an error; default: 0",
+    )
+
+
 def add_text_options(options: argparse.ArgumentParser) -> None:
     """--unicode, --case and --punctuation: what is done to transcripts."""
     options.add_argument(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dualtk.bin.dualtk import run
-from dualtk.bin.options import add_config_options, at_least
+from dualtk.bin.options import add_config_options, add_max_bad, at_least
 from dualtk.train.waiting import PATIENCE, TIMEOUT
 
 MOST_UNKNOWN = 2.0  # percent of words
@@ -22,7 +22,11 @@ def parser() -> argparse.ArgumentParser:
         "--exp", type=Path, required=True, metavar="DIR", help="experiment folder; continued if it exists"
     )
     options.add_argument(
-        "--train-dir", type=Path, required=True, metavar="DIR", help="data directory with feats.scp and cmvn.ark"
+        "--train-dir",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="data directory with cmvn.ark and feats.scp, which `features.source: audio` does not need",
     )
     options.add_argument(
         "--dev-dir", type=Path, required=True, metavar="DIR", help="data directory that chooses checkpoints"
@@ -78,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="PERCENT",
         help="most words of a text that may hold characters without a token; default: 2",
     )
+    add_max_bad(options)
     options.add_argument(
         "--override", action="store_true", help="continue although configuration or data changed (default: refuse)"
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from dualtk.config import FILE as CONFIG
-from dualtk.data import columns, contents
+from dualtk.data import bad, columns, contents
 from dualtk.data.arks import read_cmvn
 from dualtk.data.batches import FeatureDataset, Selection, TrainingSet
 from dualtk.data.contents import Digests, features_digest
@@ -24,6 +24,7 @@ from dualtk.data.features import require_statistics
 from dualtk.data.kinds import require_features
 from dualtk.data.sampler import BatchesOptions
 from dualtk.data.scale import require_scale
+from dualtk.data.storage import Source
 from dualtk.data.tokens import Tokenizer
 from dualtk.distill.teacher import TEACHER, FrozenTeacherOptions
 from dualtk.errors import InputError
@@ -36,6 +37,7 @@ from dualtk.train.distributed import World, is_first, number_of_processes, world
 from dualtk.train.experiment import LISTS, Experiment, Origin
 from dualtk.train.initial import Rows, initialise
 from dualtk.train.launch import agents, launch, launched
+from dualtk.train.left_out import LeftOut
 from dualtk.train.loop import Trainer, require_steps
 from dualtk.train.slurm import step
 from dualtk.train.stopping import Interrupted, Stopping, status_of, stoppable
@@ -55,7 +57,8 @@ def steps_per_epoch(train_dir: Path, batches: BatchesOptions, accumulate: int, p
     Raises:
         InputError: no utt2num_frames, or a number of frames that is none.
     """
-    frames = columns.lengths(train_dir)
+    is_audio = (train_dir / "wav.scp").exists() and not (train_dir / "feats.scp").exists()
+    frames = columns.lengths(train_dir, "audio" if is_audio else "stored")
     order = batches.build(frames[frames <= batches.max_utterance_frames], shuffle=False, world_size=processes)
     return max(1, len(order) // accumulate)
 
@@ -109,7 +112,8 @@ def origin(options: argparse.Namespace, system: System, device: torch.device, di
     """Files that the run is made from, those of a frozen teacher among them."""
     places = {"training": options.train_dir, "dev": options.dev_dir}
     inputs: dict[str, Path | str] = {
-        f"{name} features": features_digest(place, digests) for name, place in places.items()
+        f"{name} features": features_digest(place, digests, system.features.source if name == "training" else "stored")
+        for name, place in places.items()
     }
     inputs["cmvn"] = options.train_dir / "cmvn.ark"
     inputs |= {} if system.waveform is None else system.waveform.files()
@@ -190,12 +194,18 @@ def read_set(
     lists: Lists,
     cache: bool,
     most: int | None = None,
+    source: Source = "stored",
 ) -> tuple[FeatureDataset, list[str]]:
     """At most so many utterances of a data directory, and a line on each that is longer than `longest` frames."""
     require_features(directory, system.features)
-    selection = lists.read(columns.Wanted(directory, encode, shortest, longest))
+    if source == "stored" and (directory / "wav.scp").exists() and not (directory / "feats.scp").exists():
+        raise InputError(
+            f"{directory}: has no feats.scp; features.source=audio makes features of its audio in training"
+        )
+    selection = lists.read(columns.Wanted(directory, encode, shortest, longest, source))
     with enough_memory(f"{directory}: the features do not fit", "set batches.cache=false"):
-        dataset = FeatureDataset(selection.spread(most), cache=cache)
+        dim = system.features.dim if source == "audio" else None
+        dataset = FeatureDataset(selection.spread(most), cache=cache, dim=dim)
     if dataset.dim != system.features.dim:
         raise InputError(
             f"{directory / 'feats.scp'}: features have {dataset.dim} dimensions, "
@@ -229,6 +239,8 @@ def train(options: argparse.Namespace, system: System, stopping: Stopping, here:
             digests = Digests(options.exp / contents.FILE, *sets)
             experiment.start(networks, origin(options, system, here.device, digests), options.override)
             digests.save()
+            if not experiment.training_file.exists():
+                (options.exp / bad.FILE).unlink(missing_ok=True)
 
         here.first(begin)
         more = [f"{options.train_dir}: {len(dropped)} utterances in all are left out"] if len(dropped) > NAMED else []
@@ -240,7 +252,8 @@ def train(options: argparse.Namespace, system: System, stopping: Stopping, here:
         objective.module.to(here.device)
         if here.is_main and isinstance(objective, Objective) and tokenizer is not None:
             objective.labels_alone = without_audio(valid_set, shortest, tokenizer.vocab_size)
-        return Trainer(objective, system, train_set, valid_set, experiment, here, stopping).train()
+        leave_out = LeftOut(options.exp / bad.FILE, options.max_bad, options.train_dir)
+        return Trainer(objective, system, train_set, valid_set, experiment, here, stopping, leave_out).train()
 
 
 def without_audio(valid_set: FeatureDataset, subsampling: int, vocab_size: int) -> LabelsAlone:
@@ -258,9 +271,10 @@ def read_training_set(
     directory: Path, system: System, encode: Callable[[str], Sequence[int]] | None, shortest: int, lists: Lists
 ) -> tuple[TrainingSet, list[str]]:
     """What is trained on, as stored or varied by `waveform` and `joining`, and a line on each that is too long."""
-    cache, longest = system.batches.cache and system.waveform is None, system.batches.max_utterance_frames
-    stored, dropped = read_set(directory, system, encode, shortest, longest, lists=lists, cache=cache)
-    if system.waveform is None and system.joining is None:
+    source, longest = system.features.source, system.batches.max_utterance_frames
+    cache = system.batches.cache and system.waveform is None and source == "stored"
+    stored, dropped = read_set(directory, system, encode, shortest, longest, lists=lists, cache=cache, source=source)
+    if system.waveform is None and system.joining is None and source == "stored":
         return stored, dropped
     return DrawnUtterances(stored, system, shortest), dropped
 

@@ -19,8 +19,11 @@ import torch
 from kaldiio.matio import read_matrix_or_vector, write_array
 from torch import Tensor
 
+from dualtk.data.ahead import read_ahead
 from dualtk.data.kaldi import locate, not_found
 from dualtk.data.pipes import is_pipe
+from dualtk.data.remote import fetched, is_url
+from dualtk.data.storage import encoded
 from dualtk.errors import InputError
 from dualtk.files import atomic_path
 
@@ -48,7 +51,7 @@ def find_archive(location: str, directory: Path) -> tuple[Path, int]:
     file, colon, offset = location.rpartition(":")
     if not colon or not offset.isdigit():
         file, offset = location, "0"
-    path = locate(file, directory) or _moved(Path(file), directory)
+    path = fetched(file, directory) if is_url(file) else locate(file, directory) or _moved(Path(file), directory)
     if path is None:
         raise InputError(f"{directory}: no archive {not_found(file, directory)}")
     return path, int(offset)
@@ -96,6 +99,7 @@ def _read_header(stream: BinaryIO) -> MatrixHeader | None:
 def _matrix(location: str, directory: Path) -> Iterator[tuple[BinaryIO, MatrixHeader]]:
     """The archive of a location at a matrix, and its header."""
     path, offset = find_archive(location, directory)
+    read_ahead(path)
     try:
         with path.open("rb") as stream:
             stream.seek(offset)
@@ -126,6 +130,15 @@ def read_matrix(location: str, directory: Path) -> np.ndarray:
     with _matrix(location, directory) as (stream, _):
         matrix: np.ndarray = read_matrix_or_vector(stream)[rows]
     return matrix
+
+
+def read_bytes(location: str, directory: Path) -> bytes:
+    """A matrix as it is stored, which `dualtk.data.storage.decoded` takes; raises as `read_matrix` does."""
+    _, rows = _rows(location)
+    if rows != slice(None):
+        return encoded(read_matrix(location, directory).astype(np.float32), "float32")
+    with _matrix(location, directory) as (stream, header):
+        return stream.read(header.size)
 
 
 def read_shape(location: str, directory: Path) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -19,6 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from dualtk.data.ahead import read_ahead
 from dualtk.data.containers import Container, examine
 from dualtk.data.kaldi import AudioSource
 from dualtk.data.reading import Reading
@@ -98,6 +99,17 @@ def read_audio(source: AudioSource, expected_rate: int | None = None) -> tuple[T
     return torch.from_numpy(np.ascontiguousarray(samples)), header.sample_rate
 
 
+def count_samples(source: AudioSource, expected_rate: int | None = None) -> tuple[int, int]:
+    """The samples of an utterance by its header, without decoding it where that is possible, and the rate in Hz.
+
+    Raises:
+        InputError: whatever `read_header` refuses, or a segment outside its file.
+    """
+    header = read_header(source, expected_rate)
+    start, end = _borders(source, header)
+    return end - start, header.sample_rate
+
+
 def check_segment(source: AudioSource, header: AudioHeader) -> None:
     """Refuse a segment that begins or, by half a second, ends after its recording."""
     _borders(source, header)
@@ -159,6 +171,12 @@ def _named(path: Path | None) -> Iterator[None]:
 @contextmanager
 def _open(path: Path, reading: Reading) -> Iterator[tuple[soundfile.SoundFile, Container]]:
     """A file at its first sample."""
+    if reading.size is not None:
+        with _named(path):
+            content = io.BytesIO(_member(path, reading.offset, reading.size, _stamp(path)))
+            with _shown(content, content, reading.size, replace(reading, offset=0, size=None)) as opened:
+                yield opened
+        return
     with _named(path), path.open("rb") as stream:
         if reading.compressed:
             content = io.BytesIO(gzip.decompress(stream.read()))
@@ -167,6 +185,18 @@ def _open(path: Path, reading: Reading) -> Iterator[tuple[soundfile.SoundFile, C
         else:
             with _shown(stream, os.fsencode(path), os.fstat(stream.fileno()).st_size, reading) as opened:
                 yield opened
+
+
+@lru_cache(maxsize=1)
+def _member(path: Path, offset: int, size: int, stamp: tuple[int, int]) -> bytes:
+    """A file inside a tar: kept, for its header is read before its samples are."""
+    read_ahead(path)
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        content = stream.read(size)
+    if len(content) != size:
+        raise InputError(f"ends within the file at byte {offset}")
+    return content
 
 
 class _File(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types

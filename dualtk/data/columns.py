@@ -18,19 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualtk.data import sums
-from dualtk.data.batches import Entry, Selection, select_utterances, too_long
+from dualtk.data.batches import Entry, Selection, location_table, select_utterances, too_long
 from dualtk.data.kaldi import NAMED, empty_transcripts
+from dualtk.data.storage import Source
 from dualtk.files import FolderKind, atomic_folder, digest
 from dualtk.tables import each_entry
 
 MARK = "columns.json"
 # What each column holds; those of `ends` say where the bytes or targets of an utterance end.
-KINDS = {"names": "B", "name_ends": "q", "archives": "i", "offsets": "q", "frames": "q", "sums": "q"}
+KINDS = {"names": "B", "name_ends": "q", "archives": "i", "offsets": "q", "sizes": "q", "frames": "q", "sums": "q"}
+KINDS |= {"places": "B", "place_ends": "q"}  # of those that are no part of an archive
 KINDS |= {"targets": "i", "target_ends": "q"}
 FOLDER = FolderKind("list of utterances", MARK, frozenset({MARK, *KINDS}))
 LARGE = 4 << 20  # bytes of utt2num_frames from which a set is kept so: about 100,000 utterances
 CHUNK = 1 << 16  # utterances between two writes
-PLACE = re.compile(r"(.*):(\d{1,18})")
+PLACE = re.compile(r"(.*):(\d{1,18})(?:\+(\d{1,18}))?")  # an archive, an offset, and perhaps a size
 
 
 class Irregular(Exception):
@@ -45,11 +47,17 @@ class Wanted:
     encode: Callable[[str], Sequence[int]] | None
     min_frames: int
     max_utterance_frames: int | None = None
+    source: Source = "stored"
 
     def select(self) -> Selection:
         """Them, as Python objects."""
-        limits = {"min_frames": self.min_frames, "max_utterance_frames": self.max_utterance_frames}
-        return select_utterances(self.directory, self.encode, **limits)  # type: ignore[arg-type]
+        return select_utterances(
+            self.directory,
+            self.encode,
+            min_frames=self.min_frames,
+            max_utterance_frames=self.max_utterance_frames,
+            source=self.source,
+        )
 
 
 class Columns(Sequence[Entry]):
@@ -62,6 +70,7 @@ class Columns(Sequence[Entry]):
         self.dropped: list[str] = found["dropped"]
         self._columns = {name: _map(folder / name, kind) for name, kind in KINDS.items()}
         self.frames, self.sums = self._columns["frames"], self._columns["sums"]
+        self.archives = self._columns["archives"]
 
     def __reduce__(self) -> tuple[type[Columns], tuple[Path]]:
         return Columns, (self.folder,)
@@ -78,15 +87,20 @@ class Columns(Sequence[Entry]):
             return [self[place] for place in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):
             raise IndexError(index)
-        columns = self._columns
-        place, offset = self.places[columns["archives"][index]], int(columns["offsets"][index])
         return Entry(
             name=self._between("name", "names", index).tobytes().decode(),
-            location=place if offset < 0 else f"{place}:{offset}",
+            location=self._location(index),
             num_frames=int(self.frames[index]),
             text="",
             targets=tuple(self._between("target", "targets", index).tolist()),
         )
+
+    def _location(self, index: int) -> str:
+        archive, size = int(self._columns["archives"][index]), int(self._columns["sizes"][index])
+        if archive < 0:
+            return self._between("place", "places", index).tobytes().decode()
+        place = f"{self.places[archive]}:{self._columns['offsets'][index]}"
+        return place if size < 0 else f"{place}+{size}"
 
     def _between(self, name: str, column: str, index: int) -> NDArray[np.int64]:
         ends = self._columns[f"{name}_ends"]
@@ -105,13 +119,13 @@ def is_large(directory: Path) -> bool:
     return path.exists() and path.stat().st_size >= LARGE
 
 
-def lengths(directory: Path) -> NDArray[np.int64]:
+def lengths(directory: Path, source: Source = "stored") -> NDArray[np.int64]:
     """Feature frames of every utterance of a data directory.
 
     Raises:
         InputError: as `select_utterances`.
     """
-    wanted = Wanted(directory, None, min_frames=4)
+    wanted = Wanted(directory, None, min_frames=4, source=source)
     try:
         return np.fromiter((entry.num_frames for entry, _ in _side_by_side(wanted, [])), np.int64)
     except Irregular:
@@ -138,40 +152,46 @@ def kept(folder: Path, directory: Path) -> Selection:
     """What `keep` wrote."""
     columns = Columns(folder)
     has_sums = (directory / sums.FILE).exists()
-    return Selection(directory, columns, columns.dropped, columns.frames, columns.sums if has_sums else None)
+    archives = (columns.places, columns.archives)
+    return Selection(directory, columns, columns.dropped, columns.frames, columns.sums if has_sums else None, archives)
 
 
 def _key(wanted: Wanted, tokens: Path | None) -> str:
     """What decides the columns: the state of the tables, the tokens and the limits."""
     states = {}
-    for name in ("feats.scp", "utt2num_frames", "text", sums.FILE):
+    table = location_table(wanted.directory, wanted.source)
+    for name in (table.name, "utt2num_frames", "text", sums.FILE):
         path = wanted.directory / name
         found = path.stat() if path.exists() else None
         states[name] = found and (found.st_size, found.st_mtime_ns, found.st_ino)
-    limits = [wanted.min_frames, wanted.max_utterance_frames, wanted.encode is not None]
+    limits = [wanted.min_frames, wanted.max_utterance_frames, wanted.encode is not None, KINDS]
     return digest([] if tokens is None else [tokens], [str(wanted.directory.resolve()), states, limits])
 
 
-Source = Callable[[Wanted, "list[str]"], Iterator["tuple[Entry, int]"]]
+Entries = Callable[[Wanted, "list[str]"], Iterator["tuple[Entry, int]"]]
 
 
-def _write(folder: Path, wanted: Wanted, key: str, source: Source) -> None:
+def _write(folder: Path, wanted: Wanted, key: str, source: Entries) -> None:
     folder.mkdir(exist_ok=True)
     dropped: list[str] = []
     places: dict[str, int] = {}
     buffers = {name: array(kind) for name, kind in KINDS.items()}
-    name_end = target_end = count = 0
+    name_end = place_end = target_end = count = 0
     streams = {name: (folder / name).open("wb") for name in KINDS}
     try:
         for count, (entry, one_sum) in enumerate(source(wanted, dropped), start=1):
             name = entry.name.encode()
             match = PLACE.fullmatch(entry.location)
-            place, offset = (match[1], int(match[2])) if match else (entry.location, -1)
+            other = b"" if match else entry.location.encode()
             name_end, target_end = name_end + len(name), target_end + len(entry.targets)
+            place_end += len(other)
             buffers["names"].frombytes(name)
             buffers["name_ends"].append(name_end)
-            buffers["archives"].append(places.setdefault(place, len(places)))
-            buffers["offsets"].append(offset)
+            buffers["archives"].append(places.setdefault(match[1], len(places)) if match else -1)
+            buffers["offsets"].append(int(match[2]) if match else -1)
+            buffers["sizes"].append(int(match[3]) if match and match[3] else -1)
+            buffers["places"].frombytes(other)
+            buffers["place_ends"].append(place_end)
             buffers["frames"].append(entry.num_frames)
             buffers["targets"].extend(entry.targets)
             buffers["target_ends"].append(target_end)
@@ -216,7 +236,7 @@ def _side_by_side(wanted: Wanted, dropped: list[str]) -> Iterator[tuple[Entry, i
         checksums = _Follower(directory / sums.FILE)
     empty: list[str] = []
     number_of_empty = 0
-    for name, location in each_entry(directory / "feats.scp"):
+    for name, location in each_entry(location_table(directory, wanted.source)):
         words = texts.at(name) if texts is not None else ""
         if words is None:
             raise Irregular

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 from dualtk.ctm import select_ctm
@@ -50,12 +50,15 @@ def claim(output: Path, directory: Path) -> None:
         write_text(record, places)
 
 
-def read_companions(directory: Path, speeds: Sequence[float], channel: int | None = None) -> dict[str, str]:
+def read_companions(
+    directory: Path, speeds: Sequence[float], channel: int | None = None, without: Container[str] = ()
+) -> dict[str, str]:
     """The files that go with the features of a data directory: their names and contents, for all speeds.
 
     These are utt2spk, spk2utt and, where there are transcripts, text; at the speed 1.0 alone also wav.scp with absolute
     paths and, where they exist, segments, reco2file_and_channel and words.ctm: what scoring and reports need. A
-    `channel` of recordings with several, from 0, goes into reco2file_and_channel. Those without words are left out.
+    `channel` of recordings with several, from 0, goes into reco2file_and_channel. Those without words are left out, and
+    so are those `without` features, by their names at their speeds.
 
     Raises:
         InputError: a faulty table, or an utterance that one of them lacks or has beyond the others.
@@ -66,7 +69,8 @@ def read_companions(directory: Path, speeds: Sequence[float], channel: int | Non
     for name in without_words(directory):
         speakers_of.entries.pop(name, None)
     tables = {table.path.name: _complete(table, listing) for table in [*texts, speakers_of]}
-    named = {perturbed(name, speed): (name, speed) for name in listing.entries for speed in speeds}
+    every = {perturbed(name, speed): (name, speed) for name in listing.entries for speed in speeds}
+    named = {new: one for new, one in every.items() if new not in without}
     speakers = {new: perturbed(tables["utt2spk"][name], speed) for new, (name, speed) in named.items()}
     files = {"utt2spk": table_text(speakers), "spk2utt": table_text(group_speakers(speakers))}
     if texts:
@@ -74,14 +78,14 @@ def read_companions(directory: Path, speeds: Sequence[float], channel: int | Non
     if tuple(speeds) == (1.0,):
         recordings = read_recordings(directory)[1]
         if listing.path.name != "segments":
-            recordings = {name: recordings[name] for name in listing.entries if name in recordings}
+            recordings = {name: recordings[name] for name in named if name in recordings}
         files["wav.scp"] = table_text({name: recording.entry for name, recording in recordings.items()})
         if channels := channel_table(directory, recordings, channel):
             files[CHANNELS] = table_text(channels)
         if listing.path.name == "segments":
-            files["segments"] = table_text(listing.entries)
+            files["segments"] = table_text({name: listing.entries[name] for name in named})
         if (directory / "words.ctm").exists():
-            files["words.ctm"] = select_ctm([directory / "words.ctm"], listing.entries)
+            files["words.ctm"] = select_ctm([directory / "words.ctm"], named)
     return files
 
 

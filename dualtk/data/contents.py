@@ -10,9 +10,11 @@ from pathlib import Path
 
 from dualtk.checksums import file_digest
 from dualtk.data.arks import find_archive
+from dualtk.data.remote import FILE as SHARDS
+from dualtk.data.storage import Source
 from dualtk.errors import InputError
 from dualtk.files import Done, digest, stream_digest, write_text
-from dualtk.tables import each_entry
+from dualtk.tables import each_entry, read_json
 
 FILE = ".digests.json"  # in a folder that a stage writes
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -39,7 +41,7 @@ class Digests:
         Raises:
             InputError: it cannot be read.
         """
-        state = _state(path)
+        state = file_state(path)
         value = self._known.get(state)
         if value is None:
             value = self._known[state] = file_digest(path)
@@ -54,7 +56,7 @@ class Digests:
 
     def learn(self, path: Path, value: str) -> None:
         """Know the digest of a file that was just written."""
-        state = _state(path)
+        state = file_state(path)
         self._known[state] = self._seen[state] = value
 
     def save(self) -> None:
@@ -75,7 +77,12 @@ def _read(path: Path) -> dict[str, str]:
     return entries if valid else {}
 
 
-def _state(path: Path) -> str:
+def file_state(path: Path) -> str:
+    """What changes with a file: its size, times and inode.
+
+    Raises:
+        InputError: it is not there.
+    """
     try:
         found = path.stat()
     except OSError as error:
@@ -83,12 +90,20 @@ def _state(path: Path) -> str:
     return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
 
 
-def features_digest(directory: Path, digests: Digests) -> str:
+def features_digest(directory: Path, digests: Digests, source: Source = "stored") -> str:
     """What the features of a data directory are, wherever it lies: names, frames, and the bytes of its archives.
+
+    Of audio that was not read through these are names, frames and durations; of shards, what their list says.
 
     Raises:
         InputError: a faulty table, or an archive that is not there.
     """
+    if (directory / SHARDS).exists():
+        held = [one["sha256"] for one in read_json(directory / SHARDS)["shards"]]
+        return digest([directory / "utt2num_frames"], held)
+    if source == "audio":
+        tables = [directory / name for name in ("utt2num_frames", "utt2dur") if (directory / name).exists()]
+        return digest(tables, source)
     numbers: dict[Path, int] = {}
     found: dict[str, int] = {}  # an archive as it is written; there are few
 

@@ -6,13 +6,14 @@ from functools import lru_cache
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from dualtk.data.audio import SampleRate
 from dualtk.data.mel import LogMel
 from dualtk.data.resample import resample
 from dualtk.data.speeds import Speeds
+from dualtk.data.storage import Source, Storage
 from dualtk.errors import InputError
 from dualtk.frames import FRAME_REACH_SECONDS, FRAME_SECONDS
 from dualtk.options import Section, Unit
@@ -36,6 +37,12 @@ class FbankOptions(Section):
     """Upper edge of the highest mel bin; at most half the sample rate."""
     speeds: Speeds = (1.0,)
     """Playing speeds at which every utterance of the training set is extracted."""
+    source: Source = "stored"
+    """Of the training set's features: archives of stage 1, or the audio itself, from which the loader computes them."""
+    cmvn_utterances: Annotated[PositiveInt, Unit("utterances")] = 20000
+    """With `source: audio`, mean and variance are those of so many of the training set, drawn at random, or of all."""
+    storage: Storage = "float32"
+    """Numbers of stored features: 4 bytes each, 2 or 1 (Kaldi's compressed matrices)."""
 
     @model_validator(mode="after")
     def _range_fits(self) -> FbankOptions:
@@ -58,10 +65,16 @@ class FbankOptions(Section):
 
     @property
     def label(self) -> str:
-        """A name for a folder of such features: `fbank80`, or `fbank80-8000hz-20-3800`."""
+        """A name for a folder of such features: `fbank80`, or `fbank80-8000hz-20-3800`, `fbank80-one_byte`."""
         edges = [repr(edge).removesuffix(".0") for edge in (self.low_frequency, self.high_frequency)]
-        usual = FbankOptions(num_mels=self.num_mels, speeds=self.speeds)
-        return "-".join([f"fbank{self.num_mels}", *([] if self == usual else [f"{self.sample_rate}hz", *edges])])
+        band = [] if self.has_usual_band else [f"{self.sample_rate}hz", *edges]
+        return "-".join([f"fbank{self.num_mels}", *band, *([] if self.storage == "float32" else [self.storage])])
+
+    @property
+    def has_usual_band(self) -> bool:
+        """Whether rate and edges are those that sherpa-onnx has."""
+        band = ("sample_rate", "low_frequency", "high_frequency")
+        return all(getattr(self, key) == type(self).model_fields[key].default for key in band)
 
 
 DEFAULT_OPTIONS = FbankOptions()
@@ -91,11 +104,21 @@ def fbank(samples: Tensor, sample_rate: int, options: FbankOptions = DEFAULT_OPT
         InputError: fewer samples than one window.
     """
     samples = resample(samples, round(sample_rate * speed), options.sample_rate)
-    if len(samples) < WINDOW_SECONDS * options.sample_rate:
-        raise InputError(f"{len(samples) / options.sample_rate:.4f} s of audio is shorter than one window of 25 ms")
     log_mel = log_mel_of(options)
     shift, size = int(options.sample_rate * FRAME_SECONDS), log_mel.size
-    count, before = (len(samples) + shift // 2) // shift, size // 2 - shift // 2
+    count, before = fbank_frames(len(samples), options), size // 2 - shift // 2
     padded = torch.cat([samples[:before].flip(0), samples, samples[-size:].flip(0)])
     windows = padded.to(torch.float32).unfold(0, size, shift)[:count]
     return torch.cat([log_mel(windows[start : start + PIECE]) for start in range(0, count, PIECE)])
+
+
+def fbank_frames(num_samples: int, options: FbankOptions = DEFAULT_OPTIONS) -> int:
+    """T of so many samples at the rate of the features.
+
+    Raises:
+        InputError: fewer than one window.
+    """
+    if num_samples < WINDOW_SECONDS * options.sample_rate:
+        raise InputError(f"{num_samples / options.sample_rate:.4f} s of audio is shorter than one window of 25 ms")
+    shift = int(options.sample_rate * FRAME_SECONDS)
+    return (num_samples + shift // 2) // shift

@@ -46,7 +46,12 @@ class Part:
 
 
 def join_at_random(
-    lengths: np.ndarray, speeds: np.ndarray, longest: int, options: JoiningOptions, random: np.random.Generator
+    lengths: np.ndarray,
+    speeds: np.ndarray,
+    longest: int,
+    options: JoiningOptions,
+    random: np.random.Generator,
+    shard_of: np.ndarray | None = None,
 ) -> list[tuple[Part, ...]]:
     """Every utterance once, alone or in a group.
 
@@ -56,8 +61,10 @@ def join_at_random(
         longest: frames of a group, pauses counted.
         options: how many are joined.
         random: what is drawn from.
+        shard_of: the shard of each, where only those of one are joined.
     """
-    order = random.permutation(len(lengths)).tolist()
+    drawn = random.permutation(len(lengths))
+    order = (drawn if shard_of is None else drawn[np.argsort(shard_of[drawn], kind="stable")]).tolist()
     several = random.random(len(order)) < options.probability
     wanted = np.where(several, random.integers(2, options.most + 1, len(order)), 1)
     shortest, most = (round(seconds * FRAMES_PER_SECOND) for seconds in options.pause)
@@ -69,7 +76,7 @@ def join_at_random(
         group, total, size = [Part(first, float(speeds[first]))], int(lengths[first]), int(wanted[place])
         for index, pause in zip(order[place + 1 : place + size], pauses[place + 1 :].tolist()):
             total += pause + int(lengths[index])
-            if total > longest:
+            if total > longest or (shard_of is not None and shard_of[index] != shard_of[first]):
                 break
             group.append(Part(index, float(speeds[index]), pause))
         groups.append(tuple(group))

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dualtk.data.pipes import is_pipe, parse_pipe
 from dualtk.data.reading import Channels, Reading
+from dualtk.data.remote import fetched, is_url
 from dualtk.errors import InputError
 from dualtk.tables import Table, parse_table, write_table
 
@@ -22,6 +24,7 @@ LETTERS = {"A": 0, "B": 1, "0": 0, "1": 0, "2": 1}  # the channels of reco2file_
 SEGMENT_CHANNELS = {"A": 0, "B": 1, **{str(number): number for number in range(64)}}  # those of segments
 NAMED = 5  # examples of a fault that many lines have
 PLAIN = Reading()
+MEMBER = re.compile(r"(.+\.tar):(\d{1,18})\+(\d{1,18})")  # a file in a tar: the byte where it begins, and its bytes
 
 
 def places(directory: Path) -> tuple[Path, ...]:
@@ -121,12 +124,16 @@ def empty_transcripts(directory: Path, some: Sequence[str], count: int) -> list[
     return [f"{directory / 'text'}: {said}, left out: {names}"]
 
 
-def read_recordings(directory: Path, channel: int | None = None) -> tuple[Table, dict[str, Recording]]:
+def read_recordings(
+    directory: Path, channel: int | None = None, unreadable: dict[str, str] | None = None
+) -> tuple[Table, dict[str, Recording]]:
     """wav.scp, with the faults met, and the recording of each key; commands are understood and never run.
 
     Args:
         directory: the data directory.
         channel: of recordings with several, from 0, where the directory does not say one.
+        unreadable: gets the keys whose file is not there, or whose command is not understood, with the reason; None:
+            these are faults.
     """
     wavs, chosen = parse_table(directory / "wav.scp"), _chosen_channels(directory)
     recordings: dict[str, Recording] = {}
@@ -135,7 +142,10 @@ def read_recordings(directory: Path, channel: int | None = None) -> tuple[Table,
         try:
             recording = _recording(value, directory)
         except InputError as error:
-            wavs.faults.append(f"{wavs.where(key)}: {key}: {error}")
+            if unreadable is None:
+                wavs.faults.append(f"{wavs.where(key)}: {key}: {error}")
+            else:
+                unreadable[key] = f"{wavs.where(key)}: {error}"
             continue
         if recording is None:
             missing[key] = value
@@ -146,9 +156,16 @@ def read_recordings(directory: Path, channel: int | None = None) -> tuple[Table,
             reading = replace(recording.reading, steps=(*recording.reading.steps, step))
             recording = replace(recording, reading=reading)
         recordings[key] = recording
-    if missing:
+    if missing and unreadable is None:
         wavs.faults.append(_missing_audio(wavs, missing, directory))
+    elif unreadable is not None:
+        unreadable |= {key: f"{wavs.where(key)}: no audio file {_file(value)}" for key, value in missing.items()}
     return wavs, recordings
+
+
+def _file(value: str) -> str:
+    """The file of an entry of wav.scp."""
+    return parse_pipe(value).file if is_pipe(value) else value
 
 
 def _missing_audio(wavs: Table, missing: Mapping[str, str], directory: Path) -> str:
@@ -156,8 +173,7 @@ def _missing_audio(wavs: Table, missing: Mapping[str, str], directory: Path) -> 
     (first, value), *others = missing.items()
     names = ", ".join(key for key, _ in others[:NAMED]) + (", ..." if len(others) > NAMED else "")
     more = f"; nor those of {len(others)} more: {names}" if others else ""
-    file = parse_pipe(value).file if is_pipe(value) else value
-    return f"{wavs.where(first)}: {first}: no audio file {not_found(file, directory)}{more}"
+    return f"{wavs.where(first)}: {first}: no audio file {not_found(_file(value), directory)}{more}"
 
 
 def _recording(value: str, directory: Path) -> Recording | None:
@@ -175,6 +191,12 @@ def _recording(value: str, directory: Path) -> Recording | None:
             ) from error
         path = locate(pipe.file, directory)
         return None if path is None else Recording(path, pipe.reading, pipe.entry(os.path.abspath(path)))
+    if (member := MEMBER.fullmatch(value)) is not None:
+        place, size = member[1], int(member[3])
+        path = fetched(place, directory) if is_url(place) else locate(place, directory)
+        where = place if is_url(place) or path is None else os.path.abspath(path)
+        reading = Reading(int(member[2]), size=size)
+        return None if path is None else Recording(path, reading, f"{where}:{member[2]}+{size}")
     path = locate(value, directory)
     if path is not None:
         return Recording(path, Reading(), os.path.abspath(path))
@@ -183,6 +205,18 @@ def _recording(value: str, directory: Path) -> Recording | None:
     if path is None:
         return None
     return Recording(path, Reading(int(offset)), f"{os.path.abspath(path)}:{offset}")
+
+
+def audio_source(value: str, directory: Path) -> AudioSource:
+    """The audio of an entry of wav.scp, whose recording has one channel.
+
+    Raises:
+        InputError: a file that is not there, or a command that is not understood.
+    """
+    recording = _recording(value, directory)
+    if recording is None:
+        raise InputError(f"{directory / 'wav.scp'}: no audio file {not_found(_file(value), directory)}")
+    return AudioSource(recording.path, reading=recording.reading)
 
 
 def _chosen_channels(directory: Path) -> dict[str, int]:
@@ -201,15 +235,20 @@ def channel_table(directory: Path, recordings: Iterable[str], channel: int | Non
     return {key: f"{key} {number + 1}" for key, number in numbers.items() if number is not None}
 
 
-def audio_sources(directory: Path, channel: int | None = None) -> tuple[dict[str, AudioSource], list[str]]:
+def audio_sources(
+    directory: Path, channel: int | None = None, unreadable: dict[str, str] | None = None
+) -> tuple[dict[str, AudioSource], list[str]]:
     """Every utterance's audio by wav.scp and segments, and the faults met; see `read_recordings`.
 
-    Utterances without words are left out.
+    Utterances without words are left out. `unreadable` gets the utterances whose recording is unreadable.
     """
-    wavs, recordings = read_recordings(directory, channel)
+    bad: dict[str, str] | None = None if unreadable is None else {}
+    wavs, recordings = read_recordings(directory, channel, bad)
     faults, unwanted = list(wavs.faults), set(without_words(directory))
     if not (directory / "segments").exists():
         sources = {key: AudioSource(one.path, reading=one.reading) for key, one in recordings.items()}
+        if unreadable is not None and bad is not None:
+            unreadable |= {key: reason for key, reason in bad.items() if key not in unwanted}
         return {key: source for key, source in sources.items() if key not in unwanted}, faults
     segments = parse_table(directory / "segments")
     faults += segments.faults
@@ -222,6 +261,8 @@ def audio_sources(directory: Path, channel: int | None = None) -> tuple[dict[str
             )
         elif segment.recording in recordings and key not in unwanted:  # a recording's own fault is listed already
             sources[key] = segment.of(recordings[segment.recording])
+        elif unreadable is not None and bad is not None and key not in unwanted:
+            unreadable[key] = bad[segment.recording]
     return sources, faults
 
 
@@ -255,9 +296,11 @@ def _parse_segment(value: str) -> _Segment | None:
     return _Segment(recording, *times, channel) if fits and times[1] != math.inf else None
 
 
-def read_audio_sources(directory: Path, channel: int | None = None) -> dict[str, AudioSource]:
-    """Every utterance's audio; InputError names the first fault."""
-    sources, faults = audio_sources(directory, channel)
+def read_audio_sources(
+    directory: Path, channel: int | None = None, unreadable: dict[str, str] | None = None
+) -> dict[str, AudioSource]:
+    """Every utterance's audio; InputError names the first fault. See `audio_sources`."""
+    sources, faults = audio_sources(directory, channel, unreadable)
     if faults:
         more = f" (and {len(faults) - 1} more faults: dualtk validate)" if len(faults) > 1 else ""
         raise InputError(faults[0] + more)

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Tag, ValidationError
 from torch import Tensor
 
-from dualtk.data.fbank import FbankOptions, fbank
-from dualtk.data.samples import SampleOptions, SampleStream, sample_frames
+from dualtk.data.fbank import FbankOptions, fbank, fbank_frames
+from dualtk.data.resample import resampled_length
+from dualtk.data.samples import SampleOptions, SampleStream, num_sample_frames, sample_frames
 from dualtk.data.stream import FbankStream
 from dualtk.errors import InputError
 from dualtk.faults import explain
@@ -52,8 +53,8 @@ def features_options(fields: object, source: object) -> FeaturesOptions:
 
 
 def frame_fields(options: FeaturesOptions) -> dict[str, Any]:
-    """What decides a frame: all fields but the speeds, which decide what frames there are."""
-    return options.model_dump(exclude={"speeds"})
+    """What decides a frame: all fields but those that decide what frames there are, and how they are kept."""
+    return options.model_dump(exclude={"speeds", "source", "cmvn_utterances", "storage"})
 
 
 def extract(samples: Tensor, sample_rate: int, options: FeaturesOptions, speed: float = 1.0) -> Tensor:
@@ -61,6 +62,18 @@ def extract(samples: Tensor, sample_rate: int, options: FeaturesOptions, speed: 
     if isinstance(options, SampleOptions):
         return sample_frames(samples, sample_rate, options, speed)
     return fbank(samples, sample_rate, options, speed)
+
+
+def count_frames(num_samples: int, sample_rate: int, options: FeaturesOptions, speed: float = 1.0) -> int:
+    """The frames that `extract` makes of so many samples.
+
+    Raises:
+        InputError: too few for one.
+    """
+    num_samples = resampled_length(num_samples, round(sample_rate * speed), options.sample_rate)
+    if isinstance(options, SampleOptions):
+        return num_sample_frames(num_samples, options)
+    return fbank_frames(num_samples, options)
 
 
 def open_stream(options: FeaturesOptions) -> FbankStream | SampleStream:

@@ -96,6 +96,7 @@ class Reading:
 
     Attributes:
         offset: byte at which it begins: not 0 in an archive of several.
+        size: its bytes, where the archive is a tar; None: to the end, or as its header says.
         compressed: whether the file is a gzip.
         raw: the format of samples without a header; None: the file says it.
         steps: what is done after decoding, in order.
@@ -105,6 +106,7 @@ class Reading:
     compressed: bool = False
     raw: RawFormat | None = None
     steps: tuple[Step, ...] = field(default=())
+    size: int | None = field(default=None, repr=False)  # keys of stage 1 hold the form of a reading
 
     @property
     def is_seekable(self) -> bool:

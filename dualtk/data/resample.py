@@ -37,6 +37,11 @@ def resample(samples: Tensor, source_rate: int, target_rate: int) -> Tensor:
     return phases[0].T.reshape(-1)[: math.ceil(target * len(samples) / source)]
 
 
+def resampled_length(num_samples: int, source_rate: int, target_rate: int) -> int:
+    """Samples that `resample` makes of so many."""
+    return -(-num_samples * target_rate // source_rate)
+
+
 @lru_cache(maxsize=8)
 def _polyphase(source: int, target: int, dtype: torch.dtype) -> Tensor:
     """The filters (target, 1, 2W + source) that make the `target` outputs of a period out of `source` inputs.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt
 from torch.utils.data import Sampler
 
+from dualtk.data.windows import Cut, ShardList, windowed_order
 from dualtk.options import Section, Unit
 
 
@@ -28,6 +29,8 @@ class BatchesOptions(Section):
     """Processes that read features ahead of training."""
     cache: bool = False
     """Whether all features are read into memory once, without such processes."""
+    shard_window: Annotated[PositiveInt, Unit("shards")] = 8
+    """Of a training set in shards (`dualtk shard`): so many of each process are shuffled together."""
 
     def build(
         self,
@@ -37,6 +40,7 @@ class BatchesOptions(Section):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        shards: ShardList | None = None,
     ) -> BucketedBatches:
         """The batches of utterances of `lengths` feature frames; see `BucketedBatches`."""
         return BucketedBatches(
@@ -48,6 +52,8 @@ class BatchesOptions(Section):
             seed=seed,
             rank=rank,
             world_size=world_size,
+            shards=shards,
+            window=self.shard_window,
         )
 
 
@@ -70,6 +76,9 @@ class BucketedBatches(Sampler[list[int]]):
         shuffle: False keeps one fixed order of length in every epoch (for validation and decoding).
         seed: of the order.
         rank, world_size: this process and how many share the epoch.
+        shards: where utterances are that are read shard by shard; then an epoch is that of `windowed_order`, and may
+            have another number of batches than the one before.
+        window: shards of each process that are shuffled together.
     """
 
     def __init__(
@@ -83,6 +92,8 @@ class BucketedBatches(Sampler[list[int]]):
         seed: int,
         rank: int,
         world_size: int,
+        shards: ShardList | None = None,
+        window: int = 1,
     ) -> None:
         assert 0 <= rank < world_size
         self.lengths = np.asarray(lengths, dtype=np.int64)
@@ -92,7 +103,8 @@ class BucketedBatches(Sampler[list[int]]):
         self.shuffle = shuffle
         self.rank = rank
         self.world_size = world_size
-        self.buckets = self._make_buckets(num_buckets)
+        self.shards, self.window, self.num_buckets = shards, window, num_buckets
+        self.buckets = self._make_buckets(num_buckets) if shards is None else []
         self.num_batches = sum(self._num_batches(bucket) for bucket in self.buckets)
         self.start(0)
 
@@ -118,9 +130,16 @@ class BucketedBatches(Sampler[list[int]]):
             processes: for which its order is made; 0: those that there are.
         """
         self.epoch, self.first_batch, self.processes = epoch, batch, processes
+        if self.shards is not None:
+            self._order = self.order(epoch, processes)
+            self.num_batches = len(self._order)
 
     def order(self, epoch: int, processes: int = 0) -> list[np.ndarray]:
         """All batches of an epoch, indices of utterances, for so many processes (0: those that there are)."""
+        if self.shards is not None:
+            cut = Cut(self.lengths, self.max_frames, self.num_buckets, not self.shuffle or epoch < self.shortest_epochs)
+            processes = processes or self.world_size
+            return windowed_order(self.shards, cut, self.window, processes, self.seed, epoch)
         random = np.random.default_rng((self.seed, epoch))
         every: list[np.ndarray] = []
         for bucket in self.buckets:
@@ -156,4 +175,5 @@ class BucketedBatches(Sampler[list[int]]):
         return -(-self.num_batches // self.world_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        return self._of_rank(self.order(self.epoch, self.processes)[self.first_batch :])
+        order = self.order(self.epoch, self.processes) if self.shards is None else self._order
+        return self._of_rank(order[self.first_batch :])

@@ -6,19 +6,20 @@ N samples, T frames, F samples of a frame.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import model_validator
+from pydantic import PositiveInt, model_validator
 from torch import Tensor
 from torch.nn import functional
 
 from dualtk.data.audio import SampleRate, check_piece
 from dualtk.data.resample import StreamingResampler, resample
 from dualtk.data.speeds import Speeds
+from dualtk.data.storage import Source
 from dualtk.errors import InputError
 from dualtk.frames import FRAME_SECONDS, FRAMES_PER_SECOND
-from dualtk.options import Section
+from dualtk.options import Section, Unit
 
 
 class SampleOptions(Section):
@@ -30,6 +31,12 @@ class SampleOptions(Section):
     """Rate that audio of another rate is resampled to; a multiple of 100."""
     speeds: Speeds = (1.0,)
     """Playing speeds at which every utterance of the training set is extracted."""
+    source: Source = "stored"
+    """Of the training set's samples: archives of stage 1, or the audio itself, which the loader reads."""
+    cmvn_utterances: Annotated[PositiveInt, Unit("utterances")] = 20000
+    """With `source: audio`, mean and variance are those of so many of the training set, drawn at random, or of all."""
+    storage: Literal["float32", "two_bytes"] = "float32"
+    """Numbers of stored samples: 4 bytes each or 2 (one of Kaldi's compressed matrices)."""
 
     @model_validator(mode="after")
     def _whole_frames(self) -> SampleOptions:
@@ -50,7 +57,7 @@ class SampleOptions(Section):
     @property
     def label(self) -> str:
         """A name for a folder of such features: `samples-16000hz`."""
-        return f"samples-{self.sample_rate}hz"
+        return f"samples-{self.sample_rate}hz" + ("" if self.storage == "float32" else f"-{self.storage}")
 
 
 def sample_frames(samples: Tensor, sample_rate: int, options: SampleOptions, speed: float = 1.0) -> Tensor:
@@ -62,9 +69,19 @@ def sample_frames(samples: Tensor, sample_rate: int, options: SampleOptions, spe
         InputError: no samples.
     """
     samples = resample(samples, round(sample_rate * speed), options.sample_rate)
-    if len(samples) == 0:
-        raise InputError("no audio")
+    num_sample_frames(len(samples), options)
     return functional.pad(samples.to(torch.float32), (0, -len(samples) % options.dim)).view(-1, options.dim)
+
+
+def num_sample_frames(num_samples: int, options: SampleOptions) -> int:
+    """T of so many samples at the rate of the features.
+
+    Raises:
+        InputError: no samples.
+    """
+    if num_samples == 0:
+        raise InputError("no audio")
+    return -(-num_samples // options.dim)
 
 
 class SampleStream:

@@ -7,11 +7,12 @@ them, are 20.8 above those of the same samples in [-1, 1]. F features.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
-from dualtk.data.batches import FeatureDataset
+from dualtk.data.batches import FeatureDataset, UnreadError
 from dualtk.errors import InputError
 
 SIXTEEN_BITS = 2 * math.log(32768)  # by which 32,768 times the amplitude raises the logarithm of a power
@@ -31,7 +32,13 @@ def require_scale(dataset: FeatureDataset, mean: Tensor, source: str) -> None:
         InputError: names both files and both means.
     """
     step = max(1, len(dataset) // UTTERANCES)
-    feats = torch.cat([dataset[index].feats for index in range(0, len(dataset), step)])
+    readable = []
+    for index in range(0, len(dataset), step):
+        with suppress(UnreadError):  # whoever reads all of them says so
+            readable.append(dataset[index].feats)
+    if not readable:
+        return
+    feats = torch.cat(readable)
     compare_means(feats.mean(0), mean, str(dataset.directory / "feats.scp"), source)
 
 

@@ -42,8 +42,8 @@ def require_exportable(system: TransducerSystem, modes: list[Mode], target: Targ
     features = system.features
     if not isinstance(features, FbankOptions):
         raise InputError(f"features.kind: {features.kind} cannot be exported, log-mel energies (fbank) can")
-    usual = FbankOptions(num_mels=features.num_mels, speeds=features.speeds)
-    if target == "sherpa-onnx" and features != usual:
+    usual = FbankOptions()
+    if target == "sherpa-onnx" and not features.has_usual_band:
         raise InputError(
             f"features: {features.label} cannot be exported, sherpa-onnx computes {usual.low_frequency:g} to "
             f"{usual.high_frequency:g} Hz at {usual.sample_rate} Hz"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from dualtk.data.kinds import frame_fields
 from dualtk.errors import InputError
 from dualtk.export.comparison import Comparison, compare
 from dualtk.export.contracts import (
@@ -90,7 +91,7 @@ def facts(trained: Trained, options: ExportOptions, comparisons: Sequence[Compar
         "target": options.target,
         "precision": options.precision,
         "symbols_per_frame": symbols_per_frame(options.target),
-        "features": trained.system.features.model_dump(exclude={"speeds"}),
+        "features": frame_fields(trained.system.features),
         "frame_ms": round(subsampling * FRAME_SECONDS * 1000),
         "modes": {mode.name: asdict(mode) for mode in options.modes},
         "comparison": {

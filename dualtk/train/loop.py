@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from dualtk.data.batches import Batch, FeatureDataset, TrainingSet, batch_loader, collate
+from dualtk.data.batches import Batch, FeatureDataset, LeaveOut, TrainingSet, batch_loader, collate, refuse
 from dualtk.data.sampler import BatchesOptions
 from dualtk.errors import InputError
 from dualtk.train.checkpoint import load_training, save_training
@@ -66,6 +66,7 @@ class Trainer:
         experiment: the folder of the run.
         world: this process among others.
         stopping: tells of signals.
+        leave_out: is told of utterances of the training set that cannot be read; None: they end the run.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Trainer:
         experiment: Experiment,
         world: World,
         stopping: Stopping | None = None,
+        leave_out: LeaveOut | None = None,
     ) -> None:
         self.stopping = stopping or Stopping()
         self.stepper = Stepper(objective, options, world)
@@ -90,7 +92,7 @@ class Trainer:
         self.valid_batches = batches.build(valid_set.lengths, shuffle=False, rank=world.rank, world_size=world.size)
         pin = world.device.type == "cuda"
         workers = 0 if batches.cache else batches.num_workers
-        self.train_loader = batch_loader(train_set, self.train_batches, workers, pin)
+        self.train_loader = batch_loader(train_set, self.train_batches, workers, pin, leave_out or refuse)
         self.valid_set = valid_set
         self.valid_loader = batch_loader(valid_set, self.valid_batches, 0, pin)
         if experiment.writes:

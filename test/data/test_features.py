@@ -16,7 +16,7 @@ from extracted import contents
 from dualtk.data.arks import read_cmvn
 from dualtk.data.batches import select_utterances
 from dualtk.data.fbank import FbankOptions, fbank
-from dualtk.data.features import extract_set, require_folders, set_folder
+from dualtk.data.features import SetPart, extract_set, require_folders, set_folder
 from dualtk.data.kinds import extract
 from dualtk.data.validation import validate
 from dualtk.errors import InputError
@@ -118,7 +118,7 @@ def test_code_that_makes_other_features_makes_all_again(make_directory, tmp_path
     directory, out = make_directory(tmp_path / "train"), tmp_path / "features"
     assert extract_set(directory, out, OPTIONS, progress=False)
     for change, done in ((1e-5, "unchanged"), (1e-2, "written")):
-        monkeypatch.setattr("dualtk.data.features.extract", lambda *inputs, by=change: extract(*inputs) + by)
+        monkeypatch.setattr("dualtk.data.feature_shards.extract", lambda *inputs, by=change: extract(*inputs) + by)
         assert str(extract_set(directory, out, OPTIONS, progress=False)) == done
 
 
@@ -219,9 +219,10 @@ def test_a_directory_in_the_current_folder(monkeypatch, tmp_path):
 def test_two_directories_of_one_name_are_refused(make_directory, tmp_path):
     one, other = (make_directory(tmp_path / name / "test") for name in "ab")
     with pytest.raises(InputError, match=r"a/test and .*b/test have the same name") as caught:
-        require_folders([(path, (1.0,)) for path in (one, one, other)], tmp_path / "out")
+        require_folders([(path, (1.0,), "stored") for path in (one, one, other)], tmp_path / "out")
     assert "\n" not in str(caught.value)
-    require_folders([(one, (1.0,)), (one / ".", (1.0,)), (other, (0.9, 1.0))], tmp_path / "out")
+    sets = [(one, (1.0,), "stored"), (one / ".", (1.0,), "stored"), (other, (0.9, 1.0), "stored")]
+    require_folders([*sets, (other, (1.0,), "audio")], tmp_path / "out")
     assert extract_set(one, tmp_path / "out", OPTIONS, progress=False)
     before = everything(tmp_path / "out")
     with pytest.raises(InputError, match=rf"out/test: was made from {one}, not from {other}: ") as caught:
@@ -296,3 +297,52 @@ def test_speed_perturbation(make_directory, extract_features, tmp_path):
     assert frames["sp1.1-s0-002"] == round(frames["s0-002"] / 1.1)
     assert validate(output) == []
     assert len(select_utterances(output).entries) == 9
+
+
+@pytest.mark.parametrize("source", ["stored", "audio"])
+def test_parts_make_what_one_command_makes(make_directory, tmp_path, source):
+    """In any order, the tables by a last call without a part; nothing is extracted twice."""
+    directory = make_directory(tmp_path / "train", 40)
+    call = {"source": source, "cmvn": True, "progress": False}
+    extract_set(directory, tmp_path / "whole", OPTIONS, **call)
+    out = tmp_path / "parts"
+    folder = set_folder(directory, out, source=source)
+    done = [extract_set(directory, out, OPTIONS, part=SetPart(number, 3), **call) for number in (2, 3, 1)]
+    assert sum(one.extracted for one in done) == 40
+    assert str(done[0]).startswith("part 2/3, ")
+    assert not (folder / "feats.scp").exists()
+    assert not (folder / "utt2num_frames").exists()
+    last = extract_set(directory, out, OPTIONS, **call)
+    assert (last.extracted, last.tables) == (0, True)
+    assert contents(folder) == contents(set_folder(directory, tmp_path / "whole", source=source))
+    assert not list(folder.glob(".digests.json-*"))
+
+
+def test_numbers_of_fewer_bytes(make_directory, tmp_path):
+    """What Kaldi's reader gives of them, how near it is, and that only another form is made again."""
+    directory = make_directory(tmp_path / "train", 12)
+    plain = extracted_of(directory, tmp_path / "float32")
+    sizes = {"float32": size_of(tmp_path / "float32")}
+    for storage, error in (("two_bytes", 5e-4), ("one_byte", 0.2)):
+        options = OPTIONS.model_copy(update={"storage": storage})
+        extract_set(directory, tmp_path / storage, options, cmvn=True, progress=False)
+        assert not extract_set(directory, tmp_path / storage, options, cmvn=True, progress=False)
+        found = dict(kaldiio.load_scp(str(tmp_path / storage / "train/feats.scp")).items())
+        assert max(float(np.abs(found[name] - matrix).max()) for name, matrix in plain.items()) < error
+        stacked = np.concatenate(list(found.values())).astype(np.float64)
+        np.testing.assert_allclose(
+            kaldiio.load_mat(str(tmp_path / storage / "train/cmvn.ark"))[0, :-1], stacked.sum(0), rtol=1e-6
+        )
+        assert validate(tmp_path / storage / "train") == []
+        sizes[storage] = size_of(tmp_path / storage)
+    assert sizes["two_bytes"] < 0.55 * sizes["float32"]
+    assert sizes["one_byte"] < 0.45 * sizes["float32"]
+
+
+def extracted_of(directory, out):
+    extract_set(directory, out, OPTIONS, cmvn=True, progress=False)
+    return dict(kaldiio.load_scp(str(out / "train/feats.scp")).items())
+
+
+def size_of(out):
+    return sum(path.stat().st_size for path in (out / "train").glob("feats.*.ark"))

@@ -24,7 +24,8 @@ def check_directories(train: Path, dev: Path, tests: Sequence[Path], tokens: Pat
             decoded sets would share a folder.
     """
     features = ("feats.scp", "utt2num_frames", "text")
-    _require("--train-dir", train, *features, "cmvn.ark")
+    is_audio = (train / "wav.scp").is_file() and not (train / "feats.scp").is_file()  # with features.source audio
+    _require("--train-dir", train, *(features[1:] if is_audio else features), "cmvn.ark")
     _require("--dev-dir", dev, *features)
     _require("--tokens", tokens, "bpe.model")
     named: dict[str, Path] = {}
