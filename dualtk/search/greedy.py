@@ -164,7 +164,7 @@ class GreedySearch:
         if self.hotwords is None:
             best, tokens = logits.max(-1)
         else:
-            rewards = self.hotwords.scores([row.stream.preferred for row in rows]).clamp(min=0.0)
+            rewards = self.hotwords.gains([row.stream.preferred for row in rows])
             tokens = (logits + rewards.to(logits.device).unsqueeze(1)).argmax(-1)
             best = logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
         log_probs, blanks = best - total, logits[..., BLANK] - total

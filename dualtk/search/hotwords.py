@@ -67,6 +67,7 @@ class Hotwords:
         self.vocab_size = vocab_size
         self._nodes = [_Node()]
         self._rows: dict[int, Tensor] = {}
+        self._gains: dict[int, Tensor] = {}
         for word in words:
             self._add(word)
         self._complete()
@@ -116,6 +117,19 @@ class Hotwords:
     def scores(self, states: Sequence[int]) -> Tensor:
         """See `LanguageModel.scores`: what each label earns; negative where it gives up a beginning."""
         return torch.stack([self._row(state) for state in states])
+
+    def gains(self, states: Sequence[int]) -> Tensor:
+        """Scores (N, V) of which nothing is taken back, for a search that cannot change its mind."""
+        rows = [self._gain(state) for state in states]
+        return rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows)
+
+    def _gain(self, state: int) -> Tensor:
+        gain = self._gains.get(state)
+        if gain is None:
+            gain = self._row(state).clamp(min=0.0)
+            if len(self._gains) < CACHED_ROWS:
+                self._gains[state] = gain
+        return gain
 
     def _row(self, state: int) -> Tensor:
         """Labels that go on from `state` earn their reward; others what they earn where it falls back to, less what was

@@ -25,7 +25,7 @@ from dualtk.lm_training.sentences import collect, epoch_batches
 from dualtk.search.language_model import read_arpa
 from dualtk.tensors import read_safetensors
 
-WORDS = ["BA", "CE", "DI", "FO"]
+WORDS = ["BA", "CE", "DI", "GU"]
 TINY = {
     "lstm": ["language_model.embedding_dim=8", "language_model.dim=16", "language_model.num_layers=1"],
     "transformer": [

@@ -10,7 +10,7 @@ in a hypothesis where the reference has another word or none. DIR is a test set 
 1,000 hotwords are the 20 and 980 words of random syllables.
 
 The cost is CPU seconds of one thread for a stream of all rare sentences in pieces of 160 ms, without hotwords and with
-1,000 in turns; medians of --rounds.
+1,000 in turns, each the least of --rounds: what else the machine does only adds. The reward there is the first score.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
-import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -39,12 +38,13 @@ import dualtk  # noqa: E402
 from dualtk.data.audio import read_audio  # noqa: E402
 from dualtk.data.kaldi import AudioSource, read_audio_sources  # noqa: E402
 from dualtk.data.resample import resample  # noqa: E402
+from dualtk.files import digest  # noqa: E402
 from dualtk.score.align import align  # noqa: E402
 from dualtk.search.options import SearchOptions  # noqa: E402
 from dualtk.tables import read_table  # noqa: E402
 
 RARE = {
-    "name": ["gideon", "ottoline", "zelda", "quentin", "wanda", "rufus", "ingrid", "felix", "olga", "hamish"],
+    "name": ["gideon", "ottoline", "gilda", "winston", "wanda", "rufus", "ingrid", "felix", "olga", "hamish"],
     "city": ["lisbon", "prague", "vienna", "dublin", "cairo"],
     "goods": ["carrots", "lemons", "pickles", "mushrooms", "walnuts"],
 }
@@ -81,10 +81,11 @@ def sentences(count: int) -> list[str]:
 def synthesise(work: Path, count: int) -> list[Utterance]:
     """The rare sentences, spoken by voices of the test set; read from `work` where they are there."""
     texts = sentences(count)
+    folder = work / f"rare-{digest([], texts)[:8]}"
     people = voices.speakers("test", -(-count // 5), 40001, 1.0, random.Random("hotword speakers"))
     chapters = [
         make_corpus.Chapter(
-            work / f"rare{count}" / str(person.number),
+            folder / str(person.number),
             person,
             texts[index :: len(people)],
             None,
@@ -118,7 +119,7 @@ def plain_set(data: Path) -> list[Utterance]:
 def hotword_lines(many: bool) -> list[str]:
     """The rare words, alone or among others of random syllables."""
     generator = random.Random("syllables")
-    syllables = [consonant + vowel for consonant in "BCDFGHKLMNPRSTVWZ" for vowel in "AEIOU"]
+    syllables = [consonant + vowel for consonant in "BCDFGHKLMNPRSTVW" for vowel in "AEIOU"]
     lines = dict.fromkeys(word.upper() for word in WORDS)
     while many and len(lines) < MANY:
         lines["".join(generator.choices(syllables, k=generator.randint(2, 4)))] = None
@@ -197,7 +198,7 @@ def cost_rows(options: argparse.Namespace, rare: Sequence[Utterance]) -> Iterato
     """What hotwords cost a stream."""
     audio = torch.cat([one.samples for one in rare])
     pieces = torch.split(audio, round(PIECE_SECONDS * RATE))
-    many = [f"{line} :{options.scores[-1]:g}" for line in hotword_lines(True)]
+    many = [f"{line} :{options.scores[0]:g}" for line in hotword_lines(True)]
     heard = f"{len(audio) / RATE:.0f} s of audio"
     yield f"| beam | CPU s without, {heard} | with {MANY} | more | opening a stream with them |"
     yield "| --- | --- | --- | --- | --- |"
@@ -205,7 +206,7 @@ def cost_rows(options: argparse.Namespace, rare: Sequence[Utterance]) -> Iterato
         recognizer = dualtk.load(options.exp, search=SearchOptions(beam=beam))
         seconds(recognizer, pieces[:50], many)  # compiles
         taken = [(seconds(recognizer, pieces, ()), seconds(recognizer, pieces, many)) for _ in range(options.rounds)]
-        without, with_them = (statistics.median(one) for one in zip(*taken))
+        without, with_them = (min(one) for one in zip(*taken))
         began = time.thread_time()
         recognizer.stream("streaming", hotwords=many)
         opening = time.thread_time() - began
