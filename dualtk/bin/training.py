@@ -195,6 +195,7 @@ def read_set(
     cache: bool,
     most: int | None = None,
     source: Source = "stored",
+    max_bad: int = 0,
 ) -> tuple[FeatureDataset, list[str]]:
     """At most so many utterances of a data directory, and a line on each that is longer than `longest` frames."""
     require_features(directory, system.features)
@@ -205,7 +206,7 @@ def read_set(
     selection = lists.read(columns.Wanted(directory, encode, shortest, longest, source))
     with enough_memory(f"{directory}: the features do not fit", "set batches.cache=false"):
         dim = system.features.dim if source == "audio" else None
-        dataset = FeatureDataset(selection.spread(most), cache=cache, dim=dim)
+        dataset = FeatureDataset(selection.spread(most), cache=cache, dim=dim, max_bad=max_bad)
     if dataset.dim != system.features.dim:
         raise InputError(
             f"{directory / 'feats.scp'}: features have {dataset.dim} dimensions, "
@@ -225,7 +226,7 @@ def train(options: argparse.Namespace, system: System, stopping: Stopping, here:
     with here.inside(experiment.held()):
         encode = None if tokenizer is None else tokenizer.encode
         lists = Lists(options.exp / LISTS, tokenizer.path if tokenizer else None, here)
-        train_set, dropped = read_training_set(options.train_dir, system, encode, shortest, lists)
+        train_set, dropped = read_training_set(options.train_dir, system, encode, shortest, lists, options.max_bad)
         most, cache = system.train.max_valid_utterances, system.batches.cache
         valid_set, _ = read_set(options.dev_dir, system, encode, shortest, lists=lists, cache=cache, most=most)
         require_steps(system, train_set, here.size)
@@ -268,12 +269,19 @@ def without_audio(valid_set: FeatureDataset, subsampling: int, vocab_size: int) 
 
 
 def read_training_set(
-    directory: Path, system: System, encode: Callable[[str], Sequence[int]] | None, shortest: int, lists: Lists
+    directory: Path,
+    system: System,
+    encode: Callable[[str], Sequence[int]] | None,
+    shortest: int,
+    lists: Lists,
+    max_bad: int,
 ) -> tuple[TrainingSet, list[str]]:
     """What is trained on, as stored or varied by `waveform` and `joining`, and a line on each that is too long."""
     source, longest = system.features.source, system.batches.max_utterance_frames
     cache = system.batches.cache and system.waveform is None and source == "stored"
-    stored, dropped = read_set(directory, system, encode, shortest, longest, lists=lists, cache=cache, source=source)
+    stored, dropped = read_set(
+        directory, system, encode, shortest, longest, lists=lists, cache=cache, source=source, max_bad=max_bad
+    )
     if system.waveform is None and system.joining is None and source == "stored":
         return stored, dropped
     return DrawnUtterances(stored, system, shortest), dropped

@@ -22,6 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from dualtk.data.arks import read_features
+from dualtk.data.bad import require_few
 from dualtk.data.kaldi import left_out
 from dualtk.data.remote import FILE as SHARDS
 from dualtk.data.sampler import BatchesOptions, BucketedBatches
@@ -223,6 +224,7 @@ class FeatureDataset(Dataset[Example]):
         cache: features are read once and for all, not by seeking each time.
         is_finite: refuse features that are not numbers; training leaves out the steps that have them.
         dim: F, where nothing is stored and all is computed from audio (`dualtk.data.drawn`); None: that of the first.
+        max_bad: utterances of a cache that may be unreadable; reading one of them raises.
 
     Attributes:
         lengths: feature frames of each utterance.
@@ -232,7 +234,12 @@ class FeatureDataset(Dataset[Example]):
     """
 
     def __init__(
-        self, selection: Selection, cache: bool = False, is_finite: bool = False, dim: int | None = None
+        self,
+        selection: Selection,
+        cache: bool = False,
+        is_finite: bool = False,
+        dim: int | None = None,
+        max_bad: int = 0,
     ) -> None:
         self.directory = selection.directory
         self.entries = selection.entries
@@ -250,6 +257,8 @@ class FeatureDataset(Dataset[Example]):
         self.cached: list[Tensor | UnreadError] | None = None
         if cache:
             self.cached = [self._read_or_fault(index) for index in range(len(self.entries))]
+            faults = [one for one in self.cached if isinstance(one, UnreadError)]
+            require_few({one.utterance: one.reason for one in faults}, max_bad, self.directory)
 
     def _first_dim(self) -> int:
         """F of the first utterance that can be read; without one, the fault of the first."""
