@@ -146,7 +146,7 @@ def _stack(onnx: Any, graph: Any, names: Sequence[str], output: str) -> None:
 def _drop_unused(onnx: Any, model: Any) -> None:
     """Nodes and constants that no output needs any more."""
     graph = model.graph
-    needed, kept = {one.name for one in graph.output}, []
+    needed, kept = {one.name for one in graph.output}, list[Any]()
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             kept.append(node)

@@ -29,7 +29,7 @@ def quantize_rows(onnx: Any, model: Any) -> None:
         ("rows.zero", np.uint8(ZERO)),
     ):
         graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
-    nodes, rounded = [], set()
+    nodes, rounded = list[Any](), set[str]()
     for node in graph.node:
         if node.op_type != "MatMul" or node.input[1] not in weights:
             nodes.append(node)

@@ -10,6 +10,15 @@ from dualtk.serving.web import IDLE, H11Protocol
 LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
+def head_within(seconds: float) -> type[HeadInTime]:
+    """The protocol of connections whose heads come in so many seconds, for uvicorn's `http`."""
+
+    class Limited(HeadInTime):
+        max_header = seconds
+
+    return Limited
+
+
 class HeadInTime(H11Protocol):
     """One connection. A client that has not sent the whole head of a request in time is closed.
 

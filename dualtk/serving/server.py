@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from dualtk.serving.application import Application
-from dualtk.serving.head import HeadInTime
+from dualtk.serving.head import head_within
 from dualtk.serving.limits import Limits
 from dualtk.serving.web import Config, Server
 
@@ -23,7 +23,7 @@ def configuration(application: Application, limits: Limits, certfile: Path | Non
     """uvicorn's."""
     return Config(
         application.asgi,
-        http=type("Protocol", (HeadInTime,), {"max_header": limits.max_header}),
+        http=head_within(limits.max_header),
         ssl_certfile=certfile,
         ssl_keyfile=keyfile,
         ws="websockets-sansio",  # reads no further than the application does

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dualtk.encoders.base import require_streaming
+from dualtk.encoders.base import State, require_streaming
 from dualtk.frames import FRAME_SECONDS
 from dualtk.modes import Mode
 from dualtk.search.greedy import Search
@@ -197,12 +197,16 @@ class StreamingDecoder(Generic[StreamT]):
         self.mode = mode
         self.search = search
         self.chunk_features = mode.chunk * network.encoder.subsampling
+
+        def own(chunk: Tensor, state: State) -> tuple[Tensor, State]:
+            return network.encoder.step(chunk, state, mode)
+
+        chosen = own if step is None else step
         self.steps: Steps[Any]
-        if step is None or callable(step):
-            function = step or (lambda chunk, state: network.encoder.step(chunk, state, mode))
-            self.steps = TorchSteps(function, network.encoder.init_state(1, mode), together=together)
+        if callable(chosen):
+            self.steps = TorchSteps(chosen, network.encoder.init_state(1, mode), together=together)
         else:
-            self.steps = step
+            self.steps = chosen
 
     def with_search(self, search: Search[StreamT]) -> StreamingDecoder[StreamT]:
         """The same step with another search."""
