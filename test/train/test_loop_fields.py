@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +18,7 @@ from tiny import train_arguments, write_set
 
 from dualtk.bin.train import main
 from dualtk.data import batches as batches_module
+from dualtk.data.shards import write_shards
 from dualtk.errors import InputError
 from dualtk.run_options import RunOptions
 from dualtk.train.loop import Trainer
@@ -38,6 +41,7 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "train.log_every": ("5",),
     "train.seed": ("2",),
     "train.weight_noise": ("{std: 0.1, start_step: 0}",),
+    "batches.shard_window": ("1", "shards"),
     "batches.max_frames": ("100",),
     "batches.max_utterance_frames": ("40",),
     "batches.num_buckets": ("1", "batches.max_frames=60"),  # a bucket holds at least four batches
@@ -90,19 +94,26 @@ Run = Callable[..., Trace]
 
 @pytest.fixture(scope="module")
 def train(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run with these overrides; "broken": on features that are no numbers."""
-    broken = tmp_path_factory.mktemp("broken")
+    """A run with these overrides; "broken": on features that are no numbers; "shards": on those of the corpus in
+    shards."""
+    broken, shards = tmp_path_factory.mktemp("broken"), tmp_path_factory.mktemp("shards")
     write_set(broken / "train", 6, seed=1)
-    for name in ("dev", "lang"):
-        (broken / name).symlink_to(corpus / name)
+    shutil.copytree(corpus / "train", shards / "stored")
+    names = (shards / "stored/utt2num_frames").read_text().split()[::2]
+    (shards / "stored/utt2spk").write_text("".join(f"{name} {name}\n" for name in names))
+    write_shards(shards / "stored", shards / "train", "stored", hours=0.0005, progress=False)
+    for name, folder in itertools.product(("dev", "lang"), (broken, shards)):
+        (folder / name).symlink_to(corpus / name)
     scp = broken / "train/feats.scp"
     feats = {name: np.full_like(matrix, np.nan) for name, matrix in kaldiio.load_scp(str(scp)).items()}
     kaldiio.save_ark(str(broken / "train/feats.ark"), feats, scp=str(scp))
 
     @cache
     def once(*overrides: str) -> Trace:
-        own = [one for one in overrides if one != "broken"]
-        return run(corpus if len(own) == len(overrides) else broken, tmp_path_factory.mktemp("run") / "exp", *own)
+        kinds = {"broken": broken, "shards": shards}
+        own = [one for one in overrides if one not in kinds]
+        where = next((kinds[one] for one in overrides if one in kinds), corpus)
+        return run(where, tmp_path_factory.mktemp("run") / "exp", *own)
 
     return once
 
