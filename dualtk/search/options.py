@@ -28,8 +28,8 @@ Encode = Callable[[str], list[int]]
 class LanguageModels:
     """The language models that `SearchOptions` name, read once for any number of searches."""
 
-    lm: LanguageModel[Any] | None = None
-    source_lm: LanguageModel[Any] | None = None
+    lm: LanguageModel[Any] | None
+    source_lm: LanguageModel[Any] | None
 
 
 PATHS = {"lm": "lm_weight", "source_lm": "source_lm_weight", "hotwords": "hotwords_score"}  # and what only they need

@@ -83,9 +83,9 @@ def check_recipe(script: str, arguments: list[str]) -> None:
 
 def check_command(command: str, arguments: list[str]) -> None:
     """It takes these options, and what it would train resolves."""
-    assert command in ["--help", *available()]
-    if command == "--help":
+    if command in ("--help", "--version"):
         return
+    assert command in available()
     parser = importlib.import_module(module_name(command)).parser()
     if "..." in arguments:  # the rest is what the reader gives
         assert all(one in parser._option_string_actions for one in arguments if one.startswith("--"))
