@@ -13,6 +13,28 @@ from tiny import train_arguments, write_set
 
 from dualtk.bin.train import main
 
+# A script whose processes write what they take to the file of their rank, and are told to stop after a number of steps.
+WORKER = """
+import os, signal, sys
+from dualtk.bin.train import main
+from dualtk.train.stepping import Stepper
+taken, last, *arguments = sys.argv[1:]
+take = Stepper.take
+
+def noting(self, batches, progress):
+    done = take(self, batches, progress)
+    with open(f"{taken}-{self.world.rank}", "a") as stream:
+        for batch in batches:
+            if batch.share:
+                stream.writelines(f"{progress.epoch} {name}\\n" for name in batch.utterances)
+    if progress.step == int(last):
+        os.kill(os.getpid(), signal.SIGTERM)
+    return done
+
+Stepper.take = noting
+sys.exit(main(arguments))
+"""
+
 
 def torchrun(
     *command: str, paths: tuple[Path, ...] = (), may_warn: bool = False, processes: int = 2, status: int = 0

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dualtk.bin.options import at_least
 from dualtk.config import validate
 from dualtk.search.options import SearchOptions
 from dualtk.streaming.endpoint import EndpointOptions
+
+if TYPE_CHECKING:
+    from dualtk.recognizer import Recognizer
 
 KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
     "head": (str, "NAME"),
@@ -110,3 +113,19 @@ def endpoint_options(options: argparse.Namespace) -> EndpointOptions:
     """The endpoints that the options ask for."""
     fields = {key: getattr(options, key) for key in ENDPOINTS}
     return validate(EndpointOptions, {"enabled": not options.no_endpoints, **fields}, "endpoints")
+
+
+def load_recognizer(model: Path, options: argparse.Namespace) -> Recognizer:
+    """The recogniser of an experiment or model folder that the options of `transcribe` and `serve` ask for."""
+    from dualtk.recognizer import load  # with it comes torch, for which --help does not wait
+
+    return load(
+        model,
+        device=options.device,
+        tokens=options.tokens,
+        chunk_ms=options.chunk_ms,
+        precision=options.precision,
+        engine=options.engine,
+        search=search_options(options),
+        endpoints=endpoint_options(options),
+    )

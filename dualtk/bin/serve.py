@@ -21,7 +21,7 @@ from dualtk.bin.searching import (
     add_arithmetic_options,
     add_endpoint_options,
     add_search_options,
-    endpoint_options,
+    load_recognizer,
     search_options,
 )
 from dualtk.config import validate
@@ -132,23 +132,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_files(options)
     token = None if options.token_file is None else _read_token(options.token_file)
     # Only here: without the extra the options can still be read, and --help does not wait for torch.
-    from dualtk.recognizer import Recognizer, load
+    from dualtk.recognizer import Recognizer
     from dualtk.serving.access import Access
     from dualtk.serving.application import Application
     from dualtk.serving.description import describe
     from dualtk.serving.log import set_up_logs
     from dualtk.serving.server import DrainingServer, configuration
 
-    recognizer = load(
-        options.model,
-        device=options.device,
-        tokens=options.tokens,
-        chunk_ms=options.chunk_ms,
-        precision=options.precision,
-        engine=options.engine,
-        search=search_options(options),
-        endpoints=endpoint_options(options),
-    )
+    recognizer = load_recognizer(options.model, options)
     whole = Recognizer(recognizer.trained, search_options(options), recognizer.endpoints, None, "float32")
     description = describe(recognizer, options.language)
     recognizer.passes(description.live_mode)  # says now what is wrong with the options, and compiles

@@ -16,14 +16,14 @@ from dualtk.bin.display import Display, JsonDisplay, TextDisplay
 from dualtk.bin.dualtk import tell
 from dualtk.bin.interrupt import until_interrupted
 from dualtk.bin.problems import about
-from dualtk.bin.searching import endpoint_options, search_options
+from dualtk.bin.searching import load_recognizer
 from dualtk.data.audio import read_header
 from dualtk.data.live import Piece, file_pieces, stream_pieces
 from dualtk.data.microphone import microphone_pieces
 from dualtk.errors import InputError
 from dualtk.files import write_text
 from dualtk.formats import FORMATS
-from dualtk.recognizer import TWO_PASS, Recognizer, load
+from dualtk.recognizer import TWO_PASS, Recognizer
 from dualtk.transcript import Result, Segment
 
 PIECE_SECONDS = 0.1  # of audio that is taken at once
@@ -154,16 +154,7 @@ def run_transcription(options: argparse.Namespace) -> int:
     names = _require_names(options)
     if options.threads:
         torch.set_num_threads(options.threads)
-    recognizer = load(
-        options.exp,
-        device=options.device,
-        tokens=options.tokens,
-        chunk_ms=options.chunk_ms,
-        precision=options.precision,
-        engine=options.engine,
-        search=search_options(options),
-        endpoints=endpoint_options(options),
-    )
+    recognizer = load_recognizer(options.exp, options)
     recognizer.passes(options.mode)  # says now what is wrong with the options
     is_written = options.output is not None or options.output_format is not None
     task = Task(recognizer, options, None if is_written or options.jobs > 1 else _display(options, names))

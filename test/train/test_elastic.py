@@ -8,33 +8,11 @@ from pathlib import Path
 
 import pytest
 from tiny import train_arguments
-from two_processes import torchrun
+from two_processes import WORKER, torchrun
 
 from dualtk.data.kaldi import list_utterances
 
 pytestmark = pytest.mark.slow
-
-# Every process writes what it takes, and is told to stop after a number of steps.
-WORKER = """
-import os, signal, sys
-from dualtk.bin.train import main
-from dualtk.train.stepping import Stepper
-taken, last, *arguments = sys.argv[1:]
-take = Stepper.take
-
-def noting(self, batches, progress):
-    done = take(self, batches, progress)
-    with open(f"{taken}-{self.world.rank}", "a") as stream:
-        for batch in batches:
-            if batch.share:
-                stream.writelines(f"{progress.epoch} {name}\\n" for name in batch.utterances)
-    if progress.step == int(last):
-        os.kill(os.getpid(), signal.SIGTERM)
-    return done
-
-Stepper.take = noting
-sys.exit(main(arguments))
-"""
 
 
 def test_no_utterance_is_left_out_or_repeated(corpus: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from tiny import WORDS, train_arguments
-from two_processes import torchrun
+from two_processes import WORKER, torchrun
 
 from dualtk.bin import features as features_command
 from dualtk.bin import shard, train
@@ -20,28 +20,6 @@ from dualtk.tables import read_table
 pytestmark = pytest.mark.slow
 
 AUDIO = ["features.source=audio", "batches.cache=false", "batches.num_workers=2"]
-
-# Every process writes what it takes, and is told to stop after a number of steps.
-WORKER = """
-import os, signal, sys
-from dualtk.bin.train import main
-from dualtk.train.stepping import Stepper
-taken, last, *arguments = sys.argv[1:]
-take = Stepper.take
-
-def noting(self, batches, progress):
-    done = take(self, batches, progress)
-    with open(f"{taken}-{self.world.rank}", "a") as stream:
-        for batch in batches:
-            if batch.share:
-                stream.writelines(f"{progress.epoch} {name}\\n" for name in batch.utterances)
-    if progress.step == int(last):
-        os.kill(os.getpid(), signal.SIGTERM)
-    return done
-
-Stepper.take = noting
-sys.exit(main(arguments))
-"""
 
 
 @pytest.fixture(scope="module")
