@@ -157,7 +157,8 @@ def test_a_number_that_another_process_has_now_is_not_its_owner() -> None:
     machine, namespace, _, start = own_tag().rsplit("-", 3)
     assert not is_dead(own_tag())
     assert is_dead(f"{machine}-{namespace}-{os.getpid()}-{int(start) + 1}")
-    assert is_dead(f"{machine}-{namespace}-{os.getppid()}-{start}")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        assert is_dead(f"{machine}-{namespace}-{other.pid}-{start}")
 
 
 def test_a_folder_comes_back_whose_replacement_was_killed(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def test_a_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lives", [True, False])
 def test_on_storage_without_locks_the_file_speaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, lives: bool

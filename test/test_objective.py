@@ -88,6 +88,7 @@ def test_in_place_distillation_trains_the_student_norms_only(term: list[str]) ->
     assert moved["streaming"] > 0.0
 
 
+@pytest.mark.slow
 def test_sampling_draws_one_pass_by_its_probability() -> None:
     objective = make("sampled_steps=all", "passes.full.probability=0.8", "passes.streaming.probability=0.2")
     drawn = ["full/rnnt" in loss_of(objective, step).parts for step in range(40)]

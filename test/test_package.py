@@ -125,6 +125,7 @@ def test_the_card_is_what_the_client_of_a_hub_reads(exp, tmp_path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_eight_bits_are_smaller(exp, packed, tmp_path) -> None:
     assert run(pack.main, [str(exp), str(tmp_path / "small"), "--precision", "int8"]) == 0
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (packed, tmp_path / "small")]

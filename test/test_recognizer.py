@@ -128,6 +128,7 @@ def test_many_threads_with_one_recognizer(exp) -> None:
     assert torch.backends.mkldnn.enabled
 
 
+@pytest.mark.slow
 def test_streams_together_give_what_they_give_alone(recognizer) -> None:
     inputs = [talk(seed) for seed in range(4)]
     streams = [recognizer.stream(mode) for mode in ("streaming", "two-pass", "streaming", "full")]
@@ -138,6 +139,7 @@ def test_streams_together_give_what_they_give_alone(recognizer) -> None:
         assert [one.text for one in stream.finish()] == [one.text for one in expected]
 
 
+@pytest.mark.slow
 def test_streams_share_a_language_model_that_is_read_once(exp, tmp_path) -> None:
     """One with hotwords of its own among them, after the folder of the model has gone."""
     (tmp_path / "text").write_text("ALPHA BRAVO CHARLIE\nDELTA ECHO\n" * 20, encoding="utf-8")

@@ -21,6 +21,7 @@ def read_again(system: System) -> System:
     return parse(laid(parse_tree(dump(system), "again"), "again"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "size"), SHIPPED)
 def test_shipped_methods_build_at_every_size(method: str, size: str) -> None:
     system = load_shipped(method, size)
@@ -34,6 +35,7 @@ def test_shipped_methods_build_at_every_size(method: str, size: str) -> None:
     assert not system.unreached()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "size"), SHIPPED)
 def test_shipped_methods_are_the_same_after_they_were_written(method: str, size: str) -> None:
     system = load_shipped(method, size)

@@ -100,6 +100,7 @@ def test_aliases_that_explode_are_counted_and_not_written_out(opening: str, entr
     assert refusal("\n".join(lines)).endswith(f"more than {MOST_VALUES} values, those that aliases repeat among them")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "line"),
     [

@@ -13,7 +13,8 @@ from dualtk.analysis.picture import Picture
 from dualtk.analysis.scene import FIGURES, Scene, SeenUtterance, System, file_name
 from dualtk.analysis.tsne import available as has_tsne
 from dualtk.bin.figures import CHOICES, FROM_METRICS, Experiment
-from dualtk.data.batches import FeatureDataset, select_utterances
+from dualtk.data.dataset import FeatureDataset
+from dualtk.data.selection import select_utterances
 from dualtk.errors import InputError
 from dualtk.trained import Trained, load
 

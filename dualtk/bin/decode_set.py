@@ -16,13 +16,14 @@ from dualtk.bin.decoded import FOLDER, Decoded, Writer
 from dualtk.bin.decoding import decode_apart, set_up
 from dualtk.config import FILE as CONFIG
 from dualtk.data import bad, contents
-from dualtk.data.batches import FeatureDataset, select_utterances
 from dualtk.data.contents import Digests, changes, code_digest, features_digest, stage_key
+from dualtk.data.dataset import FeatureDataset
 from dualtk.data.kaldi import set_name
 from dualtk.data.kinds import FILE as FEATURE_OPTIONS
 from dualtk.data.kinds import require_features
 from dualtk.data.sampler import BatchesOptions
 from dualtk.data.scale import require_scale
+from dualtk.data.selection import select_utterances
 from dualtk.errors import InputError
 from dualtk.files import Done, require_replaceable
 from dualtk.lm.folder import NETWORK, TOKENS

@@ -16,7 +16,8 @@ from torch import Tensor
 from dualtk.bin.decoded import Decoded
 from dualtk.bin.problems import about
 from dualtk.bin.searching import search_options
-from dualtk.data.batches import Batch, Example, FeatureDataset, UnreadError, collate
+from dualtk.data.batches import Batch, Example, UnreadError, collate
+from dualtk.data.dataset import FeatureDataset
 from dualtk.data.processes import end_workers, follow_parent
 from dualtk.errors import InputError
 from dualtk.modes import Mode

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dualtk.data.bad import said
 from dualtk.data.remote import is_url
-from dualtk.data.shards import hours_of, mix, take_tables, write_shards
+from dualtk.data.shard_sets import hours_of, mix, take_tables
+from dualtk.data.shards import write_shards
 from dualtk.data.storage import Source
 from dualtk.errors import InputError
 from dualtk.locks import NAME, locked

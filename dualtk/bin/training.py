@@ -17,13 +17,14 @@ import torch
 from dualtk.config import FILE as CONFIG
 from dualtk.data import bad, columns, contents
 from dualtk.data.arks import read_cmvn
-from dualtk.data.batches import FeatureDataset, Selection, TrainingSet
 from dualtk.data.contents import Digests, features_digest
+from dualtk.data.dataset import FeatureDataset, TrainingSet
 from dualtk.data.drawn import DrawnUtterances
 from dualtk.data.features import require_statistics
 from dualtk.data.kinds import require_features
 from dualtk.data.sampler import BatchesOptions
 from dualtk.data.scale import require_scale
+from dualtk.data.selection import Selection
 from dualtk.data.storage import Source
 from dualtk.data.tokens import Tokenizer
 from dualtk.distill.teacher import TEACHER, FrozenTeacherOptions

@@ -18,7 +18,8 @@ from dualtk.bin.decode_set import read_set
 from dualtk.bin.problems import about
 from dualtk.bin.searching import GRID, KINDS
 from dualtk.config import validate
-from dualtk.data.batches import FeatureDataset, collate
+from dualtk.data.batches import collate
+from dualtk.data.dataset import FeatureDataset
 from dualtk.data.kaldi import set_name
 from dualtk.data.sampler import BatchesOptions
 from dualtk.errors import InputError

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualtk.data import sums
-from dualtk.data.batches import Entry, Selection, location_table, select_utterances, too_long
 from dualtk.data.kaldi import NAMED, empty_transcripts
+from dualtk.data.selection import Entry, Selection, location_table, select_utterances, too_long
 from dualtk.data.storage import Source
 from dualtk.files import FolderKind, atomic_folder, digest
 from dualtk.tables import each_entry

@@ -18,11 +18,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from dualtk.data.audio import read_audio
-from dualtk.data.batches import Example, FeatureDataset, UnreadError, location_table
+from dualtk.data.batches import Example, UnreadError
+from dualtk.data.dataset import FeatureDataset
 from dualtk.data.joining import JoiningOptions, Part, join_at_random, join_features
 from dualtk.data.kaldi import AudioSource, audio_source, read_audio_sources
 from dualtk.data.kinds import FILE, FeaturesOptions, require_features
 from dualtk.data.sampler import BatchesOptions
+from dualtk.data.selection import location_table
 from dualtk.data.waveform import WaveformOptions
 from dualtk.data.windows import ShardList
 from dualtk.errors import InputError

@@ -37,6 +37,7 @@ from dualtk.tables import write_table
 
 SHARD_UTTERANCES = 1000  # what a kill can cost one process: some 15 seconds of work
 MIN_SHARDS = 16  # so that a small corpus keeps as many processes busy
+DONE = ".features.done"
 SAME = 1e-3  # by which another machine's arithmetic may change a feature
 
 
@@ -147,43 +148,28 @@ def extract_set(
     require_few(absent, max_bad, directory)
     companions = read_companions(directory, speeds, channel)
     claim(output, directory)
-    of_parts = sorted(output.glob(f"{contents.FILE}-*"))
-    digests = Digests(output / contents.FILE if part is None else output / f"{contents.FILE}-{part.number}", *of_parts)
     whole = Shard(output, 0, tuple(tasks), options, expected_rate, "", max_bad=max_bad)
     if source == "audio":
         whole = replace(whole, measured=_drawn(tasks, options.cmvn_utterances))
-    shards = _cut(whole)
-    if part is not None:
-        shards = shards[part.number - 1 :: part.of]
-    shards = _keyed(shards, _states(shards, digests, num_jobs)) if shards else []
-    digests.save()
+    digests, of_parts = _digests(output, part)
+    shards = _keyed(_cut(whole, part), digests, num_jobs)
     waiting = _unfinished(shards, digests)
-    done = Done(output / ".features.done")
     if waiting or not _has_tables(output, cmvn, source):
-        done.clear()
-        for name in ("feats.scp", "cmvn.ark"):  # they must never speak of archives that are being replaced
-            (output / name).unlink(missing_ok=True)
+        _withdraw_tables(output)
     extracted = sum(len(shard.tasks) for shard in waiting)
     run_jobs(extract_shard, waiting, num_jobs, extracted, progress, str(output))
-    results = [result for shard in shards if (result := finished(shard)) is not None]
-    assert len(results) == len(shards)
-    for shard, result in zip(shards, results):
-        if shard.is_stored:
-            digests.learn(shard.ark, result.digest)
-    digests.save()
+    results = _results(shards, digests)
     if part is not None:
         return Extraction(extracted, len(tasks), tables=False, part=part)
     bad = absent | {name: reason for result in results for name, reason in result.bad.items()}
     require_few(bad, max_bad, directory)
     if bad:
         companions = read_companions(directory, speeds, channel, without=bad)
-    key = digest([], [os.path.abspath(output), [shard.key for shard in shards], companions])
     measured = None if whole.measured is None else len(whole.measured - bad.keys())
+    done, key = Done(output / DONE), digest([], [os.path.abspath(output), [shard.key for shard in shards], companions])
     if done.matches(key):
         return Extraction(0, len(tasks), tables=False, measured=measured, bad=bad)
-    done.clear()
-    for name in ("feats.scp", "cmvn.ark"):
-        (output / name).unlink(missing_ok=True)
+    _withdraw_tables(output)
     write_companions(output, companions)
     write_options(output, options)
     write_bad(output, bad)
@@ -193,6 +179,31 @@ def extract_set(
         path.unlink(missing_ok=True)
     done.write(key)
     return Extraction(extracted, len(tasks), tables=True, measured=measured, bad=bad)
+
+
+def _digests(output: Path, part: SetPart | None) -> tuple[Digests, list[Path]]:
+    """What is known of files of audio and archives, and the files in which parts of the set noted it."""
+    of_parts = sorted(output.glob(f"{contents.FILE}-*"))
+    name = contents.FILE if part is None else f"{contents.FILE}-{part.number}"
+    return Digests(output / name, *of_parts), of_parts
+
+
+def _withdraw_tables(output: Path) -> None:
+    """Remove what names archives: it must never speak of those that are being replaced."""
+    Done(output / DONE).clear()
+    for name in ("feats.scp", "cmvn.ark"):
+        (output / name).unlink(missing_ok=True)
+
+
+def _results(shards: Sequence[Shard], digests: Digests) -> list[ShardResult]:
+    """Those of shards that are all finished; their archives are known from now on."""
+    results = [result for shard in shards if (result := finished(shard)) is not None]
+    assert len(results) == len(shards)
+    for shard, result in zip(shards, results):
+        if shard.is_stored:
+            digests.learn(shard.ark, result.digest)
+    digests.save()
+    return results
 
 
 def _has_tables(output: Path, cmvn: bool, source: Source) -> bool:
@@ -236,8 +247,9 @@ def _states(shards: Sequence[Shard], digests: Digests, num_threads: int) -> dict
         return dict(zip(paths, pool.map(of, paths)))
 
 
-def _cut(whole: Shard) -> list[Shard]:
-    """The tasks of a set, evenly in shards, whatever the number of processes; their keys are not known yet."""
+def _cut(whole: Shard, set_part: SetPart | None) -> list[Shard]:
+    """The tasks of a set, evenly in shards, whatever the number of processes, or a part of these; their keys are not
+    known yet."""
     tasks = whole.tasks
     count = min(len(tasks), max(MIN_SHARDS, -(-len(tasks) // SHARD_UTTERANCES)))
     shards = []
@@ -245,11 +257,15 @@ def _cut(whole: Shard) -> list[Shard]:
         part = tasks[number * len(tasks) // count : (number + 1) * len(tasks) // count]
         measured = None if whole.measured is None else whole.measured.intersection(task.name for task in part)
         shards.append(replace(whole, number=number + 1, tasks=part, measured=measured))
-    return shards
+    return shards if set_part is None else shards[set_part.number - 1 :: set_part.of]
 
 
-def _keyed(shards: Sequence[Shard], audio: Mapping[Path, str]) -> list[Shard]:
-    """The shards with their keys; `audio` tells what the files hold."""
+def _keyed(shards: Sequence[Shard], digests: Digests, num_threads: int) -> list[Shard]:
+    """The shards with their keys."""
+    if not shards:
+        return []
+    audio = _states(shards, digests, num_threads)
+    digests.save()
     keyed = []
     for shard in shards:
         fields = frame_fields(shard.options)

@@ -12,7 +12,8 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
-from dualtk.data.batches import FeatureDataset, UnreadError
+from dualtk.data.batches import UnreadError
+from dualtk.data.dataset import FeatureDataset
 from dualtk.errors import InputError
 
 SIXTEEN_BITS = 2 * math.log(32768)  # by which 32,768 times the amplitude raises the logarithm of a power

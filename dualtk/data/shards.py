@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,20 +22,20 @@ import soundfile
 
 from dualtk.checksums import file_digest
 from dualtk.data import sums
-from dualtk.data.arks import read_bytes, read_matrix, write_cmvn
+from dualtk.data.arks import read_bytes
 from dualtk.data.audio import read_audio
 from dualtk.data.bad import require_few, write_bad
 from dualtk.data.contents import file_state
 from dualtk.data.kaldi import AudioSource, group_speakers, read_audio_sources, set_name
 from dualtk.data.processes import run_jobs
 from dualtk.data.reading import Reading
-from dualtk.data.remote import FILE, copy, is_url, read_text
+from dualtk.data.remote import FILE
 from dualtk.data.storage import Source, decoded
 from dualtk.errors import InputError
 from dualtk.extras import extra
 from dualtk.files import atomic_path, digest, write_text
 from dualtk.frames import FRAME_SECONDS
-from dualtk.tables import load_table, read_json, write_table
+from dualtk.tables import load_table, write_table
 
 TABLES = ("utt2spk", "text", "utt2num_frames", "utt2dur", sums.FILE)
 WHOLE = ("cmvn.ark", "fbank.json", "words.ctm")  # files that are the same in shards
@@ -128,7 +127,7 @@ def write_shards(
     for name in NEEDED:
         if name not in tables:
             raise InputError(f"{directory / name}: no such file: shards are made of a folder of `dualtk features`")
-    _claim(out)
+    claim_shards(out)
     absent: dict[str, str] = {}
     jobs = _jobs(directory, out, tables, source, hours, seed, max_bad, absent)
     require_few(absent, max_bad, directory)
@@ -147,7 +146,7 @@ def write_shards(
     return Sharding(len(waiting), len(jobs), sum(len(result.places) for result in results), bad)
 
 
-def _claim(out: Path) -> None:
+def claim_shards(out: Path) -> None:
     """Refuse a folder that holds anything but shards."""
     there = out.exists() and any(not path.name.startswith(".") for path in out.iterdir())
     if there and not (out / RECORDS).is_dir():
@@ -231,8 +230,7 @@ def _write_tar(job: TarJob) -> Generator[int, None, None]:
     bad: dict[str, str] = {}
     keys: dict[str, str] = {}
     with atomic_path(job.tar) as temporary:
-        with temporary.open("wb") as stream:
-            writer = TarWriter(stream, encoder=False, mtime=0.0)
+        with temporary.open("wb") as stream, TarWriter(stream, encoder=False, mtime=0.0) as writer:
             for item in job.items:
                 try:
                     ending, content = _content(item, job.directory)
@@ -244,7 +242,6 @@ def _write_tar(job: TarJob) -> Generator[int, None, None]:
                     sample = {"__key__": member_name(item.name), ending: content, "txt": item.text.encode()}
                     writer.write(sample)
                 yield 1
-            writer.close()
         with tarfile.open(temporary) as tar:
             places = {keys[one.name]: (one.offset_data, one.size) for one in tar if one.name in keys}
     write_text(job.record, json.dumps(asdict(TarResult(job.key, file_digest(job.tar), places, bad))))
@@ -310,118 +307,3 @@ def _remove_others(out: Path, jobs: Sequence[TarJob]) -> None:
     for path in [*out.glob("*.tar"), *(out / RECORDS).glob("*.json")]:
         if path not in kept:
             path.unlink()
-
-
-def take_tables(url: str, out: Path, cache: Path | None = None, cache_gb: float | None = None) -> int:
-    """Write a data directory for shards that lie at a URL: the tables, which name them there.
-
-    Args:
-        url: of a folder that `write_shards` wrote, and that was copied there with all that is in it.
-        out: the data directory to write.
-        cache: where shards are kept while they are read; None: in `out`.
-        cache_gb: gigabytes that are kept there; None: 100.
-
-    Returns:
-        The number of shards.
-
-    Raises:
-        InputError: something is not there.
-    """
-    place = url.rstrip("/")
-    _claim(out)
-    (out / RECORDS).mkdir(parents=True, exist_ok=True)
-    facts = json.loads(read_text(f"{place}/{FILE}"))
-    table = "wav.scp" if facts["source"] == "audio" else "feats.scp"
-    optional = {"text", "utt2dur", *WHOLE, *([sums.FILE] if table == "feats.scp" else [])}
-    for name in ("utt2spk", "spk2utt", "utt2num_frames", *sorted(optional)):
-        try:
-            copy(f"{place}/{name}", out / name)
-        except InputError:
-            if name not in optional:
-                raise
-    (out / table).unlink(missing_ok=True)
-    copy(f"{place}/{table}", out / f"{table}.bare")
-    bare = load_table(out / f"{table}.bare").entries
-    (out / f"{table}.bare").unlink()
-    write_table(out / table, {name: f"{place}/{location}" for name, location in bare.items()})
-    shards = [{**one, "file": f"{place}/{one['file']}"} for one in facts["shards"]]
-    more = {"cache": None if cache is None else os.path.abspath(cache), "cache_gb": cache_gb}
-    write_text(out / FILE, json.dumps({**facts, **more, "shards": shards}, indent=1) + "\n")
-    return len(shards)
-
-
-def hours_of(directory: Path) -> float:
-    """Hours of the utterances of a directory, by their frames."""
-    frames = load_table(directory / "utt2num_frames").entries.values()
-    return sum(map(int, frames)) * FRAME_SECONDS / 3600
-
-
-def mix(parts: Sequence[tuple[Path, float]], out: Path) -> int:
-    """Write a data directory of several others in shards, each with how often an epoch reads it.
-
-    Args:
-        parts: directories, and the weight of each.
-        out: the data directory to write; the shards stay where they are.
-
-    Returns:
-        The number of utterances.
-
-    Raises:
-        InputError: they hold different things, or one utterance is in two of them.
-    """
-    _claim(out)
-    (out / RECORDS).mkdir(parents=True, exist_ok=True)
-    facts = [read_json(directory / FILE) for directory, _ in parts]
-    first = parts[0][0]
-    if len({one["source"] for one in facts}) > 1:
-        raise InputError(f"{first}: not all of the directories hold the same, audio or features")
-    kinds = {(directory / "fbank.json").read_text(encoding="utf-8") for directory, _ in parts}
-    if len(kinds) > 1:
-        raise InputError(f"{first}: not all of the directories have the same fbank.json")
-    table = "wav.scp" if facts[0]["source"] == "audio" else "feats.scp"
-    merged: dict[str, dict[str, str]] = {}
-    for name in (*TABLES, table):
-        if all((directory / name).exists() for directory, _ in parts):
-            merged[name] = _merged([directory for directory, _ in parts], name)
-    for name, entries in merged.items():
-        write_table(out / name, entries)
-    write_table(out / "spk2utt", group_speakers(merged["utt2spk"]))
-    write_text(out / "fbank.json", kinds.pop())
-    _write_mixed_statistics(parts, out)
-    shards = [
-        {**one, "file": _anywhere(one["file"], directory), "corpus": number, "weight": weight}
-        for number, ((directory, weight), fact) in enumerate(zip(parts, facts))
-        for one in fact["shards"]
-    ]
-    caches = {key: next((fact[key] for fact in facts if fact.get(key)), None) for key in ("cache", "cache_gb")}
-    write_text(out / FILE, json.dumps({"source": facts[0]["source"], **caches, "shards": shards}, indent=1) + "\n")
-    return len(merged[table])
-
-
-def _anywhere(place: str, directory: Path) -> str:
-    """A tar, or a place in one, as it is named from any folder."""
-    return place if is_url(place) else os.path.abspath(directory / place)
-
-
-def _merged(directories: Sequence[Path], name: str) -> dict[str, str]:
-    entries: dict[str, str] = {}
-    for directory in directories:
-        own = load_table(directory / name).entries
-        if both := entries.keys() & own.keys():
-            raise InputError(f"{directory / name}: utterance {min(both)} is in another of the directories too")
-        is_place = name in ("wav.scp", "feats.scp")
-        entries |= {key: _anywhere(value, directory) if is_place else value for key, value in own.items()}
-    return entries
-
-
-def _write_mixed_statistics(parts: Sequence[tuple[Path, float]], out: Path) -> None:
-    """Mean and variance of what an epoch reads."""
-    total: np.ndarray | None = None
-    for directory, weight in parts:
-        path = directory / "cmvn.ark"
-        if not path.exists():
-            raise InputError(f"{path}: no such file")
-        stats = weight * read_matrix(str(path), directory).astype(np.float64)
-        total = stats if total is None else total + stats
-    assert total is not None
-    write_cmvn(out / "cmvn.ark", total)

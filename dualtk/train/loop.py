@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from dualtk.data.batches import Batch, FeatureDataset, LeaveOut, TrainingSet, batch_loader, collate, refuse
+from dualtk.data.batches import Batch, collate
+from dualtk.data.dataset import FeatureDataset, TrainingSet
+from dualtk.data.loader import LeaveOut, batch_loader, refuse
 from dualtk.data.sampler import BatchesOptions
 from dualtk.errors import InputError
 from dualtk.train.checkpoint import load_training, save_training

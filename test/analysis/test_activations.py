@@ -35,6 +35,7 @@ def test_recorded_weights_give_the_attention_s_own_output(biased: bool) -> None:
     assert torch.allclose(weights @ value, output, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("positions", ["relative", "rotary"])
 @pytest.mark.parametrize("mode", [FULL_CONTEXT, CHUNKED])
 def test_what_is_seen_is_what_the_network_does(positions: str, mode: Mode) -> None:

@@ -116,6 +116,7 @@ def test_each_experiment_in_a_mode_of_its_own(corpus: Path, experiment: Path, tm
     assert rows == {"tiny streaming to tiny full", "alone full to tiny full"}
 
 
+@pytest.mark.slow
 def test_raw_samples_reach_no_further_than_their_frame(corpus: Path, tmp_path: Path) -> None:
     """Emission falls on the edge of a frame, where log-mel waits for the rest of its window."""
     for name in ("train", "dev"):

@@ -109,6 +109,7 @@ def test_a_language_model_is_consulted_and_its_change_noticed(exp, data, tmp_pat
         assert set(said) <= {loved}, "at this weight only the loved piece is worth saying"
 
 
+@pytest.mark.slow
 def test_another_network_as_language_model_is_noticed(exp, data, tmp_path) -> None:
     """It is a folder; what decides is in the files of it."""
     text, out = tmp_path / "plain", tmp_path / "out"
@@ -268,6 +269,7 @@ def test_a_streaming_mode_is_decoded_in_other_chunks_and_left_contexts(spoken, t
     assert "mode streaming@0: behind @ stands CHUNK or CHUNK-LEFT" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_ctc_head_is_decoded_in_both_modes(data, tmp_path) -> None:
     """Beside the transducer's folders, and what the best path of its log-probabilities spells."""
     exp = write_experiment(tmp_path / "exp", "ctc={}")
@@ -302,6 +304,7 @@ def test_a_ctc_head_that_cannot_be_searched(data, tmp_path, capsys, ctc: str, be
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
 def test_eight_bits_say_what_transcribe_says(streamed, spoken, tmp_path, capsys, engine: str) -> None:
     arithmetic = ["--precision", "int8", "--engine", engine]
@@ -315,6 +318,7 @@ def test_eight_bits_say_what_transcribe_says(streamed, spoken, tmp_path, capsys,
     assert printed == [text.split() for text in texts.values()]
 
 
+@pytest.mark.slow
 def test_each_precision_has_its_folder_and_scores(streamed, data, tmp_path) -> None:
     found = {}
     for precision in ("float32", "int8"):

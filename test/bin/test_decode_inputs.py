@@ -52,6 +52,7 @@ def rewrite(data: Path, change: float) -> None:
     kaldiio.save_ark(str(data / "feats.ark"), feats, scp=str(data / "feats.scp"))
 
 
+@pytest.mark.slow
 def test_what_is_decoded_again_and_what_is_not(exp, data, tmp_path, caplog) -> None:
     """A table of what may change: each row changes one thing, and says whether and why the set is decoded again."""
     caplog.set_level("INFO")

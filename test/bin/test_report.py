@@ -183,6 +183,7 @@ def experiments(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return folders
 
 
+@pytest.mark.slow
 def test_one_file_that_needs_no_other(experiments: list[Path]) -> None:
     assert report.main([str(experiments[0]), "--data", str(experiments[0].parent / "test")]) == 0
     page = (experiments[0] / "report.html").read_text()
@@ -194,6 +195,7 @@ def test_one_file_that_needs_no_other(experiments: list[Path]) -> None:
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_several_experiments_side_by_side(experiments: list[Path], tmp_path: Path) -> None:
     (experiments[0] / "config.yaml").unlink(missing_ok=True)
     assert report.main([*map(str, experiments), "--out", str(tmp_path / "two.html"), "--worst", "2"]) == 0
@@ -219,6 +221,7 @@ def test_an_extracted_network_has_its_size_and_speed(experiments: list[Path], tm
     assert all(f"<span>{text}</span>" in section for text in ("compact", "2:4", "500 k", "2.15", "4.00", "0.1234"))
 
 
+@pytest.mark.slow
 def test_nothing_that_came_with_an_experiment_runs_or_is_read(experiments: list[Path], tmp_path: Path) -> None:
     """Its name, figures and scores are anybody's: no script of theirs, and no audio that only they name."""
     evil = '<script>alert("in")</script>'
@@ -262,6 +265,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     started.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_in_a_browser(experiments: list[Path], tmp_path: Path, browser: Browser, width: int, scheme: str) -> None:
@@ -285,6 +289,7 @@ def test_in_a_browser(experiments: list[Path], tmp_path: Path, browser: Browser,
     )
 
 
+@pytest.mark.slow
 def test_tables_sort(experiments: list[Path], tmp_path: Path, browser: Browser) -> None:
     page = tmp_path / "two.html"
     report.main([*map(str, experiments), "--out", str(page)])
@@ -303,6 +308,7 @@ def test_tables_sort(experiments: list[Path], tmp_path: Path, browser: Browser) 
     assert systems == sorted(systems)
 
 
+@pytest.mark.slow
 def test_audio_plays(experiments: list[Path], tmp_path: Path, browser: Browser) -> None:
     page = tmp_path / "one.html"
     report.main([str(experiments[0]), "--out", str(page), "--data", str(experiments[0].parent / "test")])

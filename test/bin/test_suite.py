@@ -54,6 +54,7 @@ def test_each_seed_learns_from_its_own_teacher(tmp_path: Path) -> None:
             assert one.system.teacher.exp == tmp_path / f"runs/full-{one.seed}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "name"), BUDGETS, ids=lambda part: getattr(part, "stem", part))
 def test_shipped_suites_plan_under_every_budget_that_they_name(path: Path, name: str | None, tmp_path: Path) -> None:
     """A budget is called after the corpus whose size it changes, or after the paper's."""

@@ -67,6 +67,7 @@ def test_text_is_that_of_whole_utterance_decoding(exp, audio, capsys, mode: str)
     assert len(expected[0]) > len(str(files[0])) + 10, "a network that says nothing proves nothing"
 
 
+@pytest.mark.slow
 def test_two_passes_say_their_modes(exp, audio, capsys) -> None:
     path = audio / "0.wav"
     assert call(exp, "--mode", "two-pass", path) == 0
@@ -121,6 +122,7 @@ def test_options_change_how_not_whether(exp, audio, capsys, options) -> None:
     assert capsys.readouterr().out.strip()
 
 
+@pytest.mark.slow
 def test_audio_without_speech_is_an_empty_result(exp, capsys, tmp_path) -> None:
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
     soundfile.write(tmp_path / "short.wav", np.zeros(100), 16000)
@@ -208,6 +210,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_long_recording_has_a_line_for_each_segment(exp, talk, capsys) -> None:
     assert call(exp, "--mode", "two-pass", talk) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -216,6 +219,7 @@ def test_a_long_recording_has_a_line_for_each_segment(exp, talk, capsys) -> None
     assert capsys.readouterr().out.splitlines() == [expected_text(exp, talk, "streaming")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_files_of_every_format(exp, audio, talk, capsys, tmp_path, jobs: int) -> None:
     files = [talk, audio / "0.wav", audio / "1.wav"]

@@ -55,6 +55,7 @@ def call(exp: Path, data: Path, lm: Path, *arguments: object) -> int:
     return run(tune.main, list(map(str, options)))
 
 
+@pytest.mark.slow
 def test_points_are_decodings_and_the_best_is_written(exp, lm, data, tmp_path, capsys) -> None:
     grid = ("--lm-weight", *WEIGHTS, "--length-reward", *REWARDS, "--out", tmp_path / "a b/tuned.conf")
     assert call(exp, data, lm, *grid) == 0

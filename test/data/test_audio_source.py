@@ -11,15 +11,17 @@ import pytest
 import torch
 
 from dualtk.data.audio import count_samples, read_audio
-from dualtk.data.batches import FeatureDataset, batch_loader, select_utterances
 from dualtk.data.columns import Wanted, keep, kept
+from dualtk.data.dataset import FeatureDataset
 from dualtk.data.drawn import DrawnUtterances
 from dualtk.data.fbank import FbankOptions
 from dualtk.data.features import extract_set, require_statistics
 from dualtk.data.kaldi import read_audio_sources
 from dualtk.data.kinds import FeaturesOptions, count_frames, extract
+from dualtk.data.loader import batch_loader
 from dualtk.data.sampler import BatchesOptions
 from dualtk.data.samples import SampleOptions
+from dualtk.data.selection import select_utterances
 from dualtk.data.storage import Source
 from dualtk.errors import InputError
 
@@ -89,6 +91,7 @@ def test_only_what_changed_is_looked_at_again(make_directory, write_audio, tmp_p
     assert "s0-000 70\n" in (folder / "utt2num_frames").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_batches_are_those_of_stored_features(make_directory, tmp_path, num_workers) -> None:
     torch.set_num_threads(1)

@@ -9,10 +9,12 @@ import torch
 
 from dualtk.bin import features
 from dualtk.bin.dualtk import run
-from dualtk.data.batches import FeatureDataset, batch_loader, select_utterances
+from dualtk.data.dataset import FeatureDataset
 from dualtk.data.fbank import FbankOptions
 from dualtk.data.features import extract_set
+from dualtk.data.loader import batch_loader
 from dualtk.data.sampler import BatchesOptions
+from dualtk.data.selection import select_utterances
 from dualtk.data.validation import validate
 from dualtk.errors import InputError
 from dualtk.tables import read_table
@@ -32,6 +34,7 @@ def directory(make_directory, tmp_path: Path) -> Path:
     return Path(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["stored", "audio"])
 @pytest.mark.parametrize("num_jobs", [1, 2])
 def test_features_without_them(directory: Path, tmp_path: Path, source, num_jobs) -> None:
@@ -113,6 +116,7 @@ def loaded(folder: Path, leave_out: LeftOut, num_workers: int, max_frames: int =
     return sorted(counted), [batch.share for batch in batches]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_training_without_them(damaged: Path, tmp_path: Path, num_workers: int) -> None:
     every = set(read_table(damaged / "feats.scp"))

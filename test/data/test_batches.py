@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from dualtk.data.arks import write_entry
-from dualtk.data.batches import Batch, FeatureDataset, batch_loader, collate, select_utterances
+from dualtk.data.batches import Batch, collate
+from dualtk.data.dataset import FeatureDataset
+from dualtk.data.loader import batch_loader
 from dualtk.data.sampler import BatchesOptions
+from dualtk.data.selection import select_utterances
 from dualtk.errors import InputError
 from dualtk.tables import write_table
 

@@ -11,8 +11,8 @@ import pytest
 from tiny import write_set
 
 from dualtk.data import columns
-from dualtk.data.batches import FeatureDataset
 from dualtk.data.columns import Wanted, keep, kept, lengths
+from dualtk.data.dataset import FeatureDataset
 from dualtk.errors import InputError
 
 

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from dualtk.data.batches import Batch, FeatureDataset, batch_loader, select_utterances
+from dualtk.data.batches import Batch
+from dualtk.data.dataset import FeatureDataset
 from dualtk.data.drawn import DrawnUtterances, SpokenUtterances, Variation
 from dualtk.data.fbank import FbankOptions
 from dualtk.data.joining import JoiningOptions, join_features
+from dualtk.data.loader import batch_loader
 from dualtk.data.noise import NoiseOptions
 from dualtk.data.rooms import RoomOptions
 from dualtk.data.sampler import BatchesOptions
 from dualtk.data.samples import SampleOptions
+from dualtk.data.selection import select_utterances
 from dualtk.data.telephone import TelephoneOptions
 from dualtk.data.tokens import Tokenizer, TokenOptions, write_tokenizer
 from dualtk.data.waveform import WaveformOptions
@@ -95,6 +98,7 @@ def test_without_changes_audio_gives_what_is_stored(stored: FeatureDataset) -> N
     assert not same(read(drawn(stored, ALL.model_copy(update={"start_epoch": 3})), 3), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("joining", [None, JoiningOptions(probability=0.7)])
 def test_seed_and_epoch_decide_and_nothing_else(stored: FeatureDataset, joining: JoiningOptions | None) -> None:
     """Workers, the cache, and where a run was stopped change no bit."""

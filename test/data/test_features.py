@@ -14,10 +14,10 @@ import torch
 from extracted import contents
 
 from dualtk.data.arks import read_cmvn
-from dualtk.data.batches import select_utterances
 from dualtk.data.fbank import FbankOptions, fbank
 from dualtk.data.features import SetPart, extract_set, require_folders, set_folder
 from dualtk.data.kinds import extract
+from dualtk.data.selection import select_utterances
 from dualtk.data.validation import validate
 from dualtk.errors import InputError
 from dualtk.tables import read_table, write_table

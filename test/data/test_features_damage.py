@@ -14,9 +14,10 @@ import pytest
 import soundfile
 from extracted import contents
 
-from dualtk.data.batches import FeatureDataset, select_utterances
+from dualtk.data.dataset import FeatureDataset
 from dualtk.data.fbank import FbankOptions
 from dualtk.data.features import extract_set, require_statistics
+from dualtk.data.selection import select_utterances
 from dualtk.errors import InputError
 
 OPTIONS = FbankOptions()

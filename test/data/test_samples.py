@@ -12,10 +12,11 @@ import torch
 from peers import torchaudio
 
 from dualtk.data.arks import read_cmvn
-from dualtk.data.batches import FeatureDataset, select_utterances
+from dualtk.data.dataset import FeatureDataset
 from dualtk.data.fbank import FbankOptions
 from dualtk.data.kinds import open_stream, read_options, require_features
 from dualtk.data.samples import SampleOptions, SampleStream, sample_frames
+from dualtk.data.selection import select_utterances
 from dualtk.data.validation import validate
 from dualtk.errors import InputError
 from dualtk.system import load
@@ -43,6 +44,7 @@ def test_speed_and_rate_are_one_resampling() -> None:
     torch.testing.assert_close(sample_frames(samples, 44100, OPTIONS, 0.9).flatten()[: len(expected)], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 159, 160, 161, 777, 10**6])
 @pytest.mark.parametrize("rate", [16000, 8000])
 def test_pieces_give_the_frames_of_the_whole(size: int, rate: int) -> None:

@@ -16,14 +16,17 @@ import webdataset
 from dualtk.bin import shard
 from dualtk.bin.dualtk import run
 from dualtk.data import remote
-from dualtk.data.batches import FeatureDataset, batch_loader, select_utterances
 from dualtk.data.columns import Wanted, keep, kept
+from dualtk.data.dataset import FeatureDataset
 from dualtk.data.drawn import DrawnUtterances
 from dualtk.data.fbank import FbankOptions
 from dualtk.data.features import extract_set
 from dualtk.data.joining import JoiningOptions
+from dualtk.data.loader import batch_loader
 from dualtk.data.sampler import BatchesOptions
-from dualtk.data.shards import member_name, mix, take_tables, write_shards
+from dualtk.data.selection import select_utterances
+from dualtk.data.shard_sets import mix, take_tables
+from dualtk.data.shards import member_name, write_shards
 from dualtk.data.storage import Source
 from dualtk.data.validation import validate
 from dualtk.data.waveform import WaveformOptions
@@ -67,6 +70,7 @@ def samples_of(out: Path) -> dict[str, dict[str, bytes]]:
     return {one["__key__"]: {key: value for key, value in one.items() if key[0] != "_"} for one in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_jobs", [1, 2])
 def test_webdataset_and_kaldi_read_the_features(make_directory, tmp_path, num_jobs) -> None:
     made = folder(make_directory(tmp_path / "train", 12), "stored", speeds=(0.9, 1.0))
@@ -104,6 +108,7 @@ def test_webdataset_reads_the_audio(make_directory, tmp_path, segments) -> None:
     assert validate(tmp_path / "shards", decode_audio=True) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["features", "audio", "audio of segments"])
 @pytest.mark.parametrize("is_large", [False, True])
 def test_training_reads_the_same_utterances(make_directory, tmp_path, content, is_large) -> None:

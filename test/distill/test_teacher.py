@@ -73,6 +73,7 @@ def test_total_has_the_losses_of_both_and_the_distance() -> None:
     torch.testing.assert_close(loss.total.detach(), expected)
 
 
+@pytest.mark.slow
 def test_lambda_zero_is_co_learning_alone_bit_for_bit() -> None:
     colearned = after_steps(make(load("codert_colearned", *CODERT)))
     without = after_steps(make(load("codert_colearned", *CODERT, "terms={}")))
@@ -246,6 +247,7 @@ def test_common_ranges_change_which_cells_are_kept_and_nothing_else() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--sparsity", "0.7"], ["--sparsity", "0.5", "--pattern", "2:4"], ["--int8"]])
 def test_a_mode_that_was_taken_out_teaches(options: list[str], tmp_path: Path) -> None:
     """Its compact file is made dense, as decoding does it."""

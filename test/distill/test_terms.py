@@ -78,6 +78,7 @@ def differences(term: Term, learner: Side, value: Callable[[], Tensor], step: fl
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranges", [None, RANGES], ids=["full", "pruned"])
 @pytest.mark.parametrize("name", [name for name in TERMS if name != "three_way-symmetric"])
 def test_gradient_of_the_student(name: str, ranges: Tensor | None, make_side: MakeSide) -> None:

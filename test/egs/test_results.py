@@ -113,6 +113,7 @@ def check_suites(options: argparse.Namespace) -> None:
             plan(path, chosen(suite, runs, names), options.runs, size, options.set)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [*RESULTS, *PAGES], ids=lambda path: f"{path.parts[-3]}-{path.stem}")
 def test_every_command_is_understood(path: Path, stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)

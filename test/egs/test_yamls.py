@@ -31,6 +31,7 @@ def test_no_two_methods_are_one(size: str) -> None:
     assert not groups({method: dump(load_shipped(method, size)) for method in METHODS})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_the_fast_variant_of_the_papers_size_is_cheaper_and_bounded(method: str) -> None:
     """The same networks; what differs is what the loss and streaming attention look at."""

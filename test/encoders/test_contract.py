@@ -49,7 +49,7 @@ ENCODERS: dict[str, Callable[[], nn.Module]] = {
     "conformer-checkpointed": lambda: conformer(gradient_checkpointing=True),
     "conformer-stacking": lambda: conformer(subsampling="stacking", subsampling_factor=6),
     "conformer-by-eight": lambda: conformer(subsampling_factor=8, subsampling_channels=8),
-    "transformer-stacking": transformer,
+    "transformer": transformer,
     "transformer-relative": lambda: transformer(
         positions="relative", output_projection=False, gradient_checkpointing=True
     ),
@@ -73,6 +73,8 @@ ENCODERS: dict[str, Callable[[], nn.Module]] = {
     "wav2vec-masks": lambda: wav2vec(latent_masks={"time_probability": 0.5, "channel_width": 4}),
     "contextnet-two-layers": lambda: contextnet(layers_per_block=2, strided_blocks=(3, 7), kernel=3),
 }
+# A name with a hyphen is a variant.
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if "-" in name else name for name in ENCODERS]
 STREAMING = [
     streaming(),
     streaming(left_context=0),
@@ -115,7 +117,7 @@ def run_in_chunks(encoder: Encoder, feats: Tensor, mode: Mode) -> Tensor:
 
 
 @pytest.mark.parametrize("mode", STREAMING, ids=name_of)
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_chunk_by_chunk_equals_the_whole_utterance(name: str, mode: Mode) -> None:
     encoder = build(name)
     feats = torch.randn(2, 93, INPUT_DIM)
@@ -125,7 +127,7 @@ def test_chunk_by_chunk_equals_the_whole_utterance(name: str, mode: Mode) -> Non
 
 
 @pytest.mark.parametrize("mode", MODES, ids=name_of)
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_output_depends_on_what_comes_after_its_right_edge(name: str, mode: Mode) -> None:
     encoder = build(name)
     feats = torch.randn(1, 75, INPUT_DIM, requires_grad=True)
@@ -143,7 +145,7 @@ def test_no_output_depends_on_what_comes_after_its_right_edge(name: str, mode: M
 
 
 @pytest.mark.parametrize("mode", MODES, ids=name_of)
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_padding_a_batch_changes_no_valid_frame(name: str, mode: Mode) -> None:
     encoder = build(name)
     lengths = torch.tensor([90, 41, 7, 1])
@@ -161,7 +163,7 @@ def test_padding_a_batch_changes_no_valid_frame(name: str, mode: Mode) -> None:
                 torch.testing.assert_close(of_batch[row, : len(of_one[0])], of_one[0], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_padding_moves_no_gradient_in_training(name: str) -> None:
     """Batch norm statistics and gradients come from the frames that exist."""
     encoder = build(name)
@@ -181,7 +183,7 @@ def test_padding_moves_no_gradient_in_training(name: str) -> None:
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_streams_of_different_age_share_a_batch(name: str) -> None:
     """A stream that starts late in a batch gets what it would get alone."""
     encoder = build(name)
@@ -203,7 +205,7 @@ def test_streams_of_different_age_share_a_batch(name: str) -> None:
         torch.testing.assert_close(both[1:], run_in_chunks(encoder, new, mode), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_state_is_float32_zeros_of_constant_shape(name: str) -> None:
     encoder = build(name)
     mode = streaming(left_context=3, chunk=2)
@@ -217,7 +219,7 @@ def test_state_is_float32_zeros_of_constant_shape(name: str) -> None:
             assert all(value.dtype == torch.float32 for value in state.values())
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_modes_share_all_weights_but_the_norms(name: str) -> None:
     """Each mode has its own norms; a gradient of one mode reaches none of the other's, and all the shared weights."""
     encoder = build(name)
@@ -233,7 +235,7 @@ def test_modes_share_all_weights_but_the_norms(name: str) -> None:
             assert reached, key
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_mode_without_norms_is_refused(name: str) -> None:
     encoder = build(name)
     feats, lengths = torch.randn(1, 32, INPUT_DIM), torch.tensor([32])

@@ -178,6 +178,7 @@ def test_inference_mode(make_batch, name, backend):
     assert found.item() == expected.item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pruned", "pruned joint"])
 def test_pruned_gradients_by_finite_differences(make_batch, name):
     case = Case(make_batch, torch.float64)

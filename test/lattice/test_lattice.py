@@ -124,6 +124,7 @@ def test_integers_of_32_bits_do_as_well(make_batch, backend):
         assert torch.equal(found.best_path(), expected.best_path())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_gradient_by_finite_differences(make_batch, backend):
     batch = make_batch()

@@ -107,6 +107,7 @@ def test_gradient_by_finite_differences(make_batch, backend):
     )
 
 
+@pytest.mark.slow
 def test_compiled_gradient_by_finite_differences(make_batch):
     """Of the kernels in float32, whose loss has seven digits: steps of 0.02 leave 1e-4 of rounding and of curvature."""
     batch = make_batch(vocabulary=4)

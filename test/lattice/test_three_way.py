@@ -56,6 +56,7 @@ def test_pruned_lattices_compare_the_same_positions(make_batch):
     torch.testing.assert_close(found.kl, full.kl.gather(2, our_ranges) * shared)
 
 
+@pytest.mark.slow
 def test_gradient_stops_at_the_teacher_and_is_right(make_batch):
     batch = make_batch()
     logits = batch.logits.double().requires_grad_()

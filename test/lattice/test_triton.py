@@ -48,6 +48,7 @@ def test_the_recursion_compiles(width, lengths, warps, pruned, dtype):
     compile_kernel(occupy, [*given, dtype, dtype, dtype, "i32", "i32"], constants, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [0, 1, 2])
 @pytest.mark.parametrize(("dtype", "vocabulary"), [("float32", 4097), ("float16", 500), ("bfloat16", 2)])
 def test_the_passes_over_logits_compile(dtype, vocabulary, kind):

@@ -36,6 +36,7 @@ def test_a_click_after_the_end_is_not_speech() -> None:
     assert estimate_endpoints(samples.astype(np.float32), 16000).end == pytest.approx(1.0, abs=0.02)
 
 
+@pytest.mark.slow
 def test_real_speech_ends_where_its_alignment_does(test_data: Path) -> None:
     folder = test_data / "librispeech-mini"
     ctm = endpoints_from_ctm(read_ctm(folder / "test-aligned.ctm"))

@@ -47,12 +47,14 @@ def test_what_is_said_of_a_text() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_braces_beyond_a_depth_are_words() -> None:
     deep = ["{"] * 3000 + ["a"] + ["}"] * 3000
     assert [pair.kind for pair in align(deep, ["a"])].count("C") == 1
     assert len(align(["{"] * 9000, ["{"] * 9000)) == 9000
 
 
+@pytest.mark.slow
 def test_hours_of_speech_are_aligned_in_little_time_and_memory() -> None:
     """The whole table of 25,000 by 25,000 costs would take gigabytes, and minutes in the interpreter."""
     generator = random.Random(0)

@@ -43,6 +43,7 @@ def sum_over_paths(parts, frames: Tensor, hypothesis: Hypothesis) -> float:
     return -float(torchaudio.functional.rnnt_loss(logits, targets, *sizes, blank=0))
 
 
+@pytest.mark.slow
 def test_a_beam_of_one_is_greedy() -> None:
     for parts, (frames, lengths) in networks():
         for limits in (Limits(1), Limits(3), Limits(3, 4)):
@@ -86,6 +87,7 @@ def test_a_beam_of_everything_sums_over_all_paths(predictor: str) -> None:
     assert found == sorted(found, key=lambda one: -one.score)
 
 
+@pytest.mark.slow
 def test_no_score_exceeds_the_sum_over_all_paths() -> None:
     """A beam sums over the paths that it kept; here these have nearly all of the probability."""
     missing = []

@@ -40,6 +40,7 @@ def test_a_stream_says_what_transcribe_says(server, recognizer: Recognizer, mode
     assert len({one["segment"] for one in heard.finals}) == len(heard.finals)
 
 
+@pytest.mark.slow
 def test_text_grows_while_audio_comes(server) -> None:
     heard = asyncio.run(talk_to(server.socket, talk(1), 1600, 0.02))
     texts = [one["text"] for one in heard.messages if one["segment"] == 0]
@@ -97,6 +98,7 @@ def test_nothing_said_is_an_empty_result(server) -> None:
         assert heard.messages[-1]["text"] == ""
 
 
+@pytest.mark.slow
 def test_words_that_a_client_prefers(server, recognizer: Recognizer) -> None:
     word = recognizer.transcribe(talk(1), rate=16000).words[0].text
     heard = asyncio.run(talk_to(f"{server.socket}/?hotwords={word}%20:9.0", talk(3)))
@@ -109,6 +111,7 @@ def test_words_that_a_client_prefers(server, recognizer: Recognizer) -> None:
     assert heard.text == texts[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("message", "code", "reason"),
     [

@@ -248,6 +248,7 @@ def test_weights_of_the_encoder_have_a_transducers_names() -> None:
     assert {"feature_mean", "feature_istd", "mask_embedding", "quantizer.codebook"} < names
 
 
+@pytest.mark.slow
 def test_thirty_steps_lower_the_loss() -> None:
     one = pretraining()
     optimizer = torch.optim.Adam(one.parameters(), lr=0.01)

@@ -57,6 +57,7 @@ def test_eight_bits_of_a_stream_do_not_depend_on_the_others(encoder: str) -> Non
         assert streams.decode(feats[row : row + 1], lengths[row : row + 1]) == [found]
 
 
+@pytest.mark.slow
 def test_full_context_is_decoded_whole() -> None:
     network = small_transducer()
     search = SearchOptions().build(network, [])

@@ -64,6 +64,7 @@ def test_a_stream_equals_the_whole_utterance(encoder: str, mode: Mode) -> None:
     assert len(set(expected.tokens)) > 1, "a network that says nothing proves nothing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_one_sample_at_a_time(encoder: str) -> None:
     network = small_transducer(encoder)
@@ -77,6 +78,7 @@ def test_a_look_ahead_longer_than_the_audio() -> None:
     assert_same(decode(decoder(network, mode), samples, 700).best, whole(network, mode, samples))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES, ids=str)
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_streams_at_different_positions_share_steps(encoder: str, mode: Mode) -> None:
@@ -101,6 +103,7 @@ def test_streams_at_different_positions_share_steps(encoder: str, mode: Mode) ->
         assert_same(session.best, decode(shared, one, 1000).best)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_stream_moves_to_another_process(encoder: str) -> None:
     network = small_transducer(encoder)
@@ -129,6 +132,7 @@ def session_heard(session: Session) -> int:
     return session.front_end.save()["num_samples"]
 
 
+@pytest.mark.slow
 def test_memory_of_a_long_stream_is_bounded() -> None:
     network = small_transducer()
     shared = decoder(network, streaming(left_context=8, chunk=4))
@@ -149,6 +153,7 @@ def tensors(tree: object) -> list[Tensor]:
     return [tree] if isinstance(tree, Tensor) else []
 
 
+@pytest.mark.slow
 def test_silence_of_ten_minutes_passes() -> None:
     network = small_transducer()
     with torch.no_grad():

@@ -69,6 +69,7 @@ def test_a_folder_of_the_first_format_is_refused_in_one_line(
     assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_the_folder_holds_every_value_that_was_used(corpus: Path, tmp_path: Path) -> None:
     exp, overrides = tmp_path / "exp", ["train.max_steps=1", "train.validate_every=1"]
     assert train.main(train_arguments(corpus, exp, *overrides)) == 0

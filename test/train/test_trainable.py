@@ -16,8 +16,9 @@ from stopping import stopped_after
 from tiny import ROOT, write_set
 from torch import Tensor, nn
 
-from dualtk.data.batches import FeatureDataset, select_utterances
+from dualtk.data.dataset import FeatureDataset
 from dualtk.data.sampler import BatchesOptions
+from dualtk.data.selection import select_utterances
 from dualtk.options import Section
 from dualtk.train.distributed import World
 from dualtk.train.experiment import Experiment, Origin

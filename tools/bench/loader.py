@@ -27,12 +27,15 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from dualtk.data.batches import Example, FeatureDataset, batch_loader, collate, select_utterances  # noqa: E402
+from dualtk.data.batches import Example, collate  # noqa: E402
+from dualtk.data.dataset import FeatureDataset  # noqa: E402
 from dualtk.data.drawn import DrawnUtterances  # noqa: E402
 from dualtk.data.fbank import FbankOptions, fbank  # noqa: E402
 from dualtk.data.features import extract_set  # noqa: E402
 from dualtk.data.kaldi import set_name  # noqa: E402
+from dualtk.data.loader import batch_loader  # noqa: E402
 from dualtk.data.sampler import BatchesOptions  # noqa: E402
+from dualtk.data.selection import select_utterances  # noqa: E402
 from dualtk.data.shards import write_shards  # noqa: E402
 from dualtk.data.storage import Source, decoded  # noqa: E402
 from dualtk.frames import FRAME_SECONDS  # noqa: E402
