@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -229,6 +230,13 @@ class Recognizer:
             group[0]._passes.advance([stream._recording for stream in group], steps)
             for stream in group:
                 stream._collect()
+
+    def of_whole_utterances(self) -> Recognizer:
+        """One of the same network and search, language models shared, without what is for streaming alone."""
+        other = copy.copy(self)
+        other.chunk_ms, other.precision, other.engine = None, "float32", "torch"
+        other._passes, other._lock = {}, threading.Lock()
+        return other
 
     def _build_search(self, hotwords: Sequence[str]) -> Search[Any]:
         tokenizer = self.trained.tokenizer

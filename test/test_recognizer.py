@@ -21,6 +21,7 @@ from small_networks import speech
 import dualtk
 from dualtk.bin import train_lm
 from dualtk.bin.dualtk import run
+from dualtk.errors import InputError
 from dualtk.recognizer import Recognizer
 from dualtk.transcript import Segment
 
@@ -170,6 +171,13 @@ def test_streams_share_a_language_model_that_is_read_once(exp, tmp_path) -> None
         with_hotwords.accept(samples[0][start : start + 3000], RATE)
     found = [stream.finish() for stream in (*streams, with_hotwords)]
     assert [" ".join(one.text for one in segments if one.text) for segments in found] == [*alone, alone[0]]
+    bounded = dualtk.load(exp, search=dualtk.SearchOptions(beam=3), chunk_ms=160, precision="int8")
+    with pytest.raises(InputError, match="full"):
+        bounded.transcribe(samples[0], "full", rate=RATE)
+    expected = plain.transcribe(samples[0], "full", rate=RATE).text
+    assert bounded.of_whole_utterances().transcribe(samples[0], "full", rate=RATE).text == expected
+    whole = fused.of_whole_utterances().transcribe(samples[0], "full", rate=RATE)
+    assert whole.text == fused.transcribe(samples[0], "full", rate=RATE).text
 
 
 def test_what_is_refused_in_one_line(recognizer, exp, tmp_path) -> None:

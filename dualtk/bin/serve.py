@@ -22,7 +22,6 @@ from dualtk.bin.searching import (
     add_endpoint_options,
     add_search_options,
     load_recognizer,
-    search_options,
 )
 from dualtk.config import validate
 from dualtk.errors import InputError
@@ -132,7 +131,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_files(options)
     token = None if options.token_file is None else _read_token(options.token_file)
     # Only here: without the extra the options can still be read, and --help does not wait for torch.
-    from dualtk.recognizer import Recognizer
     from dualtk.serving.access import Access
     from dualtk.serving.application import Application
     from dualtk.serving.description import describe
@@ -140,13 +138,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dualtk.serving.server import DrainingServer, configuration
 
     recognizer = load_recognizer(options.model, options)
-    whole = Recognizer(recognizer.trained, search_options(options), recognizer.endpoints, None, "float32")
     description = describe(recognizer, options.language)
     recognizer.passes(description.live_mode)  # says now what is wrong with the options, and compiles
     set_up_logs()
     threads = options.threads or (_processors() if options.device == "cpu" else 1)
     access = Access(token, options.allow_origin, is_loopback=_is_loopback(options.host))
-    application = Application(recognizer, whole, description, access, limits, threads)
+    application = Application(recognizer, recognizer.of_whole_utterances(), description, access, limits, threads)
     config = configuration(application, limits, options.certfile, options.keyfile)
     server = DrainingServer(application, config, limits)
     with _listen(options.host, options.port) as listening:
