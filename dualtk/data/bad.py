@@ -21,7 +21,7 @@ def require_few(bad: Mapping[str, str], most: int, where: object) -> None:
     if len(bad) <= most:
         return
     name, reason = next(iter(bad.items()))
-    first = f"utterance {name}: {reason}"
+    first = reason if f"utterance {name}:" in reason else f"utterance {name}: {reason}"
     if most == 0:
         more = f" (and {len(bad) - 1} more; --max-bad leaves them out)" if len(bad) > 1 else ""
         raise InputError(first + more)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from small_experiment import VOCABULARY, write_experiment
 from tiny import WORDS, write_set
 
 from dualtk import recognizer
-from dualtk.bin import decode
+from dualtk.bin import decode, score
 from dualtk.bin.dualtk import run
 from dualtk.data.contents import Digests, features_digest
 from dualtk.data.fbank import FbankOptions
@@ -197,3 +198,22 @@ def test_other_tokens_of_the_same_size(exp, data, tmp_path, capsys) -> None:
             shutil.copytree(other, folder)
         line = refusal(capsys, exp, data, "--tokens", folder)
         assert line == f"{folder}/bpe.model: is not the one that {exp} was trained with, by {exp}/versions.json"
+
+
+@pytest.mark.slow
+def test_what_cannot_be_read_is_left_out_where_it_may(exp, data, tmp_path, capsys, caplog) -> None:
+    lines = (data / "feats.scp").read_text().splitlines()
+    name = lines[1].split()[0]
+    (data / "feats.scp").write_text("\n".join([lines[0], lines[1].rpartition(":")[0] + ":999999", lines[2]]) + "\n")
+    assert call(exp, data, "--out", tmp_path / "none") == 2
+    assert re.search(rf"error: .*utterance {name}: .*feats\.ark: byte 999999: no Kaldi matrix", capsys.readouterr().err)
+    assert not (tmp_path / "none").exists()
+    for processes in (1, 2):
+        out = tmp_path / f"out{processes}"
+        assert call(exp, data, "--out", out, "--max-bad", 1, "--nj", processes) == 0
+        assert (out / "left_out").read_text().startswith(f"{name} ")
+        assert len((out / "text").read_text().splitlines()) == 2
+    assert (tmp_path / "out1/text").read_bytes() == (tmp_path / "out2/text").read_bytes()
+    (data / "utt2spk").write_text("".join(f"{line.split()[0]} someone\n" for line in lines))
+    assert run(score.main, ["--data", str(data), "--decode", str(tmp_path / "out1")]) == 0
+    assert f"no hypothesis for 1 utterances, all deletions: {name}" in caplog.text
