@@ -1,22 +1,35 @@
-"""Shards at a URL: each is fetched whole, once for all processes of a machine, and removed when room is needed."""
+"""Shards at a URL: each is fetched whole, once for all processes of a machine, compared with the sum that shards.json
+has of it, and removed when room is needed."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dualtk.checksums import file_digest
 from dualtk.errors import InputError
 from dualtk.extras import extra
-from dualtk.files import atomic_path
+from dualtk.files import atomic_path, digest
 from dualtk.tables import read_json
 
 FILE = "shards.json"  # in a directory whose utterances are in shards
 CACHE = "cache"  # in that directory, unless its file says another folder
 BLOCK = 8 << 20
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Where a data directory keeps what it fetched, how many bytes of it, and the SHA-256 of each URL."""
+
+    folder: Path
+    most: float
+    sums: Mapping[str, str]
 
 
 def is_url(place: str) -> bool:
@@ -28,10 +41,11 @@ def fetched(url: str, directory: Path) -> Path:
     """The file at a URL, in the folder that the data directory which names it keeps such files in.
 
     Raises:
-        InputError: it cannot be fetched.
+        InputError: it cannot be fetched, or is not what shards.json says.
     """
-    folder, most = _cache(directory)
-    path = folder / url.rpartition("/")[2]
+    cache = _cache(directory)
+    folder = cache.folder
+    path = folder / f"{digest([], [url])[:8]}-{url.rpartition('/')[2]}"  # several sets may share the folder
     with suppress(OSError):
         os.utime(path)  # used now: others go first
         return path
@@ -40,29 +54,33 @@ def fetched(url: str, directory: Path) -> Path:
         with (folder / f".{path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():
-                copy(url, path)
-                _make_room(folder, path, most)
+                copy(url, path, cache.sums.get(url))
+                _make_room(folder, path, cache.most)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return path
 
 
-def copy(url: str, path: Path) -> None:
+def copy(url: str, path: Path, expected: str | None = None) -> None:
     """Fetch a file from a URL that fsspec opens, whole or not at all.
 
+    Args:
+        url: of the file.
+        path: to write.
+        expected: its SHA-256; None: any.
+
     Raises:
-        InputError: it cannot be fetched; names the URL.
+        InputError: it cannot be fetched, or has another sum; names the URL.
     """
     with extra("shards"):
         import fsspec
     try:
-        with (
-            fsspec.open(url, "rb") as stream,
-            atomic_path(path, durable=False) as temporary,
-            temporary.open("wb") as target,
-        ):
-            while block := stream.read(BLOCK):
-                target.write(block)
+        with atomic_path(path, durable=False) as temporary:
+            with fsspec.open(url, "rb") as stream, temporary.open("wb") as target:
+                while block := stream.read(BLOCK):
+                    target.write(block)
+            if expected is not None and (found := file_digest(temporary)) != expected:
+                raise InputError(f"{url}: altered, or damaged on its way: SHA-256 {found}, {FILE} has {expected}")
     except InputError:
         raise
     except Exception as error:  # each of fsspec's file systems has errors of its own
@@ -71,10 +89,10 @@ def copy(url: str, path: Path) -> None:
 
 
 @lru_cache(maxsize=16)
-def _cache(directory: Path) -> tuple[Path, float]:
-    """Where a data directory keeps what it fetched, and how many bytes of it."""
+def _cache(directory: Path) -> Cache:
     facts: dict[str, Any] = read_json(directory / FILE)
-    return Path(facts.get("cache") or directory / CACHE), float(facts.get("cache_gb") or 100.0) * 1e9
+    sums = {one["file"]: one["sha256"] for one in facts.get("shards", []) if "sha256" in one}
+    return Cache(Path(facts.get("cache") or directory / CACHE), float(facts.get("cache_gb") or 100.0) * 1e9, sums)
 
 
 def _make_room(folder: Path, kept: Path, most: float) -> None:

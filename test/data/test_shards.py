@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import kaldiio
@@ -232,7 +235,24 @@ def test_what_is_fetched_makes_room(tmp_path) -> None:
         path = remote.fetched(f"file://{tmp_path}/{name}.tar", tmp_path / "set")
         assert path.read_bytes() == name.encode() * 1000
         os.utime(path, (number, number))
-    assert {path.name for path in (tmp_path / "set/cache").glob("*.tar")} == {"a.tar", "c.tar"}
+    assert {path.name.partition("-")[2] for path in (tmp_path / "set/cache").glob("*.tar")} == {"a.tar", "c.tar"}
+
+
+def test_what_is_fetched_is_what_was_written(tmp_path) -> None:
+    """Not a shard that changed, and not one of the same name from elsewhere in the same cache."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.tar").write_bytes(name.encode())
+        url = f"file://{tmp_path}/{name}/a.tar"
+        shards = [{"file": url, "sha256": sha256(name.encode()).hexdigest()}]
+        facts = {"cache": str(tmp_path / "cache"), "shards": shards}
+        (tmp_path / name / "shards.json").write_text(json.dumps(facts))
+        assert remote.fetched(url, tmp_path / name).read_bytes() == name.encode()
+    shutil.rmtree(tmp_path / "cache")
+    (tmp_path / "one/a.tar").write_bytes(b"onf")
+    with pytest.raises(InputError, match=r"one/a\.tar: altered, or damaged on its way: SHA-256 .*, shards\.json has"):
+        remote.fetched(f"file://{tmp_path}/one/a.tar", tmp_path / "one")
+    assert not list((tmp_path / "cache").glob("*.tar"))
 
 
 def test_corpora_are_mixed(make_directory, tmp_path, capsys) -> None:
