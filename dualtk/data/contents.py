@@ -113,7 +113,10 @@ def features_digest(directory: Path, digests: Digests, source: Source = "stored"
         for index, (name, location) in enumerate(each_entry(directory / "feats.scp")):
             file = location.partition("[")[0].rpartition(":")[0] or location
             if file not in found:
-                archive, _ = find_archive(location, directory)
+                try:
+                    archive, _ = find_archive(location, directory)
+                except InputError as error:
+                    raise InputError(f"{directory / 'feats.scp'}:{index + 1}: utterance {name}: {error}") from error
                 found[file] = numbers.setdefault(archive, len(numbers))
             place = location.rpartition("/")[2]  # with the offset, and a range of rows
             yield (", " if index else "") + json.dumps([name, found[file], place])
