@@ -20,126 +20,28 @@ import asyncio
 import json
 import os
 import random
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import websockets
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE)]
 
-from decoding import (  # noqa: E402
-    CONFIG,
-    RATE,
-    SIZE,
-    VOCABULARY,
-    audio,
-    make_network,
-    processor,
-    write_for_sherpa,
-)
+from decoding import RATE, audio, processor  # noqa: E402
+from servers import SERVERS, served, sherpa_served, write_model  # noqa: E402
+from speakers import CHUNK, Speaker, drop_at_random, talk  # noqa: E402
 
 import dualtk  # noqa: E402
-from dualtk.config import dump  # noqa: E402
-from dualtk.data.fbank import FbankOptions  # noqa: E402
-from dualtk.data.kinds import write_options  # noqa: E402
-from dualtk.data.tokens import TokenOptions, write_tokenizer  # noqa: E402
-from dualtk.modes import streaming  # noqa: E402
-from dualtk.system import load  # noqa: E402
-from dualtk.train.checkpoint import save_network  # noqa: E402
-from dualtk.train.experiment import Experiment  # noqa: E402
 
-EDGE = 0.0125  # seconds behind its frame that the window of a feature frame reaches
 SETTLE = 4.0  # seconds that streams have been there when latencies are first counted
 PARTS = 5  # of the bad connections, after each of which memory is looked at
-CHUNK = 0.16  # seconds that are decided together
-PIECE = 0.08  # seconds of audio in a message
-# One label a frame, as sherpa-onnx has it: random weights would repeat one up to any limit.
-NO_LIMITS = (
-    *("--max-streams", "100000", "--max-openings", "0", "--max-latency", "1e6"),
-    *("--max-symbols", "1", "--chunk-ms", "160"),
-)
-
-
-def write_model(folder: Path) -> Path:
-    """The paper's network with random weights, as an experiment."""
-    folder.mkdir(parents=True)
-    draw = random.Random(0)
-    words = ["".join(draw.choice("bdfgklmnprst") + draw.choice("aeiou") for _ in range(3)) for _ in range(4000)]
-    write_tokenizer(folder / "lang", [" ".join(words)], TokenOptions(size=VOCABULARY))
-    write_options(folder, FbankOptions())
-    system = load(CONFIG, SIZE, ["modes.streaming={left_context: 64, chunk: 4}"])
-    (folder / "config.yaml").write_text(dump(system), encoding="utf-8")
-    save_network(Experiment(folder, writes=False).network_file, make_network().state_dict())
-    return folder
-
-
-@contextmanager
-def served(model: Path, folder: Path, *options: str) -> Iterator[tuple[str, int]]:
-    """A server's address and process id; its log goes into `folder`."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "dualtk.bin.dualtk", "serve", str(model), "--port", "0", *NO_LIMITS, *options]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stderr=log)
-    try:
-        while "listening" not in (text := (folder / "log").read_text()):
-            if process.poll() is not None:
-                raise SystemExit(text)
-            time.sleep(0.2)
-        yield f"ws://127.0.0.1:{json.loads(text.splitlines()[0])['port']}", process.pid
-    finally:
-        process.kill()
-        process.wait()
-
-
-SERVERS = {  # by name in the picture: precision, and our engine
-    "dualtk, onnxruntime, int8": ("int8", "onnxruntime"),
-    "dualtk, onnxruntime, float32": ("float32", "onnxruntime"),
-    "dualtk, PyTorch, float32": ("float32", "torch"),
-    "sherpa-onnx, int8": ("int8", None),
-    "sherpa-onnx, float32": ("float32", None),
-}
-
-
-@contextmanager
-def sherpa_served(script: Path, folder: Path, precision: str) -> Iterator[tuple[str, int]]:
-    """The address and process id of sherpa-onnx's server over the same network, on as many threads."""
-    mode, graphs = streaming(64, 4), folder / "graphs"
-    graphs.mkdir(parents=True)
-    write_for_sherpa(graphs, make_network(), mode, precision)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    files = {"encoder": f"encoder-{mode.name}", "decoder": "decoder", "joiner": "joiner"}
-    command = [sys.executable, str(script), "--port", str(port), "--tokens", str(graphs / "tokens.txt")]
-    command += [part for key, name in files.items() for part in (f"--{key}-model", str(graphs / f"{name}.onnx"))]
-    command += ["--nn-pool-size", str(os.cpu_count()), "--num-threads", "1", "--doc-root", str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
-    try:
-        while True:
-            if process.poll() is not None:
-                raise SystemExit((folder / "log").read_text())
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield f"ws://127.0.0.1:{port}", process.pid
-    finally:
-        process.kill()
-        process.wait()
 
 
 def compare(chosen: argparse.Namespace, folder: Path) -> dict[str, list[Level]]:
@@ -175,66 +77,6 @@ def cpu_seconds(pid: int) -> float:
 def resident_megabytes(pid: int) -> float:
     """Of a process, in memory."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-@dataclass
-class Speaker:
-    """A client that speaks in real time, for ever or for all of its samples.
-
-    Attributes:
-        latencies: when they were known, and seconds.
-        texts: of segments that are final, in order.
-    """
-
-    url: str
-    samples: np.ndarray
-    is_endless: bool
-    latencies: list[tuple[float, float]] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    is_done: bool = False
-
-    async def speak(self) -> None:
-        """Until the end."""
-        async with websockets.connect(self.url, max_size=None, compression=None, ping_interval=None) as socket:
-            sent: list[tuple[float, float]] = []  # end of a piece in seconds of audio, and when it was sent
-            listening = asyncio.create_task(self._listen(socket, sent))
-            listening.add_done_callback(lambda task: task.cancelled() or task.exception())  # that speaking ended it
-            size, began, end = round(PIECE * RATE), time.monotonic(), 0
-            while self.is_endless or end < len(self.samples):
-                piece = self.samples.take(range(end, end + size), mode="wrap") if self.is_endless else None
-                piece = self.samples[end : end + size] if piece is None else piece
-                end += len(piece)
-                await asyncio.sleep(began + end / RATE - time.monotonic())
-                sent.append((end / RATE, time.monotonic()))
-                await socket.send(piece.astype("<f4").tobytes())
-            await socket.send("Done")
-            await listening
-
-    async def _listen(self, socket: websockets.ClientConnection, sent: list[tuple[float, float]]) -> None:
-        chunks = 0
-        async for text in socket:
-            now = time.monotonic()
-            if text == "Done!":
-                self.is_done = True
-                return
-            message = json.loads(text)
-            if message.get("is_final"):
-                self.texts.append(message["text"])
-                continue
-            chunks += 1
-            # sherpa-onnx's server does not say how far it is: a message for each chunk, after four more feature frames.
-            decoded = message.get("decoded", chunks * CHUNK + 0.04)
-            while len(sent) > 1 and sent[0][0] < decoded + EDGE:
-                sent.pop(0)
-            self.latencies.append((now, now - sent[0][1]))
-
-
-def talk(seed: int) -> np.ndarray:
-    """Ten sentences of 2 to 6 s with a pause of 0.6 s after each."""
-    draw, parts = random.Random(seed), []
-    for number in range(10):
-        parts += [audio(draw.uniform(2, 6), 10 * seed + number).numpy(), np.zeros(round(0.6 * RATE), np.float32)]
-    return np.concatenate(parts)
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -294,36 +136,6 @@ def draw_curve(path: Path, curves: dict[str, list[Level]]) -> None:
     axes.set(xlabel="streams", ylabel="chunk latency, 95th percentile (ms)", ylim=(0, 3000 * CHUNK))
     axes.legend(frameon=False)
     figure.savefig(path, dpi=110)
-
-
-async def drop_at_random(url: str, connections: int, at_once: int, seed: int, kinds: dict[str, int]) -> None:
-    """Connections of every bad kind; they are counted."""
-    draw, room = random.Random(seed), asyncio.Semaphore(at_once)
-    sound = audio(4, 9).numpy().astype("<f4")
-
-    async def one(kind: str) -> None:
-        async with room:
-            try:
-                async with websockets.connect(url, compression=None) as socket:
-                    for begin in range(0, draw.randrange(1, 25) * 1280, 1280):
-                        await socket.send(sound[begin : begin + 1280].tobytes())
-                    if kind == "garbage":
-                        await socket.send(draw.choice([b"abc", b"\xff" * 400, "nonsense", os.urandom(4000)]))
-                        await socket.wait_closed()
-                    elif kind == "dropped":
-                        socket.transport.abort()
-                    elif kind == "slow":  # reads nothing for a while
-                        socket.transport.pause_reading()
-                        await asyncio.sleep(draw.random() * 3)
-                        socket.transport.resume_reading()
-                    elif kind == "tiny":
-                        for _ in range(3000):
-                            await socket.send(b"\0\0\0\0")
-            except (websockets.WebSocketException, OSError, TimeoutError):
-                pass
-            kinds[kind] = kinds.get(kind, 0) + 1
-
-    await asyncio.gather(*(one(draw.choice(["garbage", "dropped", "slow", "tiny"])) for _ in range(connections)))
 
 
 async def chaos(url: str, pid: int, model: Path, options: argparse.Namespace) -> int:
