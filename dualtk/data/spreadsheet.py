@@ -15,7 +15,6 @@ from dualtk.tables import read_lines
 
 JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
 ENDINGS = (".tsv", ".csv", ".txt", *JSON_ENDINGS)
-SEPARATORS = ",;\t|"
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,9 @@ class Row:
 def read_rows(path: Path, *, header: bool = True) -> list[Row]:
     """The rows of a file, whose ending says what it is; values are text, an absent one is empty.
 
-    A TSV knows no quotes, as those of Common Voice; a CSV, or a text file, is separated by the most frequent of comma,
-    semicolon, tab and upright bar of its first line. Where that is the bar there are no quotes either, as in LJSpeech.
+    A TSV knows no quotes, as those of Common Voice. A CSV, or a text file, is separated by what its first line has:
+    tabs, or upright bars, where there are no quotes either, as in LJSpeech, or else the more frequent of comma and
+    semicolon.
     An object inside an object of JSON gives columns such as `audio.path`.
 
     Args:
@@ -51,8 +51,7 @@ def read_rows(path: Path, *, header: bool = True) -> list[Row]:
 
 def _separated(path: Path, ending: str, *, header: bool) -> Iterator[Row]:
     lines = read_lines(path)
-    unquoted = re.sub('"[^"]*"', "", lines[0]) if lines else ""
-    separator = "\t" if ending == ".tsv" else max(SEPARATORS, key=unquoted.count)
+    separator = "\t" if ending == ".tsv" else _separator(lines[0] if lines else "")
     has_quotes = ending != ".tsv" and separator != "|"
     if has_quotes:
         reader = csv.reader((f"{line}\n" for line in lines), delimiter=separator, strict=True)
@@ -76,6 +75,13 @@ def _separated(path: Path, ending: str, *, header: bool) -> Iterator[Row]:
                 yield Row(where, dict(zip(columns, fields)))
     except csv.Error as error:
         raise InputError(f"{path}:{reader.line_num}: no row of a table ({error})") from error
+
+
+def _separator(line: str) -> str:
+    unquoted = re.sub('"[^"]*"', "", line)
+    if "\t" in unquoted:
+        return "\t"
+    return "|" if "|" in line else max(",;", key=unquoted.count)  # transcripts, even of a first line, have no bars
 
 
 def _objects(path: Path) -> Iterator[Row]:

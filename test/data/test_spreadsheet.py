@@ -55,6 +55,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path, name: str, content: str, me
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
+        ("a.csv", 'a.wav|he said; "so|a, b, "c', ['he said; "so']),
         ("a.csv", 'a.wav|he said "so|x\nb.wav|one, two, three|y\n', ['he said "so', "one, two, three"]),
         ("a.txt", "a.wav|one|s1\n", ["one"]),
         ("a.tsv", "a.wav\tone\n", ["one"]),
