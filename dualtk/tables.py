@@ -40,7 +40,9 @@ def read_lines(path: Path) -> list[str]:
         lines = content.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
         number = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}:{number}: is not UTF-8") from error
+        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        hint = f"iconv -f {'UTF-16' if utf16 else 'WINDOWS-1252'} -t UTF-8 FILE >NEW, if that is what it is"
+        raise InputError(f"{path}:{number}: is not UTF-8 ({hint})") from error
     if lines[-1] == "":
         lines.pop()
     return [line.removesuffix("\r") for line in lines]

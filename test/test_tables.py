@@ -34,7 +34,8 @@ def test_order_is_that_of_sort(tmp_path):
         ("a x\nb  \n", "text:2: b has no value (an empty transcript)"),
         ("a x\n\nb y\n", "text:2: is an empty line"),
         ("", "text: is empty"),
-        (b"a x\nb \xff\n", "text:2: is not UTF-8"),
+        (b"a x\nb \xff\n", "text:2: is not UTF-8 (iconv -f WINDOWS-1252 -t UTF-8 FILE >NEW, if that is what it is)"),
+        ("a x\n".encode("utf-16"), "text:1: is not UTF-8 (iconv -f UTF-16 -t UTF-8 FILE >NEW, if that is what it is)"),
     ],
 )
 def test_faulty_table(tmp_path, content, fault):

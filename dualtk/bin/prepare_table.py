@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dualtk.bin.dualtk import run
-from dualtk.bin.options import add_text_options, normalisation
+from dualtk.bin.options import add_text_options, at_least, normalisation
 from dualtk.data.transcripts import warn_of_digits
 from dualtk.files import require_replaceable
 
@@ -22,7 +22,8 @@ def parser() -> argparse.ArgumentParser:
     """The options of `dualtk prepare-table`."""
     options = argparse.ArgumentParser(prog="dualtk prepare-table", description=__doc__)
     add = options.add_argument
-    add("table", type=Path, metavar="FILE", help="ends in .tsv, .csv, .jsonl, .json or .ndjson")
+    add("table", type=Path, metavar="FILE", help="ends in .tsv, .csv, .txt, .jsonl, .json or .ndjson")
+    add("--no-header", action="store_true", help="the first line is a row: columns are called 1, 2, 3, ...")
     add("--audio", required=True, metavar="COLUMN", help="paths of audio files")
     add("--text", required=True, metavar="COLUMN", help="transcripts")
     add("--speaker", metavar="COLUMN", help="speakers; default: every utterance has its own")
@@ -30,6 +31,12 @@ def parser() -> argparse.ArgumentParser:
     add("--duration", metavar="COLUMN", help="seconds; default: by the headers of the audio files")
     add("--offset", metavar="COLUMN", help="seconds before the utterance in its file; default: it is the whole file")
     add("--audio-dir", type=Path, metavar="DIR", help="where paths of audio begin; default: the folder of the table")
+    add(
+        "--channel",
+        type=at_least(1),
+        metavar="N",
+        help="of recordings with several, from 1; default: such a recording is a fault",
+    )
     add("--out", type=Path, required=True, metavar="DIR", help="the data directory that is written")
     add_text_options(options)
     return options
@@ -44,12 +51,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     require_replaceable(options.out, FOLDER)
     columns = Columns(options.audio, options.text, options.speaker, options.id, options.duration, options.offset)
-    prepared = prepare_table(options.table, columns, options.audio_dir, normalisation(options))
+    prepared = prepare_table(
+        options.table,
+        columns,
+        options.audio_dir,
+        normalisation(options),
+        header=not options.no_header,
+        channel=None if options.channel is None else options.channel - 1,
+    )
     prepared.directory.write(options.out)
     print(summary(options.out, prepared.directory))
-    if prepared.without_words:
-        first, count = prepared.without_words[0], len(prepared.without_words)
-        print(f"{options.table}: {count} rows without words left out, the first is {first}", file=sys.stderr)
+    for one, several, rows in (
+        ("row without words", "rows without words", prepared.without_words),
+        ("repeated row", "repeated rows", prepared.repeated),
+    ):
+        if rows:
+            count = f"1 {one}" if len(rows) == 1 else f"{len(rows)} {several}"
+            print(f"{options.table}: {count} left out, the first is {rows[0]}", file=sys.stderr)
     for line in warn_of_digits(options.out / "text", prepared.directory.tables["text"]):
         print(line, file=sys.stderr)
     return 0

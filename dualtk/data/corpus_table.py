@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dualtk.data.audio import read_header
-from dualtk.data.directories import SPEAKERS, DataDirectory
-from dualtk.data.kaldi import locate
+from dualtk.data.directories import CHANNELS, SPEAKERS, DataDirectory
+from dualtk.data.kaldi import AudioSource
+from dualtk.data.reading import Channels, Reading
 from dualtk.data.spreadsheet import Row, read_rows
 from dualtk.data.transcripts import Normalisation
 from dualtk.errors import InputError
+
+# What is added to a path that has no ending, as LJSpeech lists its files.
+AUDIO_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".sph", ".aiff", ".au", ".WAV", ".FLAC", ".MP3")
+NAMED = 12  # columns that a message lists
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,20 @@ class Columns:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data directory, and the places of rows that were left out as they have no words."""
+    """A data directory, and the places of rows that were left out: without words, and those that say one again."""
 
     directory: DataDirectory
     without_words: list[str]
+    repeated: list[str]
+
+
+@dataclass(frozen=True)
+class _Located:
+    """A row whose audio is there."""
+
+    row: Row
+    audio: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -57,42 +72,66 @@ class _Utterance:
     duration: float
 
 
-def prepare_table(table: Path, columns: Columns, audio: Path | None, normalise: Normalisation) -> Prepared:
+def prepare_table(
+    table: Path,
+    columns: Columns,
+    audio: Path | None,
+    normalise: Normalisation,
+    *,
+    header: bool = True,
+    channel: int | None = None,
+) -> Prepared:
     """The utterances of a table.
 
     Args:
         table: see `read_rows`.
         columns: what is where.
-        audio: the folder that paths of audio begin from; None: that of the table. Absolute ones, and such that lead
-            somewhere from the current folder, are taken as they are.
+        audio: the folder that paths of audio begin from; None: that of the table. What is not there is looked for from
+            the current folder and from the folder above. A path without an ending may mean the one file that has one.
         normalise: what is done to transcripts.
+        header: see `read_rows`.
+        channel: of recordings with several, from 0; None: such a recording is a fault.
 
     Raises:
         InputError: a column that is not there, audio that is not there or cannot be read, a number that is none, or two
             utterances of one name; names the line, and counts the others.
     """
-    rows = read_rows(table)
+    rows = read_rows(table, header=header)
     _require_columns(table, rows, columns)
-    utterances: dict[str, _Utterance] = {}
-    without_words, faults = [], []
+    located: list[_Located] = []
+    without_words, repeated, faults = [], [], []
     for row in rows:
         if not (text := normalise(row.values.get(columns.text, ""))):
             without_words.append(row.where)
             continue
         try:
-            one = _utterance(row, columns, audio or table.parent, text)
+            located.append(_Located(row, _locate(row, columns, audio or table.parent), text))
+        except InputError as error:
+            faults.append(str(error))
+    names = _recording_names([one.audio for one in located])
+    utterances: dict[str, _Utterance] = {}
+    for place in located:
+        try:
+            one = _utterance(place, columns, names[place.audio], channel)
         except InputError as error:
             faults.append(str(error))
             continue
-        if one.name in utterances:
-            faults.append(f"{row.where}: utterance {one.name} is in {utterances[one.name].where} too")
-        utterances[one.name] = one
+        former = utterances.setdefault(one.name, one)
+        if former is not one and replace(former, where=one.where) == one:
+            repeated.append(one.where)
+        elif former is not one:
+            kind = "with another transcript" if former.audio == one.audio else f"with other audio, {former.audio}"
+            faults.append(f"{one.where}: utterance {one.name} is in {former.where} too, {kind}")
     if faults:
         more = f" (and {len(faults) - 1} more such lines)" if len(faults) > 1 else ""
         raise InputError(faults[0] + more)
     if not utterances:
         raise InputError(f"{table}: no row has words in its column {columns.text}")
-    return Prepared(_directory(table, utterances, has_segments=columns.offset is not None), without_words)
+    directory = _directory(table, utterances, has_segments=columns.offset is not None)
+    if channel is not None:
+        chosen = {key: f"{key} {channel + 1}" for key in directory.recordings["wav.scp"]}
+        directory = replace(directory, recordings={**directory.recordings, CHANNELS: chosen})
+    return Prepared(directory, without_words, repeated)
 
 
 def _require_columns(table: Path, rows: Sequence[Row], columns: Columns) -> None:
@@ -100,32 +139,62 @@ def _require_columns(table: Path, rows: Sequence[Row], columns: Columns) -> None
     for key, column in vars(columns).items():
         if column is not None and column not in there:
             raise InputError(
-                f"{table}: has no column {column} (--{'id' if key == 'name' else key}); it has: {', '.join(there)}"
+                f"{table}: has no column {column} (--{'id' if key == 'name' else key}); it has: "
+                f"{', '.join(there[:NAMED])}{', ...' if len(there) > NAMED else ''}"
             )
     if columns.offset is not None and columns.duration is None:
         raise InputError("--offset: needs --duration too")
 
 
-def _utterance(row: Row, columns: Columns, folder: Path, text: str) -> _Utterance:
+def _locate(row: Row, columns: Columns, folder: Path) -> str:
+    """The absolute path of a row's audio."""
     value = _value(row, columns.audio)
-    path = locate(value, folder)
-    if path is None:
-        raise InputError(f"{row.where}: no audio file {value} in {folder}, where paths begin (--audio-dir)")
+    written = [value, value.replace("\\", "/")] if "\\" in value else [value]
+    for path in written:
+        for place in (folder, Path(), folder.parent):
+            if os.path.isfile(place / path):
+                return os.path.abspath(place / path)
+    for place in (folder, Path(), folder.parent):
+        found = [place / (path + ending) for path in written for ending in AUDIO_ENDINGS]
+        found = [path for path in found if os.path.isfile(path)]
+        if len(found) > 1:
+            raise InputError(f"{row.where}: {value} may be {found[0]} or {found[1]}; add the ending in the table")
+        if found:
+            return os.path.abspath(found[0])
+    raise InputError(f"{row.where}: no audio file {value} in {folder}, where paths begin (--audio-dir)")
+
+
+def _recording_names(paths: Iterable[str]) -> dict[str, str]:
+    """A name for each file: its own without the ending, after as many of its folders as make all of them differ."""
+    found = [Path(path) for path in dict.fromkeys(paths)]
+    for depth in range(max((len(path.parts) for path in found), default=0)):
+        names = ["-".join(map(key_of, (*path.parts[1:-1][::-1][:depth][::-1], path.stem))) for path in found]
+        if len(set(names)) == len(found):
+            return dict(zip(map(str, found), names))
+    return {str(path): key_of(path.stem) for path in found}  # a.wav beside a.flac: said where they are met
+
+
+def _utterance(place: _Located, columns: Columns, recording: str, channel: int | None) -> _Utterance:
+    row = place.row
     start = 0.0 if columns.offset is None else _seconds(row, columns.offset)
     if columns.duration is not None:
         duration = _seconds(row, columns.duration)
     else:
         try:
-            duration = read_header(path).duration
+            duration = _duration(Path(place.audio), channel)
         except InputError as error:
             raise InputError(f"{row.where}: {error}") from error
-    recording = key_of(path.stem)
     base = recording if columns.name is None else key_of(_value(row, columns.name))
     if columns.offset is not None and columns.name is None:
         base = f"{recording}-{round(100 * start):07d}-{round(100 * (start + duration)):07d}"
     speaker = base if columns.speaker is None else key_of(_value(row, columns.speaker))
     name = base if base.startswith(speaker) else f"{speaker}-{base}"
-    return _Utterance(row.where, name, speaker, text, recording, os.path.abspath(path), start, duration)
+    return _Utterance(row.where, name, speaker, place.text, recording, place.audio, start, duration)
+
+
+def _duration(path: Path, channel: int | None) -> float:
+    steps = () if channel is None else (Channels((channel,), of_several=True),)
+    return read_header(AudioSource(path, reading=Reading(steps=steps))).duration
 
 
 def key_of(value: str) -> str:
@@ -147,7 +216,7 @@ def _seconds(row: Row, column: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0.0 <= seconds < float("inf"):
-        raise InputError(f"{row.where}: {column} is {value}, expected seconds")
+        raise InputError(f"{row.where}: {column} is {value}, expected seconds such as 7.25")
     return seconds
 
 

@@ -20,7 +20,8 @@ from dualtk.errors import InputError
 from dualtk.tables import Table, parse_table, write_table
 
 CHANNELS = "reco2file_and_channel"
-LETTERS = {"A": 0, "B": 1, "0": 0, "1": 0, "2": 1}  # the channels of reco2file_and_channel, from 0
+# The channels of reco2file_and_channel, from 0.
+LETTERS = {"A": 0, "B": 1, "0": 0, **{str(number + 1): number for number in range(64)}}
 SEGMENT_CHANNELS = {"A": 0, "B": 1, **{str(number): number for number in range(64)}}  # those of segments
 NAMED = 5  # examples of a fault that many lines have
 PLAIN = Reading()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from dualtk.errors import InputError
 from dualtk.tables import read_lines
 
 JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
-ENDINGS = (".tsv", ".csv", *JSON_ENDINGS)
+ENDINGS = (".tsv", ".csv", ".txt", *JSON_ENDINGS)
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,17 @@ class Row:
     values: Mapping[str, str]
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path, *, header: bool = True) -> list[Row]:
     """The rows of a file, whose ending says what it is; values are text, an absent one is empty.
 
-    A TSV knows no quotes, as those of Common Voice; a CSV is separated by the more frequent of comma and semicolon of
-    its first line.
+    A TSV knows no quotes, as those of Common Voice. A CSV, or a text file, is separated by what its first line has:
+    tabs, or upright bars, where there are no quotes either, as in LJSpeech, or else the more frequent of comma and
+    semicolon.
+    An object inside an object of JSON gives columns such as `audio.path`.
+
+    Args:
+        path: the file.
+        header: whether the first line names the columns; otherwise their names are 1, 2 and so on.
 
     Raises:
         InputError: a file of another kind, without rows, or a row that is none; names the line.
@@ -36,31 +43,45 @@ def read_rows(path: Path) -> list[Row]:
     ending = path.suffix.lower()
     if ending not in ENDINGS:
         raise InputError(f"{path}: expected a file that ends in one of {' '.join(ENDINGS)}")
-    rows = list(_objects(path) if ending in JSON_ENDINGS else _separated(path, ending))
+    rows = list(_objects(path) if ending in JSON_ENDINGS else _separated(path, ending, header=header))
     if not rows:
         raise InputError(f"{path}: has no rows")
     return rows
 
 
-def _separated(path: Path, ending: str) -> Iterator[Row]:
+def _separated(path: Path, ending: str, *, header: bool) -> Iterator[Row]:
     lines = read_lines(path)
-    header = lines[0] if lines else ""
-    if ending == ".tsv":
-        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    separator = "\t" if ending == ".tsv" else _separator(lines[0] if lines else "")
+    has_quotes = ending != ".tsv" and separator != "|"
+    if has_quotes:
+        reader = csv.reader((f"{line}\n" for line in lines), delimiter=separator, strict=True)
     else:
-        reader = csv.reader((f"{line}\n" for line in lines), delimiter=max(",;", key=header.count), strict=True)
+        reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
     columns: list[str] = []
     try:
         for fields in reader:
             where = f"{path}:{reader.line_num}"
-            if not columns:
+            if not columns and header:
                 columns = [name.strip() for name in fields]
-            elif len(fields) != len(columns) and any(fields):
-                raise InputError(f"{where}: has {len(fields)} columns, the first line {len(columns)}")
+                continue
+            columns = columns or [str(number) for number in range(1, len(fields) + 1)]
+            if len(fields) != len(columns) and any(fields):
+                opened = not has_quotes and any(one.startswith('"') and one.count('"') % 2 for one in fields)
+                hint = f" (quotes mean nothing in a {ending}: if a value in quotes goes on there, call it .csv)"
+                raise InputError(
+                    f"{where}: has {len(fields)} columns, the first line {len(columns)}{hint if opened else ''}"
+                )
             elif any(fields):
                 yield Row(where, dict(zip(columns, fields)))
     except csv.Error as error:
         raise InputError(f"{path}:{reader.line_num}: no row of a table ({error})") from error
+
+
+def _separator(line: str) -> str:
+    unquoted = re.sub('"[^"]*"', "", line)
+    if "\t" in unquoted:
+        return "\t"
+    return "|" if "|" in line else max(",;", key=unquoted.count)  # transcripts, even of a first line, have no bars
 
 
 def _objects(path: Path) -> Iterator[Row]:
@@ -88,5 +109,12 @@ def _objects(path: Path) -> Iterator[Row]:
 def _row(where: str, value: Any) -> Row:
     if not isinstance(value, dict):
         raise InputError(f"{where}: no JSON object")
-    plain = {key: one for key, one in value.items() if isinstance(one, str | int | float)}
-    return Row(where, {key: one if isinstance(one, str) else repr(one) for key, one in plain.items()})
+    return Row(where, dict(_columns(value)))
+
+
+def _columns(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for key, one in value.items():
+        if isinstance(one, dict):
+            yield from _columns(one, f"{before}{key}.")
+        elif isinstance(one, str | int | float):
+            yield before + key, one if isinstance(one, str) else repr(one)

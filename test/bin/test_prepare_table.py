@@ -43,7 +43,7 @@ def test_common_voice(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments(corpus, "--speaker", "client_id", "--case", "upper", "--punctuation", "remove")) == 0
     said = capsys.readouterr()
     assert said.out == f"{corpus}/data: 3 utterances of 2 speakers, 0.00 h\n"
-    assert f"validated.tsv: 1 rows without words left out, the first is {corpus}/validated.tsv:4" in said.err
+    assert f"validated.tsv: 1 row without words left out, the first is {corpus}/validated.tsv:4" in said.err
     assert "1 of 3 transcripts hold digits" in said.err
     assert validate(corpus / "data") == []
     texts = {"s0-c0": "HELLO WORLD", "s1-c1": "HE SAID NO", "s1-c3": "IT'S 5 O'CLOCK"}
@@ -117,3 +117,63 @@ def test_a_folder_of_others_is_never_replaced(corpus: Path) -> None:
     assert main(arguments(corpus)) == 0
     assert main(arguments(corpus, "--speaker", "client_id")) == 0  # what it wrote itself it writes again
     assert "s0-c0" in read_table(corpus / "data/text")
+
+
+def table(folder: Path, content: str, *others: str, name: str = "a.csv") -> int:
+    (folder / name).write_text(content, encoding="utf-8")
+    options = [str(folder / name), "--audio", "path", "--text", "text", "--out", str(folder / "data"), *others]
+    return main(options)
+
+
+def test_ljspeech_has_no_header_and_no_endings(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_audio(tmp_path / f"wavs/LJ001-{number}.wav", 0.5)
+    (tmp_path / "metadata.csv").write_text('LJ001-1|In 1455, "so|in fourteen\nLJ001-2|b, c|b c\n')
+    options = ["--audio", "1", "--text", "3", "--no-header", "--audio-dir", str(tmp_path / "wavs")]
+    assert main([str(tmp_path / "metadata.csv"), *options, "--out", str(tmp_path / "data")]) == 0
+    assert read_table(tmp_path / "data/text") == {"LJ001-1": "in fourteen", "LJ001-2": "b c"}
+
+
+def test_files_of_one_name_in_several_folders_are_called_by_these_too(tmp_path: Path) -> None:
+    for path in ("a/x/1.wav", "b/x/1.wav", "b/x/2.wav"):
+        write_audio(tmp_path / path, 0.5)
+    content = "path,text,begin,length\na/x/1.wav,one,0,0.2\nb/x/1.wav,two,0,0.3\nb/x/2.wav,three,0,0.5\n"
+    assert table(tmp_path, content) == 0
+    assert list(read_table(tmp_path / "data/text")) == ["a-x-1", "b-x-1", "b-x-2"]
+    assert table(tmp_path, content, "--offset", "begin", "--duration", "length") == 0
+    assert list(read_table(tmp_path / "data/wav.scp")) == ["a-x-1", "b-x-1", "b-x-2"]
+
+
+def test_a_row_that_says_the_same_again_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_audio(tmp_path / "1.wav", 0.5)
+    assert table(tmp_path, "path,text\n1.wav,one\n1.wav,one\n") == 0
+    assert "a.csv: 1 repeated row left out" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"a\.csv:3: utterance 1 is in .*a\.csv:2 too, with another transcript"):
+        table(tmp_path, "path,text\n1.wav,one\n1.wav,two\n")
+
+
+def test_audio_of_the_folder_is_taken_before_that_of_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_audio(tmp_path / "1.wav", 0.5)
+    write_audio(tmp_path / "right/1.wav", 0.7)
+    monkeypatch.chdir(tmp_path)
+    assert table(tmp_path, "path,text\n1.wav,one\n", "--audio-dir", "right") == 0
+    assert read_table(tmp_path / "data/wav.scp") == {"1": str(tmp_path / "right/1.wav")}
+
+
+def test_a_path_of_windows_and_one_of_two_endings(tmp_path: Path) -> None:
+    write_audio(tmp_path / "x/1.wav", 0.5)
+    assert table(tmp_path, "path,text\nx\\1.wav,one\n") == 0
+    write_audio(tmp_path / "x/1.flac", 0.5)
+    with pytest.raises(InputError, match=r"a\.csv:2: x/1 may be .*1\.wav or .*1\.flac; add the ending"):
+        table(tmp_path, "path,text\nx/1,one\n")
+
+
+def test_a_channel_of_several(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "1.wav", np.random.default_rng(0).normal(size=(8000, 3)) / 10, 16000)
+    with pytest.raises(InputError, match=r"a\.csv:2: .*1\.wav: has 3 channels, expected one \(mono\): --channel"):
+        table(tmp_path, "path,text\n1.wav,one\n")
+    assert table(tmp_path, "path,text\n1.wav,one\n", "--channel", "3") == 0
+    assert validate(tmp_path / "data") == []
+    assert str(read_audio_sources(tmp_path / "data")["1"].reading.steps).count("(2,)") == 1

@@ -36,6 +36,7 @@ def test_rows_say_where_they_are(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.tsv", "path\ttext\na.wav\n", r"a\.tsv:2: has 1 columns, the first line 2"),
+        ("a.tsv", 'path\ttext\n"one\ntwo"\ta\n', r"a\.tsv:2: has 1 columns, the first line 2 \(quotes mean nothing"),
         ("a.csv", 'path,text\na,"b"c\n', r"a\.csv:2: no row of a table"),
         ("a.csv", "path,text\n", r"a\.csv: has no rows"),
         ("a.jsonl", '{"text": "a"}\n{"text": \n', r"a\.jsonl:2: no JSON object"),
@@ -49,3 +50,27 @@ def test_what_is_no_table_is_refused(tmp_path: Path, name: str, content: str, me
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=message):
         read_rows(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.csv", 'a.wav|he said; "so|a, b, "c', ['he said; "so']),
+        ("a.csv", 'a.wav|he said "so|x\nb.wav|one, two, three|y\n', ['he said "so', "one, two, three"]),
+        ("a.txt", "a.wav|one|s1\n", ["one"]),
+        ("a.tsv", "a.wav\tone\n", ["one"]),
+    ],
+)
+def test_without_a_header_columns_are_numbered(tmp_path: Path, name: str, content: str, expected: list[str]) -> None:
+    (tmp_path / name).write_text(content)
+    assert [row.values["2"] for row in read_rows(tmp_path / name, header=False)] == expected
+
+
+def test_what_separates_columns_is_not_looked_for_in_quotes(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('path\t"text, as, spoken"\na.wav\t"one\ntwo"\n')
+    assert [row.values["text, as, spoken"] for row in read_rows(tmp_path / "a.csv")] == ["one\ntwo"]
+
+
+def test_objects_inside_objects_are_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"audio": {"path": "a.wav", "bytes": null}, "text": "one"}\n')
+    assert read_rows(tmp_path / "a.jsonl")[0].values == {"audio.path": "a.wav", "text": "one"}
