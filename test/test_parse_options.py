@@ -81,7 +81,9 @@ def test_names_of_espnet_are_understood(arguments: list[str], printed: str, said
     assert (done.stdout, done.stderr, done.returncode) == (printed + "\n", said, 0)
 
 
-@pytest.mark.parametrize("name", ["nlsyms", "inference_nj", "inference-config", "train_set", "init_param", "token_list"])
+@pytest.mark.parametrize(
+    "name", ["nlsyms", "inference_nj", "inference-config", "train_set", "init_param", "token_list"]
+)
 def test_names_of_espnet_are_answered(name: str, tmp_path: Path) -> None:
     done = call(tmp_path, f"--{name}", "x", recipe=ESPNET)
     assert done.returncode == 2

@@ -1,6 +1,7 @@
 """Commands of wav.scp that end in `|`, understood and never run: what file they read, and what they do to its audio.
 
-Known are flac, sph2pipe, sox, ffmpeg, cat and gunzip in the forms that Kaldi's recipes write, one after another too.
+Known are flac, sph2pipe, sox, ffmpeg, wav-copy, cat and gunzip in the forms that Kaldi's recipes write, one after
+another too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from dualtk.data.pipe_ffmpeg import ffmpeg
 from dualtk.data.pipe_sox import sox
-from dualtk.data.pipe_words import LOSSLESS, STDIN, Stage, Words, clock
+from dualtk.data.pipe_words import LOSSLESS, STDIN, STDOUT, Stage, Words, clock
 from dualtk.data.reading import Channels, Reading, Step, Trim
 from dualtk.errors import InputError
 
@@ -146,6 +147,14 @@ def _sph2pipe(words: Words) -> Stage:
     return Stage(words.only(files), tuple(steps))
 
 
+def _wav_copy(words: Words) -> Stage:
+    """`wav-copy F -`."""
+    files = [word for word in words if not word.startswith(("--print-args", "--verbose"))]
+    if len(files) != 2 or files[1] not in STDOUT or any(word.startswith("--") for word in files):
+        raise InputError("wav-copy in another form than `wav-copy FILE -`")
+    return Stage(files[0])
+
+
 def _cat(words: Words) -> Stage:
     """`cat F`."""
     files = list(words)
@@ -175,6 +184,7 @@ PROGRAMS: dict[str, Callable[[Words], Stage]] = {
     "sox": sox,
     "ffmpeg": ffmpeg,
     "cat": _cat,
+    "wav-copy": _wav_copy,
     "gunzip": _gunzip,
     "gzip": _gunzip,
     "zcat": _gunzip,

@@ -14,6 +14,7 @@ from dualtk.errors import InputError
 from dualtk.tables import read_lines
 
 JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
+DEPTH = 4  # of objects in objects whose values are columns
 ENDINGS = (".tsv", ".csv", ".txt", *JSON_ENDINGS)
 
 
@@ -114,7 +115,7 @@ def _row(where: str, value: Any) -> Row:
 
 def _columns(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     for key, one in value.items():
-        if isinstance(one, dict):
+        if isinstance(one, dict) and before.count(".") < DEPTH:
             yield from _columns(one, f"{before}{key}.")
         elif isinstance(one, str | int | float):
             yield before + key, one if isinstance(one, str) else repr(one)

@@ -90,6 +90,8 @@ def test_as_the_program_itself(folder, command, tmp_path):
 @pytest.mark.parametrize(
     ("value", "steps", "raw"),
     [
+        ("wav-copy a.sph - |", (), None),
+        ("sph2pipe -f wav -c 1 a.sph | wav-copy --print-args=false - - |", (Channels((0,)),), None),
         ("/kaldi/tools/sph2pipe -f wav -p -c 2 a.sph |", (Channels((1,)),), None),
         ("$KALDI_ROOT/tools/sph2pipe_v2.5/sph2pipe -f wav -t 1:2.5 a.sph |", (Trim(60.0 + 2.5),), None),
         ("sph2pipe -p -f rif -s 100:200 a.sph |", (Trim(100, 200, in_samples=True),), None),
@@ -134,6 +136,7 @@ def test_an_entry_is_understood_from_any_folder(folder, tmp_path, monkeypatch):
         "ffmpeg -i mono.wav -i stereo.wav -f wav - |",
         "ffmpeg -i mono.wav out.wav |",
         "sph2pipe -f wav -a mono.wav |",
+        "wav-copy mono.wav other.wav |",
         "sph2pipe -c 3 mono.wav |",
         "cat mono.wav stereo.wav |",
         "cat -n mono.wav |",
