@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import webdataset
 
 from dualtk.bin import shard
 from dualtk.bin.dualtk import run
+from dualtk.checksums import file_digest
 from dualtk.data import remote
 from dualtk.data.columns import Wanted, keep, kept
 from dualtk.data.dataset import FeatureDataset
@@ -210,7 +212,6 @@ def test_shards_at_a_url(make_directory, tmp_path, source) -> None:
 
 
 def check_remote(url: str, made: Path, tmp_path: Path, source: Source) -> None:
-    remote._cache.cache_clear()
     number = take_tables(url, tmp_path / "remote", tmp_path / "cache")
     dim = None if source == "stored" else 16
     dataset = FeatureDataset(select_utterances(tmp_path / "remote", encode, source=source), dim=dim)
@@ -226,13 +227,16 @@ def test_what_is_fetched_makes_room(tmp_path) -> None:
     for name in "abc":
         (tmp_path / f"{name}.tar").write_bytes(name.encode() * 1000)
     (tmp_path / "set").mkdir()
-    (tmp_path / "set/shards.json").write_text('{"cache_gb": 2.5e-6}')
-    remote._cache.cache_clear()
+    shards = [
+        {"file": f"file://{tmp_path}/{name}.tar", "sha256": file_digest(tmp_path / f"{name}.tar")} for name in "abc"
+    ]
+    facts = {"source": "audio", "shards": shards, "cache_gb": 2.5e-6}
+    (tmp_path / "set/shards.json").write_text(json.dumps(facts))
     for number, name in enumerate("abac"):
         path = remote.fetched(f"file://{tmp_path}/{name}.tar", tmp_path / "set")
         assert path.read_bytes() == name.encode() * 1000
         os.utime(path, (number, number))
-    assert {path.name for path in (tmp_path / "set/cache").glob("*.tar")} == {"a.tar", "c.tar"}
+    assert {path.name.partition("-")[2] for path in (tmp_path / "set/cache").glob("*.tar")} == {"a.tar", "c.tar"}
 
 
 def test_corpora_are_mixed(make_directory, tmp_path, capsys) -> None:
