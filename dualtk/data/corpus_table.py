@@ -10,10 +10,11 @@ from pathlib import Path
 
 from dualtk.data.audio import read_header
 from dualtk.data.directories import SPEAKERS, DataDirectory
-from dualtk.data.kaldi import locate
 from dualtk.data.spreadsheet import Row, read_rows
 from dualtk.data.transcripts import Normalisation
 from dualtk.errors import InputError
+
+LONGEST = 1e6  # seconds of an utterance: a longer one is milliseconds or samples
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,7 @@ def prepare_table(table: Path, columns: Columns, audio: Path | None, normalise: 
     Args:
         table: see `read_rows`.
         columns: what is where.
-        audio: the folder that paths of audio begin from; None: that of the table. Absolute ones, and such that lead
-            somewhere from the current folder, are taken as they are.
+        audio: the folder that paths of audio begin from, and no other; None: that of the table, or the current folder.
         normalise: what is done to transcripts.
 
     Raises:
@@ -75,12 +75,18 @@ def prepare_table(table: Path, columns: Columns, audio: Path | None, normalise: 
     _require_columns(table, rows, columns)
     utterances: dict[str, _Utterance] = {}
     without_words, faults = [], []
+    written: dict[str, str] = {}  # what the table has for a speaker, who may be written otherwise
     for row in rows:
         if not (text := normalise(row.values.get(columns.text, ""))):
             without_words.append(row.where)
             continue
         try:
-            one = _utterance(row, columns, audio or table.parent, text)
+            one = _utterance(row, columns, [audio] if audio else [table.parent, Path()], text)
+            if columns.speaker is not None:
+                said = row.values[columns.speaker].strip()
+                if (other := written.setdefault(one.speaker, said)) != said:
+                    both = f"the speakers {other!r} and {said!r}"
+                    raise InputError(f"{row.where}: {both} would both be written as {one.speaker}")
         except InputError as error:
             faults.append(str(error))
             continue
@@ -106,14 +112,16 @@ def _require_columns(table: Path, rows: Sequence[Row], columns: Columns) -> None
         raise InputError("--offset: needs --duration too")
 
 
-def _utterance(row: Row, columns: Columns, folder: Path, text: str) -> _Utterance:
+def _utterance(row: Row, columns: Columns, folders: Sequence[Path], text: str) -> _Utterance:
     value = _value(row, columns.audio)
-    path = locate(value, folder)
+    path = next((folder / value for folder in folders if os.path.isfile(folder / value)), None)
     if path is None:
-        raise InputError(f"{row.where}: no audio file {value} in {folder}, where paths begin (--audio-dir)")
+        raise InputError(f"{row.where}: no audio file {value} in {folders[0]}, where paths begin (--audio-dir)")
     start = 0.0 if columns.offset is None else _seconds(row, columns.offset)
     if columns.duration is not None:
         duration = _seconds(row, columns.duration)
+        if not 0.0 < duration <= LONGEST:
+            raise InputError(f"{row.where}: {columns.duration} is {duration:g}, expected at most {LONGEST:g} seconds")
     else:
         try:
             duration = read_header(path).duration

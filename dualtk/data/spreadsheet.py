@@ -55,6 +55,8 @@ def _separated(path: Path, ending: str) -> Iterator[Row]:
             where = f"{path}:{reader.line_num}"
             if not columns:
                 columns = [name.strip() for name in fields]
+                if twice := sorted(name for name in {*columns} if name and columns.count(name) > 1):
+                    raise InputError(f"{where}: the column {twice[0]} is there twice")
             elif len(fields) != len(columns) and any(fields):
                 raise InputError(f"{where}: has {len(fields)} columns, the first line {len(columns)}")
             elif any(fields):
@@ -68,7 +70,7 @@ def _objects(path: Path) -> Iterator[Row]:
     text = "\n".join(lines)
     if text.lstrip().startswith("["):
         try:
-            for number, one in enumerate(json.loads(text), start=1):
+            for number, one in enumerate(_parsed(text, str(path)), start=1):
                 yield _row(f"{path}: object {number}", one)
         except json.JSONDecodeError as error:
             raise InputError(f"{path}:{error.lineno}: no JSON ({error.msg})") from error
@@ -78,11 +80,27 @@ def _objects(path: Path) -> Iterator[Row]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                yield _row(f"{path}:{number}", json.loads(line))
+                yield _row(f"{path}:{number}", _parsed(line, f"{path}:{number}"))
             except json.JSONDecodeError as error:
                 raise InputError(f"{path}:{number}: no JSON object ({error.msg})") from error
             except RecursionError as error:
                 raise InputError(f"{path}:{number}: no JSON object (nested too deep)") from error
+
+
+def _parsed(text: str, where: str) -> Any:
+    """What JSON says.
+
+    Raises:
+        InputError: a key that an object has twice.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        if twice := sorted(key for key in {*keys} if keys.count(key) > 1):
+            raise InputError(f"{where}: the key {twice[0]} is there twice")
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=once)
 
 
 def _row(where: str, value: Any) -> Row:
