@@ -38,7 +38,7 @@ def listed(folder: Path, source: str | None = None) -> dict[str, str]:
         source: for errors, where it came from; None: the folder.
 
     Raises:
-        InputError: a line that is none, or one that names a file outside of the folder.
+        InputError: a line that is none, or one that names a file outside of the folder; no line.
     """
     found = {}
     for number, line in enumerate(read_lines(folder / FILE), start=1):
@@ -49,6 +49,8 @@ def listed(folder: Path, source: str | None = None) -> dict[str, str]:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise InputError(f"{where}: {name} is not in the folder")
         found[name] = expected
+    if not found:
+        raise InputError(f"{source or folder}/{FILE}: is empty")
     return found
 
 

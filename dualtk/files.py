@@ -80,6 +80,19 @@ def require_file(path: Path) -> None:
         raise InputError(f"{path}: exists and is {what}: choose another output")
 
 
+def require_own(path: Path, beginning: str, what: str) -> None:
+    """Refuse to write to `path` if a file is there that does not begin as those of a stage do, or is empty.
+
+    Raises:
+        InputError: names it; `what` is what the stage writes.
+    """
+    require_file(path)
+    if path.exists() and (size := path.stat().st_size):
+        with path.open("rb") as stream:
+            if stream.read(len(beginning)) != beginning.encode():
+                raise InputError(f"{path}: exists and is no {what} ({size} bytes): choose another output")
+
+
 def require_replaceable(folder: Path, kind: FolderKind | None) -> None:
     """Refuse to replace what another stage, or somebody, wrote.
 

@@ -192,19 +192,21 @@ def read_json(path: Path, model: type[BaseModel] | None = None) -> dict[str, Any
     Raises:
         InputError: the file cannot be read, is no JSON object, or one of its values is not what it should be.
     """
+    return parse_json("\n".join(read_lines(path)), path, model)
+
+
+def parse_json(text: str, where: object, model: type[BaseModel] | None = None) -> dict[str, Any]:
+    """The same of a text; `where` is what it was read from."""
     try:
-        text = "\n".join(read_lines(path))
         values = _parsed(text)
         if not isinstance(values, dict):
             raise ValueError("not an object")
         if model is not None:
             model.model_validate_json(text)
     except ValidationError as error:
-        raise InputError(f"{path}: {_explain(error)}") from None
-    except InputError:
-        raise
+        raise InputError(f"{where}: {_explain(error)}") from None
     except NO_JSON as error:
-        raise InputError(f"{path}: is not JSON ({error})") from None
+        raise InputError(f"{where}: is not JSON ({error})") from None
     return values
 
 

@@ -171,7 +171,7 @@ def run_decoding(options: argparse.Namespace) -> int:
             results.append(one)
         else:
             unread[one.utterance] = one.reason
-            bad.require_few(unread, options.max_bad, options.data)
+            bad.require_few(unread, options.max_bad, options.data, len(dataset))
     results.sort(key=lambda one: one.utterance.encode())
     seconds = time.monotonic() - began
     audio = sum(one.seconds for one in results)

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from dualtk.config import DEFAULT, validate_layered
-from dualtk.data.tokens import Tokenizer
+from dualtk.data.tokens import Tokenizer, require_known
 from dualtk.errors import InputError
-from dualtk.files import atomic_path
+from dualtk.files import atomic_path, require_own
 from dualtk.lm.folder import SECTION
 from dualtk.lm_training.defaults import EVERY, LEAST, NGRAM, ORDER
 from dualtk.lm_training.loop import LanguageModelTrainer
@@ -30,19 +30,24 @@ from dualtk.yaml_tree import Layer, Layered, read_layers
 
 logger = logging.getLogger("dualtk")
 
+ARPA = "\\data\\"  # how an ARPA file begins
 LONGEST = 1 << 30  # tokens: n-grams need no sentence to be cut
 
 
-def read_sentences(text: Iterable[Path], plain: Iterable[Path]) -> Iterator[str]:
+def read_sentences(text: Iterable[Path], plain: Iterable[Path], tokenizer: Tokenizer, most: float) -> Iterator[str]:
     """The words of every sentence.
 
     Raises:
-        InputError: a file that cannot be read.
+        InputError: a file that cannot be read, or one of whose words more than `most` percent become `<unk>`.
     """
     for path in text:
-        yield from read_table(path, ordered=False, empty_values=True).values()
+        sentences = read_table(path, ordered=False, empty_values=True)
+        require_known(path, tokenizer.unknown_in(sentences.items()), most)
+        yield from sentences.values()
     for path in plain:
-        yield from filter(str.strip, read_lines(path))
+        lines = {f"line {number}": line for number, line in enumerate(read_lines(path), start=1) if line.strip()}
+        require_known(path, tokenizer.unknown_in(lines.items()), most)
+        yield from lines.values()
 
 
 def encoded(tokenizer: Tokenizer, sentences: Iterable[str], longest: int) -> Sentences:
@@ -55,17 +60,19 @@ def estimate_ngrams(options: argparse.Namespace, tokenizer: Tokenizer) -> None:
     for name in ("config", "set", "override"):
         if getattr(options, name):
             raise InputError(f"--{name}: is for networks, not for --type {NGRAM}")
+    require_own(options.out, ARPA, "ARPA file")
     order, least = options.order or ORDER, options.least or LEAST
     if least != sorted(least):
         raise InputError(f"--least: {' '.join(map(str, least))}: longer n-grams may not need fewer occurrences")
-    texts = [tokenizer.encode(words) for words in read_sentences(options.text, options.plain)]
+    most = options.max_unknown
+    texts = [tokenizer.encode(words) for words in read_sentences(options.text, options.plain, tokenizer, most)]
     orders = NgramEstimator(texts, tokenizer.vocab_size, order).orders(least)
     with atomic_path(options.out) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(arpa_lines(orders, tokenizer.pieces))
     counts = " ".join(str(len(one.keys)) for one in orders)
     logger.info("%s: n-grams of %d sentences by length: %s", options.out, len(texts), counts)
     if options.dev or options.dev_plain:
-        held_out = encoded(tokenizer, read_sentences(options.dev, options.dev_plain), LONGEST)
+        held_out = encoded(tokenizer, read_sentences(options.dev, options.dev_plain, tokenizer, most), LONGEST)
         logger.info("held out: %s", model_perplexity(read_arpa(options.out, tokenizer.pieces), held_out))
 
 
@@ -95,9 +102,10 @@ def divide(options: argparse.Namespace, tokenizer: Tokenizer, longest: int) -> t
     Raises:
         InputError: one of them is empty.
     """
-    sentences = list(read_sentences(options.text, options.plain))
+    most = options.max_unknown
+    sentences = list(read_sentences(options.text, options.plain, tokenizer, most))
     if options.dev or options.dev_plain:
-        held_out = list(read_sentences(options.dev, options.dev_plain))
+        held_out = list(read_sentences(options.dev, options.dev_plain, tokenizer, most))
     else:
         held_out = sentences[EVERY - 1 :: EVERY]
         sentences = [words for index, words in enumerate(sentences, start=1) if index % EVERY]

@@ -9,8 +9,8 @@ from pathlib import Path
 from dualtk.data.transcripts import Normalisation
 
 
-def at_least(lowest: int) -> Callable[[str], int]:
-    """The `type` of an option that is a whole number of at least `lowest`."""
+def at_least(lowest: int, highest: int | None = None) -> Callable[[str], int]:
+    """The `type` of an option that is a whole number of at least `lowest`, and at most `highest`."""
 
     def convert(text: str) -> int:
         try:
@@ -19,6 +19,8 @@ def at_least(lowest: int) -> Callable[[str], int]:
             number = lowest - 1
         if number < lowest:
             raise argparse.ArgumentTypeError(f"{text}: expected a whole number of at least {lowest}")
+        if highest is not None and number > highest:
+            raise argparse.ArgumentTypeError(f"{text}: expected a whole number of at most {highest}")
         return number
 
     return convert
@@ -43,6 +45,17 @@ def add_size_options(options: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY.PATH=VALUE",
         help="change one value of the YAML; may be repeated",
+    )
+
+
+def add_max_unknown(options: argparse.ArgumentParser) -> None:
+    """--max-unknown."""
+    options.add_argument(
+        "--max-unknown",
+        type=float,
+        default=2.0,
+        metavar="PERCENT",
+        help="most words of a text that may hold characters without a token; default: 2",
     )
 
 

@@ -34,7 +34,9 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="dualtk serve", description=__doc__)
     options.add_argument("model", type=Path, metavar="MODEL", help="experiment or model folder")
     options.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine only")
-    options.add_argument("--port", type=at_least(0), default=8000, metavar="N", help="0: any free one; default: 8000")
+    options.add_argument(
+        "--port", type=at_least(0, 65535), default=8000, metavar="N", help="0: any free one; default: 8000"
+    )
     options.add_argument("--token-file", type=Path, metavar="FILE", help="clients must show the token in it")
     options.add_argument("--allow-origin", action="append", default=[], metavar="URL", help="of pages that may use it")
     options.add_argument("--certfile", type=Path, metavar="PEM", help="certificate, for https")

@@ -16,6 +16,8 @@ from pathlib import Path
 from dualtk.bin.dualtk import run
 from dualtk.bin.options import add_max_bad, at_least
 
+SELDOM, OFTEN = 0.001, 1000.0  # times that an epoch may read a part of --mix
+
 
 def _positive(text: str) -> float:
     """The `type` of numbers above 0."""
@@ -33,7 +35,9 @@ def _part(text: str) -> tuple[Path, str]:
     place, equals, amount = text.rpartition("=")
     if not equals:
         return Path(text), "1"
-    _positive(amount.removesuffix("h"))
+    number = _positive(amount.removesuffix("h"))
+    if not amount.endswith("h") and not SELDOM <= number <= OFTEN:
+        raise argparse.ArgumentTypeError(f"{text}: expected {SELDOM:g} to {OFTEN:g} times, or hours as 100h")
     return Path(place), amount
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from dualtk.bin.shard import OFTEN, SELDOM
 from dualtk.data.bad import said
 from dualtk.data.remote import is_url
 from dualtk.data.shard_sets import hours_of, mix, take_tables
@@ -19,7 +20,12 @@ def _weight(directory: Path, amount: str) -> float:
     """How often an epoch reads a directory."""
     if not amount.endswith("h"):
         return float(amount)
-    return float(amount.removesuffix("h")) / hours_of(directory)
+    hours = hours_of(directory)
+    weight = float(amount.removesuffix("h")) / max(hours, 1e-9)
+    if not SELDOM <= weight <= OFTEN:
+        said = f"of {hours:.3g} h {amount} are no {SELDOM:g} to {OFTEN:g} times"
+        raise InputError(f"--mix {directory}={amount}: {said}")
+    return weight
 
 
 def run_sharding(options: argparse.Namespace) -> int:

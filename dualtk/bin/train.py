@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dualtk.bin.dualtk import run
-from dualtk.bin.options import add_config_options, add_max_bad, at_least
+from dualtk.bin.options import add_config_options, add_max_bad, add_max_unknown, at_least
 from dualtk.train.waiting import PATIENCE, TIMEOUT
-
-MOST_UNKNOWN = 2.0  # percent of words
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,13 +73,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help=f"how long a process waits for the others in a step; default: {TIMEOUT}",
     )
-    options.add_argument(
-        "--max-unknown",
-        type=float,
-        default=MOST_UNKNOWN,
-        metavar="PERCENT",
-        help="most words of a text that may hold characters without a token; default: 2",
-    )
+    add_max_unknown(options)
     add_max_bad(options)
     options.add_argument(
         "--override", action="store_true", help="continue although configuration or data changed (default: refuse)"

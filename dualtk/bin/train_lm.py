@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dualtk.bin.dualtk import run
-from dualtk.bin.options import at_least
+from dualtk.bin.options import add_max_unknown, at_least
 from dualtk.lm_training.defaults import EVERY, NGRAM, ORDER
 
 
@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"Kaldi text that is held out; default: for a network every {EVERY}th sentence, for n-grams none",
     )
     options.add_argument("--dev-plain", type=Path, nargs="+", default=[], metavar="FILE", help="the same, a line each")
+    add_max_unknown(options)
     ngrams = options.add_argument_group("n-grams")
     ngrams.add_argument("--order", type=at_least(1), metavar="N", help=f"longest n-grams; default: {ORDER}")
     ngrams.add_argument(

@@ -26,7 +26,7 @@ from dualtk.data.sampler import BatchesOptions
 from dualtk.data.scale import require_scale
 from dualtk.data.selection import Selection
 from dualtk.data.storage import Source
-from dualtk.data.tokens import Tokenizer
+from dualtk.data.tokens import Tokenizer, require_known
 from dualtk.distill.teacher import TEACHER, FrozenTeacherOptions
 from dualtk.errors import InputError
 from dualtk.lattice import chosen_backend
@@ -64,21 +64,6 @@ def steps_per_epoch(train_dir: Path, batches: BatchesOptions, accumulate: int, p
     return max(1, len(order) // accumulate)
 
 
-def require_known(tokenizer: Tokenizer, directories: Sequence[Path], most: float) -> None:
-    """Say which words of the transcripts become `<unk>`.
-
-    Raises:
-        InputError: they are more than `most` percent of those of a directory.
-    """
-    for directory in directories:
-        found = tokenizer.unknown_in(each_entry(directory / "text"))
-        line = f"{directory / 'text'}: {found}"
-        if found.percent > most:
-            raise InputError(f"{line}: what helps is tokens of this text, tokens.byte_fallback or --max-unknown")
-        if found.unknown:
-            logger.warning(line)
-
-
 def read_system(options: argparse.Namespace) -> System:
     """The system that the options describe, with the folders of networks that it is made from.
 
@@ -105,7 +90,9 @@ def read_system(options: argparse.Namespace) -> System:
     if isinstance(system, TransducerSystem) and options.tokens is None:
         raise InputError("--tokens: a transducer needs the folder that `dualtk tokens` wrote")
     if isinstance(system, TransducerSystem) and is_first():
-        require_known(Tokenizer(options.tokens), [options.train_dir, options.dev_dir], options.max_unknown)
+        tokenizer = Tokenizer(options.tokens)
+        for text in (options.train_dir / "text", options.dev_dir / "text"):
+            require_known(text, tokenizer.unknown_in(each_entry(text)), options.max_unknown)
     return system
 
 

@@ -12,19 +12,27 @@ from dualtk.tables import table_text
 FILE = "left_out"  # lines `utterance reason`, in the folder of what was made without them
 
 
-def require_few(bad: Mapping[str, str], most: int, where: object) -> None:
-    """Refuse more than `most` utterances that cannot be read; `bad` has their reasons, `where` is what they are of.
+def require_few(bad: Mapping[str, str], most: int, where: object, of: int | None = None) -> None:
+    """Refuse more than `most` utterances that cannot be read, or all; `bad` has their reasons.
+
+    Args:
+        bad: reasons by utterance.
+        most: that may be left out.
+        where: what they are of.
+        of: how many there are with those that can be read; None: not known yet.
 
     Raises:
         InputError: the first of them, and how many there are.
     """
-    if len(bad) <= most:
+    if len(bad) <= most and (not bad or len(bad) != of):
         return
     name, reason = next(iter(bad.items()))
     first = reason if f"utterance {name}:" in reason else f"utterance {name}: {reason}"
     if most == 0:
         more = f" (and {len(bad) - 1} more; --max-bad leaves them out)" if len(bad) > 1 else ""
         raise InputError(first + more)
+    if len(bad) <= most:
+        raise InputError(f"{where}: not one utterance can be read; {first}")
     raise InputError(f"{where}: {len(bad)} utterances cannot be read, more than --max-bad {most}; {first}")
 
 

@@ -19,6 +19,7 @@ from dualtk.errors import InputError
 # What is added to a path that has no ending, as LJSpeech lists its files.
 AUDIO_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".sph", ".aiff", ".au", ".WAV", ".FLAC", ".MP3")
 NAMED = 12  # columns that a message lists
+LONGEST = 1e6  # seconds of an utterance: a longer one is milliseconds or samples
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def prepare_table(
     Args:
         table: see `read_rows`.
         columns: what is where.
-        audio: the folder that paths of audio begin from; None: that of the table. What is not there is looked for from
-            the current folder and from the folder above. A path without an ending may mean the one file that has one.
+        audio: the folder that paths of audio begin from, and no other; None: that of the table, the current folder, or
+            the one above the table's. A path without an ending may mean the one file that has one.
         normalise: what is done to transcripts.
         header: see `read_rows`.
         channel: of recordings with several, from 0; None: such a recording is a fault.
@@ -98,6 +99,7 @@ def prepare_table(
     """
     rows = read_rows(table, header=header)
     _require_columns(table, rows, columns)
+    folders = [audio] if audio else [table.parent, Path(), table.parent.parent]
     located: list[_Located] = []
     without_words, repeated, faults = [], [], []
     for row in rows:
@@ -105,14 +107,20 @@ def prepare_table(
             without_words.append(row.where)
             continue
         try:
-            located.append(_Located(row, _locate(row, columns, audio or table.parent), text))
+            located.append(_Located(row, _locate(row, columns, folders), text))
         except InputError as error:
             faults.append(str(error))
     names = _recording_names([one.audio for one in located])
     utterances: dict[str, _Utterance] = {}
+    speakers: dict[str, str] = {}  # as they are called, and as the table has them
     for place in located:
         try:
             one = _utterance(place, columns, names[place.audio], channel)
+            if columns.speaker is not None:
+                said = _value(place.row, columns.speaker)
+                if (other := speakers.setdefault(one.speaker, said)) != said:
+                    both = f"the speakers {other!r} and {said!r}"
+                    raise InputError(f"{place.row.where}: {both} would both be written as {one.speaker}")
         except InputError as error:
             faults.append(str(error))
             continue
@@ -146,22 +154,22 @@ def _require_columns(table: Path, rows: Sequence[Row], columns: Columns) -> None
         raise InputError("--offset: needs --duration too")
 
 
-def _locate(row: Row, columns: Columns, folder: Path) -> str:
+def _locate(row: Row, columns: Columns, folders: Sequence[Path]) -> str:
     """The absolute path of a row's audio."""
     value = _value(row, columns.audio)
     written = [value, value.replace("\\", "/")] if "\\" in value else [value]
     for path in written:
-        for place in (folder, Path(), folder.parent):
+        for place in folders:
             if os.path.isfile(place / path):
                 return os.path.abspath(place / path)
-    for place in (folder, Path(), folder.parent):
+    for place in folders:
         found = [place / (path + ending) for path in written for ending in AUDIO_ENDINGS]
         found = [path for path in found if os.path.isfile(path)]
         if len(found) > 1:
             raise InputError(f"{row.where}: {value} may be {found[0]} or {found[1]}; add the ending in the table")
         if found:
             return os.path.abspath(found[0])
-    raise InputError(f"{row.where}: no audio file {value} in {folder}, where paths begin (--audio-dir)")
+    raise InputError(f"{row.where}: no audio file {value} in {folders[0]}, where paths begin (--audio-dir)")
 
 
 def _recording_names(paths: Iterable[str]) -> dict[str, str]:
@@ -179,6 +187,8 @@ def _utterance(place: _Located, columns: Columns, recording: str, channel: int |
     start = 0.0 if columns.offset is None else _seconds(row, columns.offset)
     if columns.duration is not None:
         duration = _seconds(row, columns.duration)
+        if not 0.0 < duration <= LONGEST:
+            raise InputError(f"{row.where}: {columns.duration} is {duration:g}, expected at most {LONGEST:g} seconds")
     else:
         try:
             duration = _duration(Path(place.audio), channel)

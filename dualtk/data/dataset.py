@@ -113,7 +113,7 @@ class FeatureDataset(Dataset[Example]):
         if cache:
             self.cached = [self._read_or_fault(index) for index in range(len(self.entries))]
             faults = [one for one in self.cached if isinstance(one, UnreadError)]
-            require_few({one.utterance: one.reason for one in faults}, max_bad, self.directory)
+            require_few({one.utterance: one.reason for one in faults}, max_bad, self.directory, len(self.entries))
 
     def _first_dim(self) -> int:
         """F of the first utterance that can be read; without one, the fault of the first."""

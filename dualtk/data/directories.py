@@ -16,7 +16,7 @@ from dualtk.data.kaldi import AudioSource, group_speakers, read_audio_sources, r
 from dualtk.errors import InputError
 from dualtk.files import FolderKind, atomic_folder
 from dualtk.frames import FRAME_SECONDS
-from dualtk.tables import Table, compare_keys, load_table, table_text
+from dualtk.tables import Table, compare_keys, finite, load_table, table_text
 
 SPEAKERS = "utt2spk"
 TABLES = ("text", "segments", "utt2dur", "utt2num_frames", "feats.scp")  # beside utt2spk, by utterance
@@ -211,10 +211,15 @@ def durations(one: DataDirectory) -> dict[str, float]:
         InputError: a line of a table that is no number, or audio that cannot be read.
     """
     if (table := one.tables.get("utt2dur")) is not None:
-        try:
-            return {name: float(value) for name, value in table.items()}
-        except ValueError as error:
-            raise InputError(f"{one.source}/utt2dur: {error}") from error
+        seconds = {}
+        for name, value in table.items():
+            try:
+                seconds[name] = finite(value)
+            except ValueError as error:
+                raise InputError(f"{one.source}/utt2dur: utterance {name}: {error}") from error
+            if seconds[name] <= 0:
+                raise InputError(f"{one.source}/utt2dur: utterance {name}: {value} seconds are none")
+        return seconds
     directory = Path(one.source)
     if not one.recordings:
         shapes = {name: read_shape(location, directory) for name, location in one.tables["feats.scp"].items()}

@@ -162,7 +162,7 @@ def extract_set(
     if part is not None:
         return Extraction(extracted, len(tasks), tables=False, part=part)
     bad = absent | {name: reason for result in results for name, reason in result.bad.items()}
-    require_few(bad, max_bad, directory)
+    require_few(bad, max_bad, directory, len(tasks) + len(absent))
     if bad:
         companions = read_companions(directory, speeds, channel, without=bad)
     measured = None if whole.measured is None else len(whole.measured - bad.keys())

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dualtk.data.remote import FILE
+from dualtk.data.remote import FILE, read_facts
 from dualtk.data.windows import ShardList
 from dualtk.errors import InputError
-from dualtk.tables import read_json
 
 
 def read_shards(directory: Path, places: Sequence[str], place_of: NDArray[np.int64]) -> ShardList | None:
@@ -28,15 +27,13 @@ def read_shards(directory: Path, places: Sequence[str], place_of: NDArray[np.int
     path = directory / FILE
     if not path.exists():
         return None
-    listed = read_json(path)["shards"]
-    numbers = {one["file"]: number for number, one in enumerate(listed)}
+    listed = read_facts(directory).shards
+    numbers = {one.file: number for number, one in enumerate(listed)}
     if unknown := [place for place in places if place not in numbers]:
         raise InputError(f"{path}: does not list {unknown[0]}")
     if len(place_of) and int(np.min(place_of)) < 0:
         raise InputError(f"{path}: an utterance of {directory} is in no shard")
-    weights = np.array([one.get("weight", 1.0) for one in listed], np.float64)
-    if not (weights > 0).all():
-        raise InputError(f"{path}: a weight must be above 0")
-    corpus = np.array([one.get("corpus", 0) for one in listed], np.int64)
+    weights = np.array([one.weight for one in listed], np.float64)
+    corpus = np.array([one.corpus for one in listed], np.int64)
     shard_of_place = np.array([numbers[place] for place in places], np.int64)
     return ShardList(shard_of_place[place_of], corpus, weights)

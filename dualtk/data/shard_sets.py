@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,12 @@ import numpy as np
 from dualtk.data import sums
 from dualtk.data.arks import read_matrix, write_cmvn
 from dualtk.data.kaldi import group_speakers
-from dualtk.data.remote import FILE, copy, is_url, read_text
+from dualtk.data.remote import FILE, SetFacts, copy, fetch_facts, is_url, read_facts
 from dualtk.data.shards import RECORDS, TABLES, WHOLE, claim_shards
 from dualtk.errors import InputError
 from dualtk.files import write_text
 from dualtk.frames import FRAME_SECONDS
-from dualtk.tables import load_table, read_json, write_table
+from dualtk.tables import load_table, write_table
 
 
 def take_tables(url: str, out: Path, cache: Path | None = None, cache_gb: float | None = None) -> int:
@@ -36,10 +35,9 @@ def take_tables(url: str, out: Path, cache: Path | None = None, cache_gb: float 
         InputError: something is not there.
     """
     place = url.rstrip("/")
-    claim_shards(out)
-    (out / RECORDS).mkdir(parents=True, exist_ok=True)
-    facts = json.loads(read_text(f"{place}/{FILE}"))
-    table = "wav.scp" if facts["source"] == "audio" else "feats.scp"
+    facts = fetch_facts(place)
+    _claim(out)
+    table = "wav.scp" if facts.source == "audio" else "feats.scp"
     optional = {"text", "utt2dur", *WHOLE, *([sums.FILE] if table == "feats.scp" else [])}
     for name in ("utt2spk", "spk2utt", "utt2num_frames", *sorted(optional)):
         try:
@@ -52,9 +50,9 @@ def take_tables(url: str, out: Path, cache: Path | None = None, cache_gb: float 
     bare = load_table(out / f"{table}.bare").entries
     (out / f"{table}.bare").unlink()
     write_table(out / table, {name: f"{place}/{location}" for name, location in bare.items()})
-    shards = [{**one, "file": f"{place}/{one['file']}"} for one in facts["shards"]]
-    more = {"cache": None if cache is None else os.path.abspath(cache), "cache_gb": cache_gb}
-    write_text(out / FILE, json.dumps({**facts, **more, "shards": shards}, indent=1) + "\n")
+    shards = [one.model_copy(update={"file": f"{place}/{one.file}"}) for one in facts.shards]
+    more = {"cache": None if cache is None else os.path.abspath(cache), "cache_gb": cache_gb, "shards": shards}
+    write_text(out / FILE, facts.model_copy(update=more).model_dump_json(indent=1) + "\n")
     return len(shards)
 
 
@@ -77,33 +75,45 @@ def mix(parts: Sequence[tuple[Path, float]], out: Path) -> int:
     Raises:
         InputError: they hold different things, or one utterance is in two of them.
     """
-    claim_shards(out)
-    (out / RECORDS).mkdir(parents=True, exist_ok=True)
-    facts = [read_json(directory / FILE) for directory, _ in parts]
+    if same := [directory for directory, _ in parts if os.path.realpath(directory) == os.path.realpath(out)]:
+        raise InputError(f"{same[0]}: is to be read and written: choose another output")
+    facts = [read_facts(directory) for directory, _ in parts]
     first = parts[0][0]
-    if len({one["source"] for one in facts}) > 1:
+    if len({one.source for one in facts}) > 1:
         raise InputError(f"{first}: not all of the directories hold the same, audio or features")
     kinds = {(directory / "fbank.json").read_text(encoding="utf-8") for directory, _ in parts}
     if len(kinds) > 1:
         raise InputError(f"{first}: not all of the directories have the same fbank.json")
-    table = "wav.scp" if facts[0]["source"] == "audio" else "feats.scp"
+    table = "wav.scp" if facts[0].source == "audio" else "feats.scp"
     merged: dict[str, dict[str, str]] = {}
     for name in (*TABLES, table):
         if all((directory / name).exists() for directory, _ in parts):
             merged[name] = _merged([directory for directory, _ in parts], name)
+    statistics = _mixed_statistics(parts)
+    _claim(out)
     for name, entries in merged.items():
         write_table(out / name, entries)
     write_table(out / "spk2utt", group_speakers(merged["utt2spk"]))
     write_text(out / "fbank.json", kinds.pop())
-    _write_mixed_statistics(parts, out)
+    write_cmvn(out / "cmvn.ark", statistics)
     shards = [
-        {**one, "file": _anywhere(one["file"], directory), "corpus": number, "weight": weight}
+        one.model_copy(update={"file": _anywhere(one.file, directory), "corpus": number, "weight": weight})
         for number, ((directory, weight), fact) in enumerate(zip(parts, facts))
-        for one in fact["shards"]
+        for one in fact.shards
     ]
-    caches = {key: next((fact[key] for fact in facts if fact.get(key)), None) for key in ("cache", "cache_gb")}
-    write_text(out / FILE, json.dumps({"source": facts[0]["source"], **caches, "shards": shards}, indent=1) + "\n")
+    cache = next((one.cache for one in facts if one.cache), None)
+    cache_gb = next((one.cache_gb for one in facts if one.cache_gb), None)
+    whole = SetFacts(source=facts[0].source, shards=shards, cache=cache, cache_gb=cache_gb)
+    write_text(out / FILE, whole.model_dump_json(indent=1) + "\n")
     return len(merged[table])
+
+
+def _claim(out: Path) -> None:
+    """Make `out` a folder of tables alone, or refuse it: tars that lie there would lose theirs."""
+    claim_shards(out)
+    if tars := sorted(out.glob("*.tar")):
+        raise InputError(f"{out}: holds {tars[0].name}, whose tables would be replaced: choose another output")
+    (out / RECORDS).mkdir(parents=True, exist_ok=True)
 
 
 def _anywhere(place: str, directory: Path) -> str:
@@ -122,7 +132,7 @@ def _merged(directories: Sequence[Path], name: str) -> dict[str, str]:
     return entries
 
 
-def _write_mixed_statistics(parts: Sequence[tuple[Path, float]], out: Path) -> None:
+def _mixed_statistics(parts: Sequence[tuple[Path, float]]) -> np.ndarray:
     """Mean and variance of what an epoch reads."""
     total: np.ndarray | None = None
     for directory, weight in parts:
@@ -132,4 +142,4 @@ def _write_mixed_statistics(parts: Sequence[tuple[Path, float]], out: Path) -> N
         stats = weight * read_matrix(str(path), directory).astype(np.float64)
         total = stats if total is None else total + stats
     assert total is not None
-    write_cmvn(out / "cmvn.ark", total)
+    return total

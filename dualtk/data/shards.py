@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -40,6 +41,7 @@ from dualtk.tables import load_table, write_table
 TABLES = ("utt2spk", "text", "utt2num_frames", "utt2dur", sums.FILE)
 WHOLE = ("cmvn.ark", "fbank.json", "words.ctm")  # files that are the same in shards
 NEEDED = ("utt2spk", "utt2num_frames")
+TAR = re.compile(r".+-[0-9a-f]{8}-\d{6}\.tar")  # what a shard is called
 RECORDS = ".tars"  # what is known of each finished tar
 
 
@@ -139,7 +141,7 @@ def write_shards(
     results = [result for job in jobs if (result := _finished(job)) is not None]
     assert len(results) == len(jobs)
     bad = absent | {name: reason for result in results for name, reason in result.bad.items()}
-    require_few(bad, max_bad, directory)
+    require_few(bad, max_bad, directory, sum(len(job.items) for job in jobs) + len(absent))
     _write_tables(directory, out, tables, source, jobs, results)
     write_bad(out, bad)
     _remove_others(out, jobs)
@@ -151,6 +153,8 @@ def claim_shards(out: Path) -> None:
     there = out.exists() and any(not path.name.startswith(".") for path in out.iterdir())
     if there and not (out / RECORDS).is_dir():
         raise InputError(f"{out}: exists and is no folder of shards: choose another output")
+    if foreign := sorted(path.name for path in out.glob("*.tar") if not TAR.fullmatch(path.name)):
+        raise InputError(f"{out}: {foreign[0]} in it was not written by dualtk: move that away first")
 
 
 def _jobs(

@@ -64,6 +64,8 @@ def _separated(path: Path, ending: str, *, header: bool) -> Iterator[Row]:
             where = f"{path}:{reader.line_num}"
             if not columns and header:
                 columns = [name.strip() for name in fields]
+                if twice := sorted(name for name in {*columns} if name and columns.count(name) > 1):
+                    raise InputError(f"{where}: the column {twice[0]} is there twice")
                 continue
             columns = columns or [str(number) for number in range(1, len(fields) + 1)]
             if len(fields) != len(columns) and any(fields):

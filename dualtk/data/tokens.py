@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,8 @@ from pydantic import PositiveInt
 from dualtk.errors import InputError
 from dualtk.files import Done, FolderKind, atomic_folder, digest, require_replaceable
 from dualtk.options import Section, Unit
+
+logger = logging.getLogger("dualtk")
 
 TokenType = Literal["unigram", "bpe", "char"]
 BLANK = "<blk>"
@@ -65,6 +68,18 @@ class UnknownWords:
             f"{self.unknown} of {self.words} words ({self.percent:.1f} %) become {UNKNOWN}, for no token has the "
             f"characters {letters}{more}; the first is in utterance {self.first}"
         )
+
+
+def require_known(where: object, found: UnknownWords, most: float) -> None:
+    """Say which words of a text become `<unk>`.
+
+    Raises:
+        InputError: they are more than `most` percent.
+    """
+    if found.percent > most:
+        raise InputError(f"{where}: {found}: what helps is tokens of this text, tokens.byte_fallback or --max-unknown")
+    if found.unknown:
+        logger.warning("%s: %s", where, found)
 
 
 class Tokenizer:

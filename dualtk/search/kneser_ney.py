@@ -85,7 +85,7 @@ class NgramEstimator:
         return keys, adjusted
 
     def orders(self, least: Sequence[int] = ()) -> list[Order]:
-        """The model.
+        """The model, up to the longest n-grams that are kept.
 
         Args:
             least: occurrences that n-grams of order 1, 2, ... must have to be kept, none less than that before it; the
@@ -97,6 +97,8 @@ class NgramEstimator:
             if least:
                 kept = self.counts[n - 1][1] >= least[min(n, len(least)) - 1]
                 keys, log_probs = keys[kept], log_probs[kept]
+            if not len(keys):
+                break  # nor has a longer one been seen often enough
             found[-1] = self._with_backoffs(found[-1], n, keys, log_probs)
             found.append(Order(keys, log_probs, np.zeros(len(keys))))
         return found

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-from hashlib import sha256
 from pathlib import Path
 
 import kaldiio
@@ -18,6 +17,7 @@ import webdataset
 
 from dualtk.bin import shard
 from dualtk.bin.dualtk import run
+from dualtk.checksums import file_digest
 from dualtk.data import remote
 from dualtk.data.columns import Wanted, keep, kept
 from dualtk.data.dataset import FeatureDataset
@@ -213,7 +213,6 @@ def test_shards_at_a_url(make_directory, tmp_path, source) -> None:
 
 
 def check_remote(url: str, made: Path, tmp_path: Path, source: Source) -> None:
-    remote._cache.cache_clear()
     number = take_tables(url, tmp_path / "remote", tmp_path / "cache")
     dim = None if source == "stored" else 16
     dataset = FeatureDataset(select_utterances(tmp_path / "remote", encode, source=source), dim=dim)
@@ -229,8 +228,11 @@ def test_what_is_fetched_makes_room(tmp_path) -> None:
     for name in "abc":
         (tmp_path / f"{name}.tar").write_bytes(name.encode() * 1000)
     (tmp_path / "set").mkdir()
-    (tmp_path / "set/shards.json").write_text('{"cache_gb": 2.5e-6}')
-    remote._cache.cache_clear()
+    shards = [
+        {"file": f"file://{tmp_path}/{name}.tar", "sha256": file_digest(tmp_path / f"{name}.tar")} for name in "abc"
+    ]
+    facts = {"source": "audio", "shards": shards, "cache_gb": 2.5e-6}
+    (tmp_path / "set/shards.json").write_text(json.dumps(facts))
     for number, name in enumerate("abac"):
         path = remote.fetched(f"file://{tmp_path}/{name}.tar", tmp_path / "set")
         assert path.read_bytes() == name.encode() * 1000
@@ -244,13 +246,13 @@ def test_what_is_fetched_is_what_was_written(tmp_path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.tar").write_bytes(name.encode())
         url = f"file://{tmp_path}/{name}/a.tar"
-        shards = [{"file": url, "sha256": sha256(name.encode()).hexdigest()}]
-        facts = {"cache": str(tmp_path / "cache"), "shards": shards}
+        shards = [{"file": url, "sha256": file_digest(tmp_path / name / "a.tar")}]
+        facts = {"source": "audio", "cache": str(tmp_path / "cache"), "shards": shards}
         (tmp_path / name / "shards.json").write_text(json.dumps(facts))
         assert remote.fetched(url, tmp_path / name).read_bytes() == name.encode()
     shutil.rmtree(tmp_path / "cache")
     (tmp_path / "one/a.tar").write_bytes(b"onf")
-    with pytest.raises(InputError, match=r"one/a\.tar: altered, or damaged on its way: SHA-256 .*, shards\.json has"):
+    with pytest.raises(InputError, match=r"one/a\.tar: altered or cut short: its SHA-256 is .*, shards\.json says"):
         remote.fetched(f"file://{tmp_path}/one/a.tar", tmp_path / "one")
     assert not list((tmp_path / "cache").glob("*.tar"))
 
