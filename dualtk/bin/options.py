@@ -8,6 +8,8 @@ from pathlib import Path
 
 from dualtk.data.transcripts import Normalisation
 
+SELDOM, OFTEN = 0.001, 1000.0  # times that an epoch may read a part of `dualtk shard --mix`
+
 
 def at_least(lowest: int, highest: int | None = None) -> Callable[[str], int]:
     """The `type` of an option that is a whole number of at least `lowest`, and at most `highest`."""

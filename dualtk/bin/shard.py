@@ -14,9 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dualtk.bin.dualtk import run
-from dualtk.bin.options import add_max_bad, at_least
-
-SELDOM, OFTEN = 0.001, 1000.0  # times that an epoch may read a part of --mix
+from dualtk.bin.options import OFTEN, SELDOM, add_max_bad, at_least
 
 
 def _positive(text: str) -> float:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dualtk.bin.shard import OFTEN, SELDOM
+from dualtk.bin.options import OFTEN, SELDOM
 from dualtk.data.bad import said
 from dualtk.data.remote import is_url
 from dualtk.data.shard_sets import hours_of, mix, take_tables

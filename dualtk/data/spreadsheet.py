@@ -92,7 +92,7 @@ def _objects(path: Path) -> Iterator[Row]:
     text = "\n".join(lines)
     if text.lstrip().startswith("["):
         try:
-            for number, one in enumerate(json.loads(text), start=1):
+            for number, one in enumerate(_parsed(text, str(path)), start=1):
                 yield _row(f"{path}: object {number}", one)
         except json.JSONDecodeError as error:
             raise InputError(f"{path}:{error.lineno}: no JSON ({error.msg})") from error
@@ -102,11 +102,29 @@ def _objects(path: Path) -> Iterator[Row]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                yield _row(f"{path}:{number}", json.loads(line))
+                yield _row(f"{path}:{number}", _parsed(line, f"{path}:{number}"))
             except json.JSONDecodeError as error:
                 raise InputError(f"{path}:{number}: no JSON object ({error.msg})") from error
             except RecursionError as error:
                 raise InputError(f"{path}:{number}: no JSON object (nested too deep)") from error
+
+
+def _parsed(text: str, where: str) -> Any:
+    """What JSON says.
+
+    Raises:
+        InputError: a key that an object has twice.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise InputError(f"{where}: the key {key} is there twice")
+            found[key] = value
+        return found
+
+    return json.loads(text, object_pairs_hook=once)
 
 
 def _row(where: str, value: Any) -> Row:

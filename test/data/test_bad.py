@@ -129,7 +129,7 @@ def test_training_without_them(damaged: Path, tmp_path: Path, num_workers: int) 
     assert all("no Kaldi matrix there" in reason for reason in listed.values())
     loaded(damaged, LeftOut(tmp_path / "left_out", 2, damaged), num_workers)  # a run that goes on
     assert read_table(tmp_path / "left_out", ordered=False) == listed
-    with pytest.raises(InputError, match=r"2 utterances cannot be read, more than --max-bad 1; utterance "):
+    with pytest.raises(InputError, match=r"2 utterances cannot be read, more than --max-bad 1; .*utterance "):
         loaded(damaged, LeftOut(tmp_path / "other", 1, damaged), num_workers)
     with pytest.raises(InputError, match=r"feats\.scp: utterance s[01]-00[47]: .*no Kaldi matrix there"):
         loaded(damaged, LeftOut(tmp_path / "none", 0, damaged), num_workers)

@@ -194,9 +194,10 @@ def test_a_model_is_refused_where_it_does_not_belong(text: Path, tmp_path: Path,
     with pytest.raises(InputError, match=r"model\.safetensors: damaged"):
         read_neural_model(out, pieces, torch.device("cpu"))
     capsys.readouterr()
+    held_out = ["--dev-plain", str(text / "dev"), "--max-unknown", "100"]
     for changed, words in (
         (arguments(text, out, "lstm", "train.seed=7"), "holds a run with another configuration"),
-        ([*arguments(text, out, "lstm", "train.max_epochs=1"), "--dev-plain", str(text / "dev")], "held-out text chan"),
+        ([*arguments(text, out, "lstm", "train.max_epochs=1"), *held_out], "held-out text chan"),
         (arguments(text, tmp_path, "lstm"), "exists and is no experiment folder"),
         (arguments(text, out, "lstm", "language_model.wide=1"), "language_model.wide"),
         (arguments(text, out, "transformer", "language_model.num_heads=3"), "3 heads do not divide dim 16"),
