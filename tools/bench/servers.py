@@ -60,10 +60,10 @@ def served(model: Path, folder: Path, *options: str) -> Iterator[tuple[str, int]
     """A server's address and process id; its log goes into `folder`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "dualtk.bin.dualtk", "serve", str(model), "--port", "0", *NO_LIMITS, *options]
-    with (folder / "log").open("w") as log:
+    with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stderr=log)
     try:
-        while "listening" not in (text := (folder / "log").read_text()):
+        while "listening" not in (text := (folder / "server.log").read_text()):
             if process.poll() is not None:
                 raise SystemExit(text)
             time.sleep(0.2)
@@ -83,15 +83,15 @@ def sherpa_served(script: Path, folder: Path, precision: str) -> Iterator[tuple[
         port = free.getsockname()[1]
     files = {"encoder": f"encoder-{mode.name}", "decoder": "decoder", "joiner": "joiner"}
     command = [sys.executable, str(script), "--port", str(port), "--tokens", str(graphs / "tokens.txt")]
-    command += [part for key, name in files.items() for part in (f"--{key}-model", str(graphs / f"{name}.onnx"))]
-    command += ["--nn-pool-size", str(os.cpu_count()), "--num-threads", "1", "--doc-root", str(folder)]
+    command += [part for key, name in files.items() for part in (f"--{key}", str(graphs / f"{name}.onnx"))]
+    command += ["--nn-pool-size", str(os.cpu_count()), "--num-threads", "1", "--doc-root", str(script.parent / "web")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with (folder / "log").open("w") as log:
+    with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
     try:
         while True:
             if process.poll() is not None:
-                raise SystemExit((folder / "log").read_text())
+                raise SystemExit((folder / "server.log").read_text())
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
                 break

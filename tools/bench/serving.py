@@ -48,6 +48,8 @@ def compare(chosen: argparse.Namespace, folder: Path) -> dict[str, list[Level]]:
     """The levels of every server, one after the other."""
     model, levels = chosen.model or write_model(folder / "paper"), {}
     for number, (name, (precision, engine)) in enumerate(SERVERS.items()):
+        if chosen.only not in name:
+            continue
         own = folder / str(number)
         own.mkdir()
         if engine is not None:
@@ -180,6 +182,7 @@ def main() -> int:
         "--engine", choices=["torch", "onnxruntime"], default="onnxruntime", help="default: onnxruntime"
     )
     options.add_argument("--sherpa-server", type=Path, metavar="PY", help="its streaming_server.py, for compare")
+    options.add_argument("--only", default="", metavar="TEXT", help="for compare, servers with this in their names")
     options.add_argument("--url", help="of a server that runs already")
     options.add_argument("--pid", type=int, metavar="N", help="of that server, to know its processor time")
     options.add_argument("--name", default="dualtk", help="of the server, in the picture")
