@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from dualtk.bin import features, tokens, training
 from dualtk.bin import train as command
-from dualtk.data import batches as batches_module
+from dualtk.data import dataset as dataset_module
 from dualtk.data.fbank import FbankOptions
 from dualtk.data.features import extract_set
 from dualtk.data.kaldi import Utterance, write_data_directory
@@ -87,7 +87,7 @@ class Witness:
         self.recursions: Counter[str] = Counter()
 
     def watch(self, patch: pytest.MonkeyPatch) -> None:
-        take, save, loader, read = Stepper.take, loop.save_training, loop.batch_loader, batches_module.read_features
+        take, save, loader, read = Stepper.take, loop.save_training, loop.batch_loader, dataset_module.read_features
 
         def taken(stepper: Stepper, batches: Any, progress: Any) -> bool:
             self.batches += [batch.utterances for batch in batches]
@@ -118,7 +118,7 @@ class Witness:
         patch.setattr(Stepper, "take", taken)
         patch.setattr(loop, "save_training", saved)
         patch.setattr(loop, "batch_loader", loading)
-        patch.setattr(batches_module, "read_features", reading)
+        patch.setattr(dataset_module, "read_features", reading)
 
     def count(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self.modules += 1

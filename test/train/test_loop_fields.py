@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from tiny import train_arguments, write_set
 
 from dualtk.bin.train import main
-from dualtk.data import batches as batches_module
+from dualtk.data import dataset as dataset_module
 from dualtk.data.shards import write_shards
 from dualtk.errors import InputError
 from dualtk.run_options import RunOptions
@@ -78,7 +78,7 @@ def run(corpus: Path, exp: Path, *overrides: str) -> Trace:
             watch(Trainer, name, lambda trainer, *_: trainer.progress.step)
         watch(Trainer, "train", lambda trainer: trainer.train_loader.num_workers)
         watch(Stepper, "take", lambda _, batches, progress: [batch.utterances for batch in batches])
-        watch(batches_module, "read_features", lambda table, name, location: location.rpartition(":")[2])
+        watch(dataset_module, "read_features", lambda table, name, location: location.rpartition(":")[2])
         try:
             main(train_arguments(corpus, exp, "train.max_steps=8", *overrides))
         except InputError as error:
