@@ -142,8 +142,9 @@ class Recognizer:
         search: how to search in every mode.
         endpoints: when an utterance of a recording is over.
         chunk_ms: milliseconds that are decided together in streaming; None: as trained.
-        precision: arithmetic of the encoder in streaming; int8 needs a CPU and a bounded left context.
-        engine: what computes the encoder in streaming; onnxruntime needs the extra `export`, and the same as int8.
+        precision: arithmetic in streaming, see `open_decoder`; int8 needs a CPU and a bounded left context.
+        engine: what computes in streaming, see `open_decoder`; onnxruntime needs the extra `export`, and what int8
+            needs.
     """
 
     def __init__(
@@ -303,8 +304,9 @@ def load(
     Args:
         path: experiment folder, or a model folder that `dualtk pack` wrote, or the model.safetensors in one.
         device: where to compute, as torch names it.
-        precision: arithmetic of the encoder in streaming; int8 needs a CPU and a bounded left context.
-        engine: what computes the encoder in streaming; onnxruntime needs the extra `export`, and the same as int8.
+        precision: arithmetic in streaming, see `open_decoder`; int8 needs a CPU and a bounded left context.
+        engine: what computes in streaming, see `open_decoder`; onnxruntime needs the extra `export`, and what int8
+            needs.
         chunk_ms: milliseconds that are decided together in streaming; None: as trained.
         tokens: folder of its tokens; None: `lang` in the folder.
         search: None: greedy.

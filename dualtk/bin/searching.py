@@ -79,15 +79,15 @@ def add_arithmetic_options(options: argparse.ArgumentParser) -> None:
         "--precision",
         choices=["float32", "int8"],
         default="float32",
-        help="arithmetic of the encoder's linear layers; int8 is for streaming on a CPU with a bounded left context, "
-        "and about twice as fast; default: float32",
+        help="arithmetic of the encoder's linear layers, with --engine onnxruntime of predictor and joiner too; int8 "
+        "is for streaming on a CPU with a bounded left context, and about twice as fast; default: float32",
     )
     options.add_argument(
         "--engine",
         choices=["torch", "onnxruntime"],
         default="torch",
-        help="what computes the encoder; onnxruntime is for streaming on a CPU with a bounded left context, faster, "
-        "and steps streams together in int8 too; default: torch",
+        help="what computes encoder, predictor and joiner; onnxruntime is for streaming on a CPU with a bounded left "
+        "context, faster, and steps streams together in int8 too; default: torch",
     )
 
 

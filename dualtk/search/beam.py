@@ -173,6 +173,10 @@ class BeamSearch:
         self.limits = limits
         self.fusion = fusion
 
+    def over(self, predictor: Predictor, joiner: Joiner) -> BeamSearch:
+        """See `Search.over`."""
+        return BeamSearch(predictor, joiner, self.beam, self.limits, self.fusion)
+
     @torch.inference_mode()
     def start(self, batch: int) -> list[BeamStream]:
         """Streams before their first frame."""

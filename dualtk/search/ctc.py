@@ -14,6 +14,8 @@ from torch import Tensor
 
 from dualtk.search.hypothesis import BLANK, Hypothesis
 from dualtk.transducer.ctc import CTCHead
+from dualtk.transducer.joiner import Joiner
+from dualtk.transducer.predictor import Predictor
 
 
 @dataclass
@@ -54,6 +56,10 @@ class CTCGreedySearch:
                 stream.hypothesis.score += log_prob
                 stream.last = token
                 stream.num_frames += 1
+
+    def over(self, predictor: Predictor, joiner: Joiner) -> CTCGreedySearch:
+        """See `Search.over`; it asks neither."""
+        return self
 
     def nbest(self, stream: CTCStream, final: bool = False) -> list[Hypothesis]:
         """The one hypothesis."""

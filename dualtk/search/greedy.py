@@ -48,6 +48,10 @@ class Search(Protocol[StreamT]):
         """The stream that was saved."""
         ...
 
+    def over(self, predictor: Predictor, joiner: Joiner) -> Search[StreamT]:
+        """The same search over what else computes the network's predictor and joiner."""
+        ...
+
 
 def first_output(predictor: Predictor, joiner: Joiner) -> tuple[Tensor, State]:
     """Projected output (1, J) of the predictor before the first label, and its state."""
@@ -120,6 +124,10 @@ class GreedySearch:
             "preferred": stream.preferred,
         }
 
+    def over(self, predictor: Predictor, joiner: Joiner) -> GreedySearch:
+        """See `Search.over`."""
+        return GreedySearch(predictor, joiner, self.limits, self.hotwords)
+
     def restore(self, saved: dict[str, Any]) -> GreedyStream:
         """See `Search.restore`."""
         return GreedyStream(**{**saved, "hypothesis": Hypothesis(**saved["hypothesis"])})
@@ -132,9 +140,8 @@ class GreedySearch:
         memory = stack_states([stream.predictor for stream in streams])
         rows = [_Row(index, length, stream) for index, (length, stream) in enumerate(zip(lengths.tolist(), streams))]
         searching = [row for row in rows if row.position < row.length]
-        block = min(BLOCK, projected.size(1))
         while searching:
-            self._look(projected, output, searching, block)
+            self._look(projected, output, searching)
             emitted = [row for row in searching if row.token != BLANK]
             if emitted:
                 index = torch.tensor([row.index for row in emitted], device=frames.device)
@@ -154,8 +161,9 @@ class GreedySearch:
             row.stream.predictor = {key: value[row.index : row.index + 1] for key, value in memory.items()}
             row.stream.num_frames += row.length
 
-    def _look(self, projected: Tensor, output: Tensor, rows: list[_Row], block: int) -> None:
-        """Move each row to its next label, at most `block` frames on; `row.token` is that label or blank."""
+    def _look(self, projected: Tensor, output: Tensor, rows: list[_Row]) -> None:
+        """Move each row to its next label, at most a block of frames on; `row.token` is that label or blank."""
+        block = min(BLOCK, max(row.length - row.position for row in rows))
         index = torch.tensor([row.index for row in rows], device=projected.device)
         start = torch.tensor([row.position for row in rows], device=projected.device)
         times = (start.unsqueeze(1) + torch.arange(block, device=projected.device)).clamp(max=projected.size(1) - 1)

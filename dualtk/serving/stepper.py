@@ -19,7 +19,8 @@ from dualtk.serving.events import Ended, Event, Progress
 from dualtk.serving.metrics import Metrics
 from dualtk.serving.served import Served
 
-WAIT = 0.5  # of a chunk at most, for more streams to be ready
+WAIT = 1 / 8  # of a chunk at most, for more streams to be ready
+LIVE = 4  # streams in one step: on a CPU more of them cost no less each, and the first would wait for the last
 MEMORY = 0.9  # with which the share of time that steps take is followed
 STEPS = 2  # of a stream in one round: one that goes back to a cut catches up, and the others do not wait for it
 UPLOADS = 1  # that are decoded beside live streams in one round
@@ -53,7 +54,7 @@ class Stepper:
         self._metrics = metrics
         self._post = post
         self._streams: set[Served] = set()
-        self._waking: set[Served] = set()  # that have something to do
+        self._waking: dict[Served, None] = {}  # that have something to do, longest waiting first
         self._woken = 0.0  # when the first of them had
         self._busy = 0.0  # share of the time that steps took of late
         self._condition = threading.Condition()
@@ -76,14 +77,14 @@ class Stepper:
         with self._condition:
             if served in self._streams:
                 self._woken = self._woken if self._waking else time.monotonic()
-                self._waking.add(served)
+                self._waking[served] = None
                 self._condition.notify()
 
     def remove(self, served: Served) -> None:
         """A stream has ended."""
         with self._condition:
             self._streams.discard(served)
-            self._waking.discard(served)
+            self._waking.pop(served, None)
 
     def stop(self) -> None:
         """End the thread; what has not been decoded stays so."""
@@ -111,14 +112,15 @@ class Stepper:
             self._metrics.count("stepping_seconds", ended - began)
 
     def _chosen(self) -> list[Served]:
-        """Whose turn it is: all live streams with audio, and some of the others."""
+        """Whose turn it is: the live streams that have waited longest for it, and some of the others."""
         with self._condition:
             gone = [one for one in self._waking if one.is_left]
             self._streams.difference_update(gone)
             waking = [one for one in self._waking if not one.is_left]
-            live = [one for one in waking if one.is_live]
+            live = [one for one in waking if one.is_live][:LIVE]
             uploads = [one for one in waking if not one.is_live][: UPLOADS if live else None]
-            self._waking.difference_update(gone, live, uploads)
+            for one in (*gone, *live, *uploads):
+                del self._waking[one]
             return live + uploads
 
     def _round(self, chosen: list[Served]) -> None:

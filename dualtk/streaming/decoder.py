@@ -9,6 +9,7 @@ from dualtk.modes import Mode
 from dualtk.search.greedy import Search
 from dualtk.search.whole import WholeDecoder
 from dualtk.streaming.compiled_step import Precision, compile_step
+from dualtk.streaming.onnx_labels import onnx_labels
 from dualtk.streaming.onnx_steps import OnnxSteps
 from dualtk.streaming.session import StreamingDecoder
 from dualtk.transducer.model import Transducer
@@ -30,8 +31,8 @@ def open_decoder(
         network: in eval mode.
         mode: of it.
         search: over its predictor and joiner.
-        precision: arithmetic of the encoder in streaming.
-        engine: what computes the steps of the encoder in streaming.
+        precision: arithmetic of the encoder in streaming; with onnxruntime, of the label side too.
+        engine: what computes the steps of the encoder in streaming, and the label side.
 
     Raises:
         InputError: 8 bits or onnxruntime in full context, or in a mode with unbounded left context.
@@ -46,7 +47,9 @@ def open_decoder(
     if mode.full_context:
         return WholeDecoder(network, mode, search)
     if engine == "onnxruntime":
-        return StreamingDecoder(network, mode, search, OnnxSteps(network.encoder, mode, precision))
+        steps = OnnxSteps(network.encoder, mode, precision)
+        labels = onnx_labels(network.predictor, network.joiner, precision)
+        return StreamingDecoder(network, mode, search, steps, labels=labels)
     # A compiled step is for CPUs, and its state has a constant shape: elsewhere, or with a state that grows, the
     # encoder's own step runs.
     if mode.left_context is None or network.feature_mean.device.type != "cpu":

@@ -22,8 +22,11 @@ from dualtk.modes import Mode
 from dualtk.search.greedy import Search
 from dualtk.search.hypothesis import Hypothesis
 from dualtk.streaming.steps import Step, Steps, TorchSteps
+from dualtk.transducer.joiner import Joiner
 from dualtk.transducer.model import Transducer
+from dualtk.transducer.predictor import Predictor
 
+Labels = tuple[Predictor, Joiner]
 StreamT = TypeVar("StreamT")
 
 
@@ -178,6 +181,7 @@ class StreamingDecoder(Generic[StreamT]):
             streams (`dualtk.streaming.onnx_steps`); None: `network.encoder.step`.
         together: of a function as `step`: streams take a step together. With one scale for the input of a product of 8
             bits, the result of one would depend on the others.
+        labels: predictor and joiner that the search is to be over; None: those that it has.
 
     Raises:
         InputError: a full-context mode.
@@ -191,11 +195,13 @@ class StreamingDecoder(Generic[StreamT]):
         step: Step | Steps[Any] | None = None,
         *,
         together: bool = True,
+        labels: Labels | None = None,
     ) -> None:
         require_streaming(mode)
         self.network = network
         self.mode = mode
-        self.search = search
+        self.search = search if labels is None else search.over(*labels)
+        self.labels = labels
         self.chunk_features = mode.chunk * network.encoder.subsampling
 
         def own(chunk: Tensor, state: State) -> tuple[Tensor, State]:
@@ -210,7 +216,7 @@ class StreamingDecoder(Generic[StreamT]):
 
     def with_search(self, search: Search[StreamT]) -> StreamingDecoder[StreamT]:
         """The same step with another search."""
-        return StreamingDecoder(self.network, self.mode, search, self.steps)
+        return StreamingDecoder(self.network, self.mode, search, self.steps, labels=self.labels)
 
     @property
     def together(self) -> bool:

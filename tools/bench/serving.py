@@ -103,7 +103,8 @@ async def raise_load(url: str, pid: int | None, step: int, seconds: float, most:
     sounds = [talk(seed) for seed in range(8)]
     while len(speakers) < most and (not levels or levels[-1].late < 1000 * CHUNK):
         for _ in range(step):
-            speakers.append(Speaker(url, np.roll(draw.choice(sounds), draw.randrange(RATE)), is_endless=True))
+            sound = draw.choice(sounds)  # that begins anywhere: pauses of several would come at once
+            speakers.append(Speaker(url, np.roll(sound, draw.randrange(len(sound))), is_endless=True))
             tasks.append(asyncio.create_task(speakers[-1].speak()))
             await asyncio.sleep(draw.random() * CHUNK)
         await asyncio.sleep(SETTLE)
