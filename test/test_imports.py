@@ -25,7 +25,7 @@ Graph = dict[str, set[str]]
 
 # From the bottom up; parts of one line may know each other. Some are still to come. "" is the face, `dualtk` itself.
 LAYERS = [
-    "errors owner files locks memory modes options frames jit version pieces extras edit_distance shared",
+    "errors owner files written locks memory modes options frames jit version pieces extras edit_distance shared",
     "faults",
     "tables ctm trn yaml_text tensors checksums",
     "yaml_tree steps config trainable",

@@ -130,6 +130,13 @@ class Section:
     content: str
 
 
+# Of every page: what does not begin so was written by others.
+BEGINNING = (
+    '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
+)
+
+
 def page(title: str, introduction: str, sections: Sequence[Section]) -> str:
     """The whole document. `introduction` is text; the content of sections is HTML."""
     present = [section for section in sections if section.content]
@@ -139,9 +146,7 @@ def page(title: str, introduction: str, sections: Sequence[Section]) -> str:
         for section in present
     )
     return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style></head>\n<body>\n"
+        f"{BEGINNING}<title>{escape(title)}</title>\n<style>{STYLE}</style></head>\n<body>\n"
         f"<h1>{escape(title)}</h1>\n<p>{escape(introduction)}</p>\n<nav>{links}</nav>\n{body}"
         f"<script>{SCRIPT}</script>\n</body></html>\n"
     )

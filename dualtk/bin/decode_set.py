@@ -136,6 +136,8 @@ def describe(trained: Trained, mode: Mode) -> dict[str, object]:
 def run_decoding(options: argparse.Namespace) -> int:
     """Decode by the options of `dualtk decode`; returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if options.nbest > options.beam:
+        raise InputError(f"--nbest {options.nbest}: needs a --beam of at least {options.nbest}, not {options.beam}")
     out, device = options.out or default_output(options), choose_device(options)
     require_replaceable(out, FOLDER)
     setup = set_up(options, device)

@@ -13,13 +13,14 @@ import soundfile
 
 from dualtk.analysis.curves import read_metrics
 from dualtk.analysis.experiment import Decoded, Drawing, Experiment
+from dualtk.analysis.page import BEGINNING
 from dualtk.analysis.report import report
 from dualtk.analysis.worst import Sound
 from dualtk.config import plain_values
 from dualtk.data.audio import read_audio
 from dualtk.data.kaldi import AudioSource, read_audio_sources
 from dualtk.errors import InputError
-from dualtk.files import require_file, write_text
+from dualtk.files import require_own, write_text
 from dualtk.score.summary import SetScore, read_scores
 from dualtk.score.utterances import UTTERANCE_FILE, read_utterances
 from dualtk.system import load_experiment
@@ -102,7 +103,7 @@ def run_report(options: argparse.Namespace) -> int:
     """Write the report by the options of `dualtk report`; returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     out = options.out or options.experiments[0] / "report.html"
-    require_file(out)
+    require_own(out, BEGINNING, "report of dualtk")
     names = distinct_names(options.experiments)
     experiments = [load(folder, name) for folder, name in zip(options.experiments, names)]
     write_text(out, report(experiments, Sounds(options.data), options.worst))

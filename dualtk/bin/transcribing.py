@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +22,10 @@ from dualtk.data.audio import read_header
 from dualtk.data.live import Piece, file_pieces, stream_pieces
 from dualtk.data.microphone import microphone_pieces
 from dualtk.errors import InputError
-from dualtk.files import write_text
 from dualtk.formats import FORMATS
 from dualtk.recognizer import TWO_PASS, Recognizer
 from dualtk.transcript import Result, Segment
+from dualtk.written import Written
 
 PIECE_SECONDS = 0.1  # of audio that is taken at once
 MICROPHONE = "microphone"
@@ -37,6 +38,7 @@ class Task:
     recognizer: Recognizer
     options: argparse.Namespace
     display: Display | None
+    written: Written | None
 
     def pieces(self, name: str) -> Iterable[Piece]:
         """The audio called `name` on the command line; Ctrl-C ends one that is still coming in."""
@@ -84,15 +86,19 @@ class Task:
 
     def write(self, name: str, result: Result) -> None:
         """The files of --output, or the formats of --output-format on stdout."""
-        stem = name if name in ("-", MICROPHONE) else Path(name).stem
-        stem = "stdin" if stem == "-" else stem
+        stem = _stem(name)
         for kind in self.options.output_format or ["txt"]:
             text = FORMATS[kind](stem, result)
-            if self.options.output is not None:
-                write_text(self.options.output / f"{stem}.{kind}", text)
+            if self.written is not None:
+                self.written.write(f"{stem}.{kind}", text)
             else:
                 sys.stdout.write(text)
                 sys.stdout.flush()
+
+
+def _stem(name: str) -> str:
+    """What the files of a recording are called."""
+    return "stdin" if name == "-" else name if name == MICROPHONE else Path(name).stem
 
 
 def _seconds(name: str) -> float | None:
@@ -152,12 +158,17 @@ def _require_names(options: argparse.Namespace) -> list[str]:
 def run_transcription(options: argparse.Namespace) -> int:
     """Transcribe by the options of `dualtk transcribe`; returns the exit status."""
     names = _require_names(options)
+    written = None if options.output is None else Written(options.output)
+    if written is not None:  # now, and not after hours
+        for name, kind in itertools.product(names, options.output_format or ["txt"]):
+            written.require_own(f"{_stem(name)}.{kind}")
     if options.threads:
         torch.set_num_threads(options.threads)
     recognizer = load_recognizer(options.exp, options)
     recognizer.passes(options.mode)  # says now what is wrong with the options
     is_written = options.output is not None or options.output_format is not None
-    task = Task(recognizer, options, None if is_written or options.jobs > 1 else _display(options, names))
+    display = None if is_written or options.jobs > 1 else _display(options, names)
+    task = Task(recognizer, options, display, written)
     status = 0
     for name, found in transcribe_all(task, names):
         if isinstance(found, Result):

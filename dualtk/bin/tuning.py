@@ -23,7 +23,7 @@ from dualtk.data.dataset import FeatureDataset
 from dualtk.data.kaldi import set_name
 from dualtk.data.sampler import BatchesOptions
 from dualtk.errors import InputError
-from dualtk.files import write_text
+from dualtk.files import require_own, write_text
 from dualtk.modes import Mode
 from dualtk.score.align import align
 from dualtk.score.wer import Counts, count
@@ -31,6 +31,8 @@ from dualtk.search.greedy import Search
 from dualtk.search.options import SearchOptions
 from dualtk.search.whole import search_frames
 from dualtk.trained import Trained, load
+
+MADE = "# Tuned on"  # how a file of options begins
 
 logger = logging.getLogger("dualtk")
 
@@ -152,7 +154,7 @@ def conf_text(search: SearchOptions, best: Result, dataset: FeatureDataset) -> s
     rates = ", ".join(
         f"{name} {100 * one.rate:.2f} % ({one.errors} of {one.reference})" for name, one in best.counts.items()
     )
-    lines = [f"# Tuned on {set_name(dataset.directory)}, {len(dataset)} utterances; word errors: {rates}"]
+    lines = [f"{MADE} {set_name(dataset.directory)}, {len(dataset)} utterances; word errors: {rates}"]
     values = {**search.model_dump(exclude_none=True, exclude={"head"}), **best.point}
     unused = {key for key, (needed, _) in GRID.items() if key not in best.point or (needed is None and not values[key])}
     for key, value in values.items():
@@ -166,6 +168,8 @@ def tune(options: argparse.Namespace) -> int:
     """Decode at every point, print the grid, write the best; returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     require_development(options.data)
+    out = options.out or options.exp / "tuned" / f"{set_name(options.data)}.conf"
+    require_own(out, MADE, "options of dualtk tune")
     search, points = read_grid(options)
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: there is none")
@@ -180,7 +184,6 @@ def tune(options: argparse.Namespace) -> int:
     results = Grid(trained, search, points).results(dataset, modes, options.max_frames, points)
     best = min(results, key=lambda one: one.order)
     print(table(results, best))
-    out = options.out or options.exp / "tuned" / f"{set_name(options.data)}.conf"
     write_text(out, conf_text(search, best, dataset))
     logger.info("%s: written; `run.sh --decode-conf %s` reads it", out, out)
     return 0

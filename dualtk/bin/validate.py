@@ -73,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print every fault; returns 2 if there was one, else 0."""
     options = parser().parse_args(argv)
     # Only here: torch comes with them, for which --help does not wait.
-    from dualtk.data.kaldi import left_out
+    from dualtk.data.kaldi import left_out, parse_text
+    from dualtk.data.transcripts import warn_of_unseen
     from dualtk.data.validation import validate
 
     total = 0
@@ -89,7 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             progress=sys.stderr.isatty(),
         )
         total += len(faults)
-        for line in [*left_out(directory), *(faults if options.all else condense(faults))]:
+        text = directory / "text"
+        unseen = warn_of_unseen(text, parse_text(directory).entries) if text.exists() else []
+        for line in [*left_out(directory), *unseen, *(faults if options.all else condense(faults))]:
             print(visible(line), file=sys.stderr)
         print(f"{directory}: {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
     return 2 if total else 0

@@ -23,6 +23,7 @@ from dualtk.data.ahead import read_ahead
 from dualtk.data.containers import Container, examine
 from dualtk.data.kaldi import AudioSource
 from dualtk.data.reading import Reading
+from dualtk.data.remote import fetched
 from dualtk.errors import InputError
 from dualtk.options import Unit
 
@@ -60,6 +61,7 @@ def read_header(source: AudioSource | Path, expected_rate: int | None = None) ->
     """
     hint = "" if isinstance(source, Path) else ": --channel, segments or reco2file_and_channel can choose one"
     source = AudioSource(source) if isinstance(source, Path) else source
+    fetch(source)
     with _open(source.path, source.reading) as (file, container):
         header, result = _header(file, container), np.zeros((1, file.channels), np.float32)
         if header is not None and source.reading.is_seekable:
@@ -71,6 +73,16 @@ def read_header(source: AudioSource | Path, expected_rate: int | None = None) ->
         raise InputError(f"{source.path}: has {result.shape[1]} channels, expected one (mono){hint}")
     _check(source.path, header, expected_rate)
     return header
+
+
+def fetch(source: AudioSource) -> None:
+    """Have the file of an utterance on this machine, where it is in a shard at a URL.
+
+    Raises:
+        InputError: it cannot be fetched, or is not what shards.json says.
+    """
+    if source.reading.remote is not None:
+        fetched(*source.reading.remote)
 
 
 def said_seconds(path: Path) -> float | None:

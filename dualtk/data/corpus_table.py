@@ -6,9 +6,10 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
-from dualtk.data.audio import read_header
+from dualtk.data.audio import AudioHeader, check_segment, read_header
 from dualtk.data.directories import CHANNELS, SPEAKERS, DataDirectory
 from dualtk.data.kaldi import AudioSource
 from dualtk.data.reading import Channels, Reading
@@ -103,10 +104,10 @@ def prepare_table(
     located: list[_Located] = []
     without_words, repeated, faults = [], [], []
     for row in rows:
-        if not (text := normalise(row.values.get(columns.text, ""))):
-            without_words.append(row.where)
-            continue
         try:
+            if not (text := normalise(_cell(row, columns.text))):
+                without_words.append(row.where)
+                continue
             located.append(_Located(row, _locate(row, columns, folders), text))
         except InputError as error:
             faults.append(str(error))
@@ -143,7 +144,7 @@ def prepare_table(
 
 
 def _require_columns(table: Path, rows: Sequence[Row], columns: Columns) -> None:
-    there = list(dict.fromkeys(key for row in rows for key in row.values))
+    there = list(dict.fromkeys(key for row in rows for key in (*row.values, *row.unusable)))
     for key, column in vars(columns).items():
         if column is not None and column not in there:
             raise InputError(
@@ -189,11 +190,10 @@ def _utterance(place: _Located, columns: Columns, recording: str, channel: int |
         duration = _seconds(row, columns.duration)
         if not 0.0 < duration <= LONGEST:
             raise InputError(f"{row.where}: {columns.duration} is {duration:g}, expected at most {LONGEST:g} seconds")
+        if columns.offset is not None:
+            _require_inside(row, place.audio, start, start + duration, channel)
     else:
-        try:
-            duration = _duration(Path(place.audio), channel)
-        except InputError as error:
-            raise InputError(f"{row.where}: {error}") from error
+        duration = _header(row, place.audio, channel).duration
     base = recording if columns.name is None else key_of(_value(row, columns.name))
     if columns.offset is not None and columns.name is None:
         base = f"{recording}-{round(100 * start):07d}-{round(100 * (start + duration)):07d}"
@@ -202,9 +202,25 @@ def _utterance(place: _Located, columns: Columns, recording: str, channel: int |
     return _Utterance(row.where, name, speaker, place.text, recording, place.audio, start, duration)
 
 
-def _duration(path: Path, channel: int | None) -> float:
+def _header(row: Row, audio: str, channel: int | None) -> AudioHeader:
+    try:
+        return _read_header(audio, channel)
+    except InputError as error:
+        raise InputError(f"{row.where}: {error}") from error
+
+
+@lru_cache(maxsize=1 << 16)  # rows of one recording need not be beside each other
+def _read_header(audio: str, channel: int | None) -> AudioHeader:
     steps = () if channel is None else (Channels((channel,), of_several=True),)
-    return read_header(AudioSource(path, reading=Reading(steps=steps))).duration
+    return read_header(AudioSource(Path(audio), reading=Reading(steps=steps)))
+
+
+def _require_inside(row: Row, audio: str, start: float, end: float, channel: int | None) -> None:
+    """Refuse what stage 0 would find beyond the end of its recording."""
+    try:
+        check_segment(AudioSource(Path(audio), start=start, end=end), _header(row, audio, channel))
+    except InputError as error:
+        raise InputError(f"{row.where}: {str(error).removeprefix(f'{row.where}: ')}") from error
 
 
 def key_of(value: str) -> str:
@@ -212,8 +228,15 @@ def key_of(value: str) -> str:
     return re.sub(r"[\s()]+", "_", value.strip())
 
 
+def _cell(row: Row, column: str) -> str:
+    """Its text, perhaps none."""
+    if column in row.unusable:
+        raise InputError(f"{row.where}: {column} is {row.unusable[column]}, expected text")
+    return row.values.get(column, "")
+
+
 def _value(row: Row, column: str) -> str:
-    value = row.values.get(column, "").strip()
+    value = _cell(row, column).strip()
     if not value:
         raise InputError(f"{row.where}: has no {column}")
     return value

@@ -23,6 +23,7 @@ from dualtk.data.dataset import FeatureDataset
 from dualtk.data.joining import JoiningOptions, Part, join_at_random, join_features
 from dualtk.data.kaldi import AudioSource, audio_source, read_audio_sources
 from dualtk.data.kinds import FILE, FeaturesOptions, require_features
+from dualtk.data.recordings import RecordingError
 from dualtk.data.sampler import BatchesOptions
 from dualtk.data.selection import location_table
 from dualtk.data.waveform import WaveformOptions
@@ -211,6 +212,7 @@ class SpokenUtterances:
 
         Raises:
             UnreadError: its audio cannot be read.
+            RecordingError: what is mixed into it cannot be read.
         """
         name = self.entries[index].name
         random = np.random.default_rng((seed, epoch, zlib.crc32(name.encode())))
@@ -220,6 +222,8 @@ class SpokenUtterances:
                 raise audio
             samples, rate = audio
             return self.make(samples, rate, speed, random if epoch >= self.start_epoch else None)
+        except RecordingError:
+            raise
         except InputError as error:
             raise UnreadError(name, f"utterance {name}: {error}") from error
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from dualtk.data import contents, sums
 from dualtk.data.arks import read_matrix, write_cmvn
+from dualtk.data.audio import fetch
 from dualtk.data.bad import require_few, write_bad
 from dualtk.data.companions import claim, read_companions, write_companions
 from dualtk.data.contents import Digests, file_state
@@ -234,17 +235,19 @@ def _states(shards: Sequence[Shard], digests: Digests, num_threads: int) -> dict
     """What tells whether each file of audio is what it was: what it holds; where all of it stays audio, and is not read
     through here, its size and times. A file that cannot be read says so when it is to be extracted, if it may."""
 
-    def of(path: Path) -> str:
+    def of(source: AudioSource) -> str:
+        path = source.path
         try:
+            fetch(source)
             return digests.of(path) if shards[0].is_stored else file_state(path)
         except InputError as error:
             if not shards[0].max_bad:
                 raise
             return str(error)
 
-    paths = list(dict.fromkeys(task.source.path for shard in shards for task in shard.tasks))
+    sources = {task.source.path: task.source for shard in shards for task in shard.tasks}
     with ThreadPoolExecutor(num_threads) as pool:
-        return dict(zip(paths, pool.map(of, paths)))
+        return dict(zip(sources, pool.map(of, sources.values())))
 
 
 def _cut(whole: Shard, set_part: SetPart | None) -> list[Shard]:

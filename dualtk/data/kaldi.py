@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dualtk.data.pipes import is_pipe, parse_pipe
 from dualtk.data.reading import Channels, Reading
-from dualtk.data.remote import fetched, is_url
+from dualtk.data.remote import is_url, place_of
 from dualtk.errors import InputError
 from dualtk.tables import Table, parse_table, write_table
 
@@ -194,9 +194,11 @@ def _recording(value: str, directory: Path) -> Recording | None:
         return None if path is None else Recording(path, pipe.reading, pipe.entry(os.path.abspath(path)))
     if (member := MEMBER.fullmatch(value)) is not None:
         place, size = member[1], int(member[3])
-        path = fetched(place, directory) if is_url(place) else locate(place, directory)
-        where = place if is_url(place) or path is None else os.path.abspath(path)
-        reading = Reading(int(member[2]), size=size)
+        if is_url(place):
+            reading = Reading(int(member[2]), size=size, remote=(place, directory))
+            return Recording(place_of(place, directory), reading, value)
+        path, reading = locate(place, directory), Reading(int(member[2]), size=size)
+        where = "" if path is None else os.path.abspath(path)
         return None if path is None else Recording(path, reading, f"{where}:{member[2]}+{size}")
     path = locate(value, directory)
     if path is not None:

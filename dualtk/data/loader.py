@@ -136,3 +136,17 @@ def batch_loader(
 ) -> BatchLoader:
     """See `BatchLoader`; without `leave_out` every utterance has to be read."""
     return BatchLoader(dataset, batches, num_workers, pin_memory, leave_out)
+
+
+def read_batch(dataset: TrainingSet, items: Sequence[Any], leave_out: LeaveOut = refuse) -> Batch:
+    """One batch of what can be read; see `BatchLoader`.
+
+    Raises:
+        InputError: nothing can.
+    """
+    batch = _Guarded(dataset).__getitems__(items)
+    if isinstance(batch, InputError):
+        raise batch
+    if batch.unread:
+        leave_out(batch.unread)
+    return batch

@@ -6,6 +6,7 @@ N samples, C channels.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -100,6 +101,7 @@ class Reading:
         compressed: whether the file is a gzip.
         raw: the format of samples without a header; None: the file says it.
         steps: what is done after decoding, in order.
+        remote: URL of the file and the data directory that names it, where it is fetched when it is read.
     """
 
     offset: int = 0
@@ -107,6 +109,7 @@ class Reading:
     raw: RawFormat | None = None
     steps: tuple[Step, ...] = field(default=())
     size: int | None = field(default=None, repr=False)  # keys of stage 1 hold the form of a reading
+    remote: tuple[str, Path] | None = field(default=None, repr=False)
 
     @property
     def is_seekable(self) -> bool:

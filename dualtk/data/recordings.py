@@ -16,6 +16,10 @@ from dualtk.data.resample import resample
 from dualtk.errors import InputError
 
 
+class RecordingError(InputError):
+    """A recording that is mixed in cannot be read: the fault of no utterance."""
+
+
 class Recordings:
     """The audio of a data directory, one drawn after another; read when it is drawn.
 
@@ -36,15 +40,22 @@ class Recordings:
         self.sources = [replace(one, path=Path(os.path.abspath(one.path))) for one in sources.values()]
         for one in {(one.path, one.reading): one for one in self.sources}.values():
             read_header(one)  # now, and not in the middle of a training
-        self.sample_rate = sample_rate
+        self.data, self.sample_rate = data, sample_rate
 
     def draw(self, random: np.random.Generator, longest: float | None = None) -> Tensor:
-        """The samples (N,) of a recording, or of a part of it that lasts `longest` seconds."""
+        """The samples (N,) of a recording, or of a part of it that lasts `longest` seconds.
+
+        Raises:
+            RecordingError: it cannot be read any more.
+        """
         source = self.sources[random.integers(len(self.sources))]
         start = random.random()  # drawn in any case, so that what follows does not hang on the length of a file
-        if longest is not None:
-            source = _part(source, longest, start)
-        samples, rate = read_audio(source)
+        try:
+            if longest is not None:
+                source = _part(source, longest, start)
+            samples, rate = read_audio(source)
+        except InputError as error:
+            raise RecordingError(f"{self.data}: {error}") from error
         return resample(samples, rate, self.sample_rate)
 
 

@@ -62,16 +62,28 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
+def place_of(url: str, directory: Path) -> Path:
+    """Where the data directory that names the file at a URL keeps it while it is there.
+
+    Raises:
+        InputError: shards.json cannot be read, or does not list it.
+    """
+    folder, _, sums = _cache(directory)
+    if url not in sums:
+        raise InputError(f"{directory / FILE}: does not list {url}")
+    return folder / f"{sums[url][:12]}-{url.rpartition('/')[2]}"  # another tar of this name is another file
+
+
 def fetched(url: str, directory: Path) -> Path:
     """The file at a URL, in the folder that the data directory which names it keeps such files in.
+
+    It may go again when another is fetched.
 
     Raises:
         InputError: it cannot be fetched, or is not what shards.json says.
     """
     folder, most, sums = _cache(directory)
-    if url not in sums:
-        raise InputError(f"{directory / FILE}: does not list {url}")
-    path = folder / f"{sums[url][:12]}-{url.rpartition('/')[2]}"  # another tar of this name is another file
+    path = place_of(url, directory)
     with suppress(OSError):
         os.utime(path)  # used now: others go first
         return path

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dualtk.data.recordings import Recordings, power
-from dualtk.errors import InputError
+from dualtk.data.recordings import RecordingError, Recordings, power
 from dualtk.options import Decibels, Durations, Probability, Section
 
 
@@ -98,5 +97,5 @@ class Room:
             return reverberate(samples, synthetic_response(self.sample_rate, seconds, direct, random))
         response = self.recordings.draw(random)
         if power(response) == 0.0:
-            raise InputError("waveform.room.data: an impulse response is all zero")
+            raise RecordingError("waveform.room.data: an impulse response is all zero")
         return reverberate(samples, response)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from dualtk.data.kaldi import group_speakers
 from dualtk.data.remote import FILE, SetFacts, copy, fetch_facts, is_url, read_facts
 from dualtk.data.shards import RECORDS, TABLES, WHOLE, claim_shards
 from dualtk.errors import InputError
-from dualtk.files import write_text
+from dualtk.files import atomic_path, write_text
 from dualtk.frames import FRAME_SECONDS
 from dualtk.tables import load_table, write_table
 
@@ -36,19 +38,23 @@ def take_tables(url: str, out: Path, cache: Path | None = None, cache_gb: float 
     """
     place = url.rstrip("/")
     facts = fetch_facts(place)
-    _claim(out)
+    _require_free(out)
     table = "wav.scp" if facts.source == "audio" else "feats.scp"
     optional = {"text", "utt2dur", *WHOLE, *([sums.FILE] if table == "feats.scp" else [])}
-    for name in ("utt2spk", "spk2utt", "utt2num_frames", *sorted(optional)):
-        try:
-            copy(f"{place}/{name}", out / name)
-        except InputError:
-            if name not in optional:
-                raise
-    (out / table).unlink(missing_ok=True)
-    copy(f"{place}/{table}", out / f"{table}.bare")
-    bare = load_table(out / f"{table}.bare").entries
-    (out / f"{table}.bare").unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (table, "utt2spk", "spk2utt", "utt2num_frames", *sorted(optional)):
+            try:
+                copy(f"{place}/{name}", Path(folder, name))
+            except InputError:
+                if name not in optional:
+                    raise
+        bare = load_table(Path(folder, table)).entries
+        _claim(out)
+        (out / table).unlink(missing_ok=True)
+        for path in sorted(Path(folder).iterdir()):
+            if path.name != table:
+                with atomic_path(out / path.name, durable=False) as temporary:
+                    shutil.copyfile(path, temporary)
     write_table(out / table, {name: f"{place}/{location}" for name, location in bare.items()})
     shards = [one.model_copy(update={"file": f"{place}/{one.file}"}) for one in facts.shards]
     more = {"cache": None if cache is None else os.path.abspath(cache), "cache_gb": cache_gb, "shards": shards}
@@ -109,11 +115,20 @@ def mix(parts: Sequence[tuple[Path, float]], out: Path) -> int:
 
 
 def _claim(out: Path) -> None:
-    """Make `out` a folder of tables alone, or refuse it: tars that lie there would lose theirs."""
+    """Make `out` a folder of tables alone, or refuse it."""
+    _require_free(out)
+    (out / RECORDS).mkdir(parents=True, exist_ok=True)
+
+
+def _require_free(out: Path) -> None:
+    """Refuse what is no folder of shards, or holds some: they would lose their tables.
+
+    Raises:
+        InputError: says so.
+    """
     claim_shards(out)
     if tars := sorted(out.glob("*.tar")):
         raise InputError(f"{out}: holds {tars[0].name}, whose tables would be replaced: choose another output")
-    (out / RECORDS).mkdir(parents=True, exist_ok=True)
 
 
 def _anywhere(place: str, directory: Path) -> str:

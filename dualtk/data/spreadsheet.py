@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,17 @@ ENDINGS = (".tsv", ".csv", ".txt", *JSON_ENDINGS)
 
 @dataclass(frozen=True)
 class Row:
-    """One row: where it is in its file, as editors understand it, and its values by column."""
+    """One row.
+
+    Attributes:
+        where: it is in its file, as editors understand it.
+        values: text by column.
+        unusable: what stands in columns of JSON that have no text, such as "a list".
+    """
 
     where: str
     values: Mapping[str, str]
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_rows(path: Path, *, header: bool = True) -> list[Row]:
@@ -32,7 +39,8 @@ def read_rows(path: Path, *, header: bool = True) -> list[Row]:
     A TSV knows no quotes, as those of Common Voice. A CSV, or a text file, is separated by what its first line has:
     tabs, or upright bars, where there are no quotes either, as in LJSpeech, or else the more frequent of comma and
     semicolon.
-    An object inside an object of JSON gives columns such as `audio.path`.
+    An object inside an object of JSON gives columns such as `audio.path`. A file that is one object around one list of
+    objects is that list.
 
     Args:
         path: the file.
@@ -90,9 +98,9 @@ def _separator(line: str) -> str:
 def _objects(path: Path) -> Iterator[Row]:
     lines = read_lines(path)
     text = "\n".join(lines)
-    if text.lstrip().startswith("["):
+    if text.lstrip().startswith("[") or _is_one_object(lines):
         try:
-            for number, one in enumerate(_parsed(text, str(path)), start=1):
+            for number, one in enumerate(_listed(path, _parsed(text, str(path))), start=1):
                 yield _row(f"{path}: object {number}", one)
         except json.JSONDecodeError as error:
             raise InputError(f"{path}:{error.lineno}: no JSON ({error.msg})") from error
@@ -107,6 +115,34 @@ def _objects(path: Path) -> Iterator[Row]:
                 raise InputError(f"{path}:{number}: no JSON object ({error.msg})") from error
             except RecursionError as error:
                 raise InputError(f"{path}:{number}: no JSON object (nested too deep)") from error
+
+
+def _is_one_object(lines: Sequence[str]) -> bool:
+    """Whether a file is one object over several lines, or around a list, rather than a line an object."""
+    filled = [line for line in lines if line.strip()]
+    if not filled or not filled[0].lstrip().startswith("{"):
+        return False
+    try:
+        value = json.loads(filled[0])
+    except (json.JSONDecodeError, RecursionError):
+        return len(filled) > 1 and not filled[1].lstrip().startswith("{")
+    return len(filled) == 1 and bool(_lists(value))
+
+
+def _listed(path: Path, value: Any) -> list[Any]:
+    """The objects of a list, of one object around a list, or of one that stands alone."""
+    if isinstance(value, list):
+        return value
+    lists = _lists(value)
+    if len(lists) > 1:
+        raise InputError(f"{path}: one object around the lists {' and '.join(lists)}: expected one, that of the rows")
+    return list(value[lists[0]]) if lists else [value]
+
+
+def _lists(value: Mapping[str, Any]) -> list[str]:
+    """The keys under which an object has a list of objects."""
+    lists = {key: one for key, one in value.items() if isinstance(one, list) and one}
+    return [key for key, one in lists.items() if all(isinstance(row, dict) for row in one)]
 
 
 def _parsed(text: str, where: str) -> Any:
@@ -130,12 +166,18 @@ def _parsed(text: str, where: str) -> Any:
 def _row(where: str, value: Any) -> Row:
     if not isinstance(value, dict):
         raise InputError(f"{where}: no JSON object")
-    return Row(where, dict(_columns(value)))
+    unusable: dict[str, str] = {}
+    return Row(where, dict(_columns(value, unusable)), unusable)
 
 
-def _columns(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def _columns(value: Mapping[str, Any], unusable: dict[str, str], before: str = "") -> Iterator[tuple[str, str]]:
     for key, one in value.items():
         if isinstance(one, dict) and before.count(".") < DEPTH:
-            yield from _columns(one, f"{before}{key}.")
-        elif isinstance(one, str | int | float):
-            yield before + key, one if isinstance(one, str) else repr(one)
+            yield from _columns(one, unusable, f"{before}{key}.")
+        elif isinstance(one, str):
+            yield before + key, one
+        elif isinstance(one, list | dict):
+            unusable[before + key] = "a list" if isinstance(one, list) else "an object"
+        else:
+            is_none = one is None or one != one  # what tables write for a cell without a value: null, NaN
+            yield before + key, "" if is_none else json.dumps(one)

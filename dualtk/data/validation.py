@@ -136,17 +136,20 @@ def _audio_faults(directory: Path, listing: Table, sources: Mapping[str, AudioSo
     faults = [*durations.faults, *(compare_keys(listing, durations) if durations.entries else [])]
     said = {name: (durations.where(name), value) for name, value in durations.entries.items()}
     items = [(name, listing.where(name), source, said.get(name)) for name, source in sources.items()]
+    items.sort(key=lambda item: str(item[2].path))  # shards may be fetched, and go again where there is no room
     jobs = [
         _AudioJob(tuple(items[start : start + CHUNK]), checks.decode_audio, checks.expected_rate, checks.min_duration)
         for start in range(0, len(items), CHUNK)
     ]
     found = run_jobs(_check_audio, jobs, checks.num_jobs, len(items), checks.progress, f"{directory}: audio")
-    return faults + [fault for each in found for fault in each]
+    of_utterance = {name: fault for each in found for name, fault in each.items()}
+    return faults + [fault for name in sources for fault in of_utterance.get(name, [])]
 
 
-def _check_audio(job: _AudioJob) -> Generator[int, None, list[str]]:
-    faults = []
+def _check_audio(job: _AudioJob) -> Generator[int, None, dict[str, list[str]]]:
+    found: dict[str, list[str]] = {}
     for name, where, source, said in job.items:
+        faults = found[name] = []
         try:
             header = read_header(source, job.expected_rate)
             check_segment(source, header)
@@ -164,7 +167,7 @@ def _check_audio(job: _AudioJob) -> Generator[int, None, list[str]]:
         if said is not None and not _close(said[1], duration):
             faults.append(f"{said[0]}: utterance {name} lasts {duration:.4f} s, not {said[1]} s")
         yield 1
-    return faults
+    return found
 
 
 def _optional(path: Path) -> Table:
@@ -208,10 +211,13 @@ def _feature_faults(directory: Path, listing: Table, min_duration: float, checks
     if listing.path != feats.path and feats.entries:
         faults += compare_keys(listing, feats)
     items = [(name, feats.where(name), location) for name, location in feats.entries.items()]
+    items.sort(key=lambda item: item[2])  # shards may be fetched, and go again where there is no room
     jobs = [_FeatureJob(feats.path, tuple(items[start : start + CHUNK])) for start in range(0, len(items), CHUNK)]
     found = run_jobs(_check_features, jobs, checks.num_jobs, len(items), checks.progress, f"{directory}: features")
     dim: int | None = None
-    for (name, where, _), (shape, fault) in zip(items, [one for each in found for one in each]):
+    of_utterance = dict(zip(items, [one for each in found for one in each]))
+    for name, where, location in ((name, feats.where(name), location) for name, location in feats.entries.items()):
+        shape, fault = of_utterance[name, where, location]
         if shape is None:
             faults.append(str(fault))
             continue

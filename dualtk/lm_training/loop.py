@@ -97,6 +97,12 @@ class LanguageModelTrainer:
         self.stopping.saves = False
         if not math.isfinite(self.standing.best):
             raise InputError(f"{self.experiment.folder}: no validation gave a finite loss: lower schedule.lr")
+        chance = math.log(self.network.output.out_features)
+        if self.standing.best >= chance:
+            raise InputError(
+                f"{self.experiment.folder}: nothing was learnt: the held-out loss is {self.standing.best:.4g} a token, "
+                f"that of tokens drawn at random {chance:.4g}; lower schedule.lr"
+            )
         return None
 
     def _take(self, labels: Tensor, lengths: Tensor, meter: _Meter) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from dualtk.errors import InputError
 from dualtk.options import Section, Unit
@@ -63,6 +63,15 @@ class SearchOptions(Section):
     """A file of words to prefer, `WORD [WORD ...] [:REWARD]` a line."""
     hotwords_score: float = 1.5
     """Reward of each token of a hotword, as a natural logarithm."""
+
+    @model_validator(mode="after")
+    def _weighs_what_is_there(self) -> SearchOptions:
+        """A weight of nothing was meant for something. (Hotwords may come with a stream.)"""
+        for key in ("lm", "source_lm"):
+            weight = PATHS[key]
+            if getattr(self, key) is None and getattr(self, weight) != type(self).model_fields[weight].default:
+                raise ValueError(f"{weight}: is for {key}, and there is none")
+        return self
 
     def read_models(self, pieces: Sequence[str], device: torch.device) -> LanguageModels:
         """The language models, for searches over tokens `pieces` (blank first) of a network on `device`.

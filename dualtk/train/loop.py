@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from dualtk.data.batches import Batch, collate
+from dualtk.data.batches import Batch
 from dualtk.data.dataset import FeatureDataset, TrainingSet
-from dualtk.data.loader import LeaveOut, batch_loader, refuse
+from dualtk.data.loader import LeaveOut, batch_loader, read_batch, refuse
 from dualtk.data.sampler import BatchesOptions
 from dualtk.errors import InputError
 from dualtk.train.checkpoint import load_training, save_training
@@ -68,7 +68,7 @@ class Trainer:
         experiment: the folder of the run.
         world: this process among others.
         stopping: tells of signals.
-        leave_out: is told of utterances of the training set that cannot be read; None: they end the run.
+        leave_out: is told of utterances that cannot be read; None: they end the run.
     """
 
     def __init__(
@@ -94,9 +94,10 @@ class Trainer:
         self.valid_batches = batches.build(valid_set.lengths, shuffle=False, rank=world.rank, world_size=world.size)
         pin = world.device.type == "cuda"
         workers = 0 if batches.cache else batches.num_workers
-        self.train_loader = batch_loader(train_set, self.train_batches, workers, pin, leave_out or refuse)
+        self.leave_out = leave_out or refuse
+        self.train_loader = batch_loader(train_set, self.train_batches, workers, pin, self.leave_out)
         self.valid_set = valid_set
-        self.valid_loader = batch_loader(valid_set, self.valid_batches, 0, pin)
+        self.valid_loader = batch_loader(valid_set, self.valid_batches, 0, pin, self.leave_out)
         if experiment.writes:
             logger.info("%d batches in an epoch of %d utterances", len(self.train_batches), len(train_set))
 
@@ -146,7 +147,7 @@ class Trainer:
         thousand steps."""
         dataset, lengths = self.valid_set, self.valid_set.lengths
         longest = max(self.valid_batches.batches(0), key=lambda batch: max(lengths[index] for index in batch))
-        batch = collate([dataset[index] for index in longest])
+        batch = read_batch(dataset, longest, self.leave_out)
         try_batch(self.stepper.objective, batch, self.stepper.world, self.progress.step)
 
     def require_network(self) -> None:

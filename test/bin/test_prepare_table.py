@@ -177,3 +177,24 @@ def test_a_channel_of_several(tmp_path: Path) -> None:
     assert table(tmp_path, "path,text\n1.wav,one\n", "--channel", "3") == 0
     assert validate(tmp_path / "data") == []
     assert str(read_audio_sources(tmp_path / "data")["1"].reading.steps).count("(2,)") == 1
+
+
+@pytest.mark.parametrize("words", ['["hello", "world"]', '{"a": [1]}'])
+def test_a_transcript_that_is_no_text_is_named(tmp_path: Path, words: str) -> None:
+    write_audio(tmp_path / "a.wav", 0.5)
+    (tmp_path / "a.jsonl").write_text(f'{{"path": "a.wav", "text": {words}}}\n')
+    options = ["--audio", "path", "--text", "text" if words[0] == "[" else "text.a", "--out", str(tmp_path / "data")]
+    with pytest.raises(InputError, match=r"a\.jsonl:1: text(\.a)? is a list, expected text"):
+        main([str(tmp_path / "a.jsonl"), *options])
+
+
+@pytest.mark.parametrize(("offset", "duration"), [(3.5, 0.5), (2.0, 2.0), (0.0, 4.0)])
+def test_a_part_beyond_its_recording_is_named(tmp_path: Path, offset: float, duration: float) -> None:
+    write_audio(tmp_path / "talk.wav", 3.0)
+    line = {"path": "talk.wav", "text": "x", "offset": offset, "duration": duration}
+    good = {"path": "talk.wav", "text": "x", "offset": 0.0, "duration": 3.4}  # half a second is allowed, as by Kaldi
+    (tmp_path / "a.jsonl").write_text(f"{json.dumps(good)}\n{json.dumps(line)}\n")
+    columns = ["--audio", "path", "--text", "text", "--duration", "duration", "--offset", "offset"]
+    with pytest.raises(InputError, match=r"a\.jsonl:2: .*talk\.wav: ends at 3\.00 s"):
+        main([str(tmp_path / "a.jsonl"), *columns, "--out", str(tmp_path / "data")])
+    assert not (tmp_path / "data").exists()

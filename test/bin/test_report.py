@@ -318,3 +318,9 @@ def test_audio_plays(experiments: list[Path], tmp_path: Path, browser: Browser) 
         " a.onloadedmetadata = () => done(a.duration); a.preload = 'auto'; a.load(); })"
     )
     assert 0.1 < seconds < 2.0
+
+
+def test_a_page_of_others_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.html").write_text("<!DOCTYPE html>\n<p>mine\n")
+    assert run(report.main, [str(tmp_path), "--out", str(tmp_path / "thesis.html")]) == 2
+    assert "thesis.html: exists and is no report of dualtk" in capsys.readouterr().err

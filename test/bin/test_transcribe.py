@@ -29,6 +29,7 @@ from dualtk.search.greedy import GreedySearch
 from dualtk.search.whole import WholeDecoder
 from dualtk.trained import load
 from dualtk.transcript import Segment
+from dualtk.written import FILE
 
 
 @pytest.fixture(scope="module")
@@ -225,11 +226,21 @@ def test_files_of_every_format(exp, audio, talk, capsys, tmp_path, jobs: int) ->
     files = [talk, audio / "0.wav", audio / "1.wav"]
     assert call(exp, "--output", tmp_path, "--output-format", ",".join(FORMATS), "--jobs", jobs, *files) == 0
     assert capsys.readouterr().out == ""
-    assert {path.name for path in tmp_path.iterdir()} == {f"{path.stem}.{kind}" for path in files for kind in FORMATS}
+    names = {path.name for path in tmp_path.iterdir() if path.name != FILE}
+    assert names == {f"{path.stem}.{kind}" for path in files for kind in FORMATS}
     assert (tmp_path / "0.txt").read_text().rstrip("\n") == expected_text(exp, audio / "0.wav", "streaming")
     whole = json.loads((tmp_path / "talk.json").read_text())
     assert len(whole["segments"]) == 2
     assert (tmp_path / "talk.trn").read_text() == f"{whole['text']} (talk)\n"
+
+
+def test_a_file_of_the_user_stays(exp, audio, capsys, tmp_path) -> None:
+    (tmp_path / "1.txt").write_text("what was said\n")
+    for files in (["0.wav"], ["0.wav"], ["0.wav", "1.wav"]):
+        status = call(exp, "--output", tmp_path, *(audio / name for name in files))
+        assert status == (2 if "1.wav" in files else 0)
+    assert f"{tmp_path / '1.txt'}: exists, and was not written by this command" in capsys.readouterr().err
+    assert (tmp_path / "1.txt").read_text() == "what was said\n"
 
 
 def test_one_format_on_standard_output(exp, talk, capsys) -> None:
@@ -275,6 +286,7 @@ import sys, time
 from pathlib import Path
 from dualtk.bin import transcribe
 from dualtk.bin.dualtk import run
+from dualtk.written import FILE
 
 sys.exit(run(transcribe.main, ["--exp", sys.argv[1], "-"]))
 """

@@ -111,3 +111,10 @@ def test_a_test_set_is_not_looked_at(exp, lm, tmp_path, capsys) -> None:
     for name in ("test", "test_clean", "TEST-other"):
         assert call(exp, tmp_path / name, lm) == 2
         assert f"{name} is a test set by its name" in capsys.readouterr().err
+
+
+def test_a_file_of_the_user_stays(exp, lm, data, tmp_path, capsys) -> None:
+    (tmp_path / "notes.conf").write_text("mine\n")
+    assert call(exp, data, lm, "--out", tmp_path / "notes.conf") == 2
+    assert "notes.conf: exists and is no options of dualtk tune" in capsys.readouterr().err
+    assert (tmp_path / "notes.conf").read_text() == "mine\n"

@@ -55,3 +55,9 @@ def test_expected_rate_and_duration(directory, capsys):
     assert "has a sample rate of 16000 Hz, expected 8000" in capsys.readouterr().err
     assert main(["validate", str(directory), "--min-duration", "0.6"]) == 2
     assert "lasts 0.5000 s, less than one output frame (0.6 s)" in capsys.readouterr().err
+
+
+def test_characters_that_cannot_be_seen_are_told(directory, capsys):
+    (directory / "text").write_text("a HEL\u200bLO\nb TWO\n")
+    assert main(["validate", str(directory)]) == 0
+    assert "1 of 2 transcripts hold characters that cannot be seen" in capsys.readouterr().err

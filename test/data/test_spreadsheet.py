@@ -73,4 +73,39 @@ def test_what_separates_columns_is_not_looked_for_in_quotes(tmp_path: Path) -> N
 
 def test_objects_inside_objects_are_columns(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"audio": {"path": "a.wav", "bytes": null}, "text": "one"}\n')
-    assert read_rows(tmp_path / "a.jsonl")[0].values == {"audio.path": "a.wav", "text": "one"}
+    assert read_rows(tmp_path / "a.jsonl")[0].values == {"audio.path": "a.wav", "audio.bytes": "", "text": "one"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"data": [{"text": "one"}, {"text": "two"}]}',
+        '{\n  "version": 1,\n  "data": [\n    {"text": "one"},\n    {"text": "two"}\n  ]\n}\n',
+        '{"version": {"of": "x"}, "rows": [{"text": "one"}, {"text": "two"}], "tags": ["a"]}\n',
+    ],
+)
+def test_one_object_around_the_rows(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    rows = read_rows(tmp_path / "a.json")
+    assert [row.values["text"] for row in rows] == ["one", "two"]
+    assert rows[1].where == f"{tmp_path}/a.json: object 2"
+
+
+def test_an_object_that_stands_alone_is_a_row(tmp_path: Path) -> None:
+    for content in ('{"text": "one"}\n', '{\n "text": "one"\n}\n'):
+        (tmp_path / "a.json").write_text(content)
+        assert [row.values for row in read_rows(tmp_path / "a.json")] == [{"text": "one"}]
+
+
+def test_one_object_around_two_lists_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"train": [{"text": "one"}], "test": [{"text": "two"}]}')
+    with pytest.raises(InputError, match=r"a\.json: one object around the lists train and test: expected one"):
+        read_rows(tmp_path / "a.json")
+
+
+def test_values_are_text_as_json_has_it(tmp_path: Path) -> None:
+    line = '{"yes": true, "number": 1.50, "big": 12345678901234567890, "none": null, "nan": NaN, "list": ["a"]}\n'
+    (tmp_path / "a.jsonl").write_text(line)
+    (row,) = read_rows(tmp_path / "a.jsonl")
+    assert row.values == {"yes": "true", "number": "1.5", "big": "12345678901234567890", "none": "", "nan": ""}
+    assert row.unusable == {"list": "a list"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from dualtk.data.audio import read_audio
 from dualtk.data.fbank import FbankOptions, fbank
 from dualtk.data.kaldi import AudioSource
 from dualtk.data.noise import NoiseOptions, coloured
-from dualtk.data.recordings import power
+from dualtk.data.recordings import RecordingError, power
 from dualtk.data.rooms import RoomOptions, reverberate, synthetic_response
 from dualtk.data.samples import SampleOptions, sample_frames
 from dualtk.data.telephone import TelephoneOptions, through_mu_law
@@ -209,3 +210,11 @@ def test_recorded_rooms_and_what_is_refused(speech, tmp_path: Path) -> None:
         WaveformOptions(noise=NoiseOptions(data=tmp_path / "nowhere")).build(FbankOptions())
     with pytest.raises(ValueError, match="the smaller first"):
         NoiseOptions(snr=(20.0, 5.0))
+
+
+def test_a_noise_at_fault_is_no_fault_of_the_utterance(speech, noises: Path) -> None:
+    make = WaveformOptions(noise={"probability": 1.0, "data": noises}).build(FbankOptions())
+    for path in noises.glob("*.wav"):
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(RecordingError, match=rf"^{re.escape(str(noises))}: .*n\d\.wav: "):
+        make(speech, RATE, 1.0, generator())

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import dualtk.data.remote as remote_module
+
 pytestmark = pytest.mark.slow
 
 AUDIO = ["--set", "features.num_mels=16", "--set", "features.source=audio", "--set", "features.speeds=[1.0]"]
@@ -110,3 +112,22 @@ def test_facts_are_written_as_they_are_read(shards) -> None:
     assert shards("shard", "--mix", "shards=2.5", "mixed").status == 0
     facts = json.loads(Path("mixed/shards.json").read_text())
     assert [one["weight"] for one in facts["shards"]] == [2.5]
+
+
+@pytest.mark.parametrize("missing", ["wav.scp", "utt2spk", "utt2num_frames"])
+def test_a_folder_at_a_url_that_is_not_whole_leaves_nothing(remote, missing) -> None:
+    world, url = remote
+    Path("remote", missing).unlink()
+    assert missing in world.refused("shard", url, "here")
+    assert not Path("here").exists()
+
+
+def test_a_cache_that_holds_one_shard_fetches_each_once(remote, monkeypatch) -> None:
+    world, url = remote
+    fetched: list[str] = []
+    copy = remote_module.copy
+    monkeypatch.setattr(remote_module, "copy", lambda url, *more: (fetched.append(url), copy(url, *more))[1])
+    assert world("shard", url, "here", "--cache-gb", "1e-9").status == 0
+    fetched.clear()
+    assert world("validate", "here").status == 0
+    assert len(fetched) == len(set(fetched)) == len(list(Path("remote").glob("*.tar"))) > 1

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from faults_world import TEXTS
 
 pytestmark = pytest.mark.slow
 
@@ -112,3 +113,38 @@ def test_a_list_of_sums_that_is_empty_vouches_for_nothing(made) -> None:
     line = made.refused("decode", "--exp", "packed", "--mode", "full", "--data", "made/corpus", "--out", "decoded")
     assert "packed/SHA256SUMS: is empty" in line
     assert json.loads(Path("packed/fbank.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--lm-weight", "0.5"), "lm_weight: is for lm"),
+        (("--source-lm-weight", "0.7", "--beam", "2"), "source_lm_weight: is for source_lm"),
+        (("--nbest", "3"), "--nbest 3: needs a --beam of at least 3, not 1"),
+        (("--nbest", "5", "--beam", "4"), "--nbest 5: needs a --beam of at least 5, not 4"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(made, options, words) -> None:
+    assert words in made.refused(*made.decode(*options))
+    assert not Path("decoded").exists()
+
+
+def test_a_rate_that_teaches_nothing_is_told(world) -> None:
+    Path("text").write_text("".join(f"{text}\n" for text in TEXTS * 20))
+    changes = ["schedule.lr=1.0e+30", "schedule.warmup_steps=0", "train.max_epochs=1", "language_model.dim=8"]
+    options = [part for change in changes for part in ("--set", change)]
+    line = world.refused("train-lm", "--type", "lstm", "--tokens", "lang", "--plain", "text", "--out", "lm", *options)
+    assert "lower schedule.lr" in line
+
+
+@pytest.mark.parametrize("cache", ["true", "false"])
+def test_an_utterance_of_the_development_set_that_cannot_be_read(made, cache) -> None:
+    shutil.copytree("made/corpus", "dev")
+    sums = Path("dev/utt2crc")
+    sums.write_text("s1-u0 00000001\n" + sums.read_text().split("\n", 1)[1])
+    train = made.train(f"batches.cache={cache}")
+    train[train.index("--dev-dir") + 1] = "dev"
+    assert "utterance s1-u0" in made.refused(*train)
+    result = made(*train, "--max-bad", "1", "--override")
+    assert result.status == 0, result.err
+    assert Path("new/left_out").read_text().startswith("s1-u0 ")
