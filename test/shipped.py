@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from dualtk.system import PretrainingSystem, System, TransducerSystem, load
@@ -28,6 +29,7 @@ def load_transducer(method: str, size: str, *overrides: str) -> TransducerSystem
     return system
 
 
-def is_pretraining(method: str, size: str) -> bool:
-    """Whether the method has no transducer."""
-    return isinstance(load_shipped(method, size), PretrainingSystem)
+@cache
+def is_pretraining(method: str) -> bool:
+    """Whether the method has no transducer, at any size."""
+    return isinstance(load_shipped(method, "paper"), PretrainingSystem)

@@ -75,6 +75,7 @@ def test_every_extra_that_is_named_exists() -> None:
 ASKED = [["--help"], ["--version"], ["trian"], ["data", "split", "--help"], *([name, "--help"] for name in available())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", ASKED, ids=" ".join)
 def test_help_waits_for_nothing_heavy(arguments: list[str]) -> None:
     done = call(HEAVY, *arguments)

@@ -44,6 +44,7 @@ def options(corpus: Path, *more: str) -> list[str]:
     return ["--data", str(corpus / "dev"), "--tokens", str(corpus / "lang"), "--num", "3", *more]
 
 
+@pytest.mark.slow
 def test_all_figures_and_from_there_into_the_report(corpus: Path, experiment: Path) -> None:
     pytest.importorskip("sklearn")
     assert analyse.main([str(experiment), *options(corpus)]) == 0
@@ -72,6 +73,7 @@ def test_all_figures_and_from_there_into_the_report(corpus: Path, experiment: Pa
         assert f"<strong>{title}.</strong>" in page
 
 
+@pytest.mark.slow
 def test_one_utterance_in_one_mode(corpus: Path, experiment: Path, tmp_path: Path) -> None:
     chosen = ["--what", "emission", "--mode", "streaming", "--utterance", "spk-2-005", "--out", str(tmp_path)]
     assert analyse.main([str(experiment), *options(corpus), *chosen]) == 0
@@ -132,6 +134,7 @@ def test_raw_samples_reach_no_further_than_their_frame(corpus: Path, tmp_path: P
     assert hundredths == pytest.approx([round(time) for time in hundredths])
 
 
+@pytest.mark.slow
 def test_curves_need_no_data(experiment: Path, tmp_path: Path) -> None:
     assert analyse.main([str(experiment), "--what", "training", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "tiny-loss.tsv").read_text().startswith("kind\tloss\tstep\tvalue\ntrain\t")

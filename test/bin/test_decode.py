@@ -228,6 +228,7 @@ def test_eight_bits_find_the_tokens_that_transcribe_finds(streamed, spoken, tmp_
     assert said > 40, "a network that says nothing proves nothing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left_context", [8, "null"])
 @pytest.mark.parametrize("beam", [1, 3])
 def test_streams_equal_the_masked_whole_utterance(spoken, tmp_path, beam: int, left_context: object) -> None:

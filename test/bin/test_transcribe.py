@@ -234,6 +234,7 @@ def test_files_of_every_format(exp, audio, talk, capsys, tmp_path, jobs: int) ->
     assert (tmp_path / "talk.trn").read_text() == f"{whole['text']} (talk)\n"
 
 
+@pytest.mark.slow
 def test_a_file_of_the_user_stays(exp, audio, capsys, tmp_path) -> None:
     (tmp_path / "1.txt").write_text("what was said\n")
     for files in (["0.wav"], ["0.wav"], ["0.wav", "1.wav"]):
@@ -248,6 +249,7 @@ def test_one_format_on_standard_output(exp, talk, capsys) -> None:
     assert capsys.readouterr().out.startswith("1\n00:00:00,")
 
 
+@pytest.mark.slow
 def test_several_jobs_print_in_order(exp, audio, capsys) -> None:
     files = [audio / "1.wav", audio / "0.wav", audio / "none.wav"]
     assert call(exp, "--jobs", 3, *files) == 2

@@ -55,7 +55,7 @@ def server(make_librispeech, tmp_path, monkeypatch):
         tar.add(tmp_path / "source" / "LibriSpeech", "LibriSpeech")
     state = {"ranges": [], "honour": True, "sum": None, "spoils": 0}
     service = ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, tmp_path / "dev-clean.tar.gz", state))
-    threading.Thread(target=service.serve_forever, daemon=True).start()
+    threading.Thread(target=service.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{service.server_port}/12", state
     service.shutdown()
     service.server_close()

@@ -105,6 +105,7 @@ def test_what_is_not_read(tmp_path):
         list(stream_pieces(io.BytesIO(content), 0.1))
 
 
+@pytest.mark.slow
 def test_raw_samples_of_another_rate_and_more_channels(tmp_path):
     whole = (SAMPLES * 32767).astype("<i2")
     path = written(tmp_path / "a.wav", whole, 44100)

@@ -154,6 +154,7 @@ def test_empty_transcripts_are_no_fault(directory, replace_line, extract_feature
     assert f"{directory}/text: every transcript is empty" in validate(directory)
 
 
+@pytest.mark.slow
 def test_processes_find_the_same(directory, replace_line):
     replace_line(directory / "wav.scp", 2, f"s0-002 {directory}/text")
     assert validate(directory, num_jobs=2) == validate(directory) != []

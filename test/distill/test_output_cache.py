@@ -107,6 +107,7 @@ def test_another_teacher_has_another_folder(tmp_path: Path) -> None:
     assert len(folders) == 2
 
 
+@pytest.mark.slow
 def test_whatever_changes_an_entry_has_another_folder(tmp_path: Path) -> None:
     """The teacher's mode, the precision it computes in, and which vectors are kept beside its frames."""
     exp = write_experiment(tmp_path / "tt", load("tt_full", *TT, "modes.streaming={chunk: 1}"))

@@ -117,6 +117,7 @@ def test_a_separate_teacher_shares_nothing() -> None:
     assert not {id(p) for p in both.network.parameters()} & {id(p) for p in both.teacher.network.parameters()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tt_hidden", "tt_heads", "tt_kl"])
 def test_a_frozen_teacher_stays_as_it_is(name: str, tmp_path: Path) -> None:
     exp = write_experiment(tmp_path / "tt", load("tt_full", *TT, "model.encoder.dropout=0.5"))

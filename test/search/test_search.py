@@ -42,6 +42,7 @@ def assert_same(found: Hypothesis, expected: Hypothesis) -> None:
     assert found.log_probs == pytest.approx(expected.log_probs, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_symbols", [1, 2, 5])
 @pytest.mark.parametrize("predictor", ["lstm", "stateless"])
 @pytest.mark.parametrize("seed", range(5))

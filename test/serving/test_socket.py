@@ -19,6 +19,8 @@ import dualtk
 from dualtk.recognizer import Recognizer
 from dualtk.streaming.endpoint import EndpointOptions
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("mode", ["streaming", "full", "two-pass"])
 @pytest.mark.parametrize("size", [777, 1600, 200_000])
@@ -40,7 +42,6 @@ def test_a_stream_says_what_transcribe_says(server, recognizer: Recognizer, mode
     assert len({one["segment"] for one in heard.finals}) == len(heard.finals)
 
 
-@pytest.mark.slow
 def test_text_grows_while_audio_comes(server) -> None:
     heard = asyncio.run(talk_to(server.socket, talk(1), 1600, 0.02))
     texts = [one["text"] for one in heard.messages if one["segment"] == 0]
@@ -51,7 +52,6 @@ def test_text_grows_while_audio_comes(server) -> None:
     assert all(one["latency"] is None or 0 <= one["latency"] < 5 for one in heard.messages if not one["is_final"])
 
 
-@pytest.mark.slow
 def test_many_streams_at_once_say_what_each_says_alone(server, recognizer: Recognizer) -> None:
     """Of all modes, in pieces of all sizes, at two rates."""
 
@@ -75,7 +75,6 @@ def test_many_streams_at_once_say_what_each_says_alone(server, recognizer: Recog
     assert heard[-1].text == recognizer.transcribe(talk(1)[::2], rate=8000).text
 
 
-@pytest.mark.slow
 def test_speech_without_a_pause_is_cut_as_transcribe_cuts_it(start_server, model: Path) -> None:
     """A cut goes back to a quiet place, where decoding begins anew."""
     server = start_server("--rule3-min-utterance-length", "3")
@@ -98,7 +97,6 @@ def test_nothing_said_is_an_empty_result(server) -> None:
         assert heard.messages[-1]["text"] == ""
 
 
-@pytest.mark.slow
 def test_words_that_a_client_prefers(server, recognizer: Recognizer) -> None:
     word = recognizer.transcribe(talk(1), rate=16000).words[0].text
     heard = asyncio.run(talk_to(f"{server.socket}/?hotwords={word}%20:9.0", talk(3)))
@@ -111,7 +109,6 @@ def test_words_that_a_client_prefers(server, recognizer: Recognizer) -> None:
     assert heard.text == texts[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("message", "code", "reason"),
     [

@@ -18,6 +18,8 @@ from serving.running import Running, talk
 from dualtk.formats import as_srt, as_vtt
 from dualtk.recognizer import Recognizer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def client(server: Running) -> openai.OpenAI:
@@ -42,7 +44,6 @@ def test_the_text_is_that_of_transcribe(client, recognizer: Recognizer, tmp_path
     assert found.text == recognizer.transcribe(as_read(file, tmp_path), "full").text != ""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["streaming", "full", "two-pass"])
 def test_words_and_segments(client, recognizer: Recognizer, tmp_path: Path, mode: str) -> None:
     file = file_of(talk(1))
@@ -62,7 +63,6 @@ def test_words_and_segments(client, recognizer: Recognizer, tmp_path: Path, mode
     assert all(one.avg_logprob <= 0 for one in found.segments)
 
 
-@pytest.mark.slow
 def test_text_and_subtitles(client, recognizer: Recognizer, tmp_path: Path) -> None:
     file = file_of(talk(1))
     expected = recognizer.transcribe(as_read(file, tmp_path), "full")
@@ -75,7 +75,6 @@ def test_text_and_subtitles(client, recognizer: Recognizer, tmp_path: Path) -> N
         assert found == text
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["streaming", "full", "two-pass"])
 def test_text_that_comes_while_it_is_made(client, recognizer: Recognizer, tmp_path: Path, mode: str) -> None:
     file = file_of(np.concatenate([talk(1), talk(2)]))

@@ -51,6 +51,7 @@ def assert_same(found: Hypothesis, expected: Hypothesis) -> None:
     assert found.score == pytest.approx(expected.score, abs=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES, ids=str)
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_stream_equals_the_whole_utterance(encoder: str, mode: Mode) -> None:

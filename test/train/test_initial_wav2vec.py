@@ -153,6 +153,7 @@ def test_norms_and_positions_of_our_experiment(tmp_path: Path) -> None:
     assert f"model.encoder.positions: convolution; those of {source}, rotary, are not loaded" in lines
 
 
+@pytest.mark.slow
 def test_the_vector_of_masks_may_be_drawn_only_where_no_frame_is_masked(tmp_path: Path) -> None:
     source = written(theirs("layer_norm"), tmp_path / "x.safetensors")
     begin(ours(masks=NEVER), source, tmp_path, "encoder")
