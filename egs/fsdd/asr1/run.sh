@@ -24,7 +24,12 @@ other_options=()
 work_dir=${work_dir:-$here}
 fsdd=${fsdd:-$work_dir/downloads/fsdd}
 
+if [ "$size" = cpu ]; then size=$here/conf/cpu.yaml; fi
+recipe=("$here/../../librispeech/asr1/run.sh" --work-dir "$work_dir" --nj "$nj" --ncpu "$nj"
+  --train-dir "$work_dir/data/train" --dev-dir "$work_dir/data/dev" --test-dirs "$work_dir/data/test"
+  --conf dual_no_distillation --size "$size" --default-size cpu "${other_options[@]}")
 if [[ " ${other_options[*]} " != *" --help "* ]]; then
+  "${recipe[@]}" --stage -2 --stop-stage -2 # no stage: what is wrong with the options is said before anything is made
   if [ "$stage" -le -1 ] && [ ! -d "$fsdd" ]; then
     echo "== stage -1: download to $fsdd"
     git clone --depth 1 https://github.com/Jakobovski/free-spoken-digit-dataset.git "$fsdd.part"
@@ -39,7 +44,4 @@ if [[ " ${other_options[*]} " != *" --help "* ]]; then
   if [ "$stage" -lt 0 ]; then stage=0; fi
 fi
 
-if [ "$size" = cpu ]; then size=$here/conf/cpu.yaml; fi
-exec "$here/../../librispeech/asr1/run.sh" --stage "$stage" --stop-stage "$stop_stage" --work-dir "$work_dir" --nj "$nj" \
-  --ncpu "$nj" --train-dir "$work_dir/data/train" --dev-dir "$work_dir/data/dev" --test-dirs "$work_dir/data/test" \
-  --conf dual_no_distillation --size "$size" --default-size cpu "${other_options[@]}"
+exec "${recipe[@]}" --stage "$stage" --stop-stage "$stop_stage"

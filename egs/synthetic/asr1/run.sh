@@ -26,14 +26,16 @@ other_options=()
 work_dir=${work_dir:-$here}
 corpus=${corpus:-$work_dir/corpus}
 
+if [ "$size" = cpu ]; then size=$here/conf/cpu.yaml; fi
+recipe=("$here/../../librispeech/asr1/run.sh" --work-dir "$work_dir" --nj "$nj" --ncpu "$nj" --librispeech "$corpus"
+  --train-sets train-synthetic --dev-sets dev-synthetic --test-sets test-synthetic --conf dual_no_distillation --size "$size"
+  --default-size cpu --decode-conf "$here/conf/decode.conf" "${other_options[@]}")
 if [ "$stage" -le 0 ] && [ "$stop_stage" -ge 0 ] && [[ " ${other_options[*]} " != *" --help "* ]]; then
+  "${recipe[@]}" --stage -2 --stop-stage -2 # no stage: what is wrong with the options is said before minutes have gone
   echo "== stage 0: corpus"
   python3 "$here/local/make_corpus.py" "$corpus" --hours "$hours" --fragments "$fragments" --dev "$dev" --test "$test" \
     --seed "$seed" --rate-scale "$rate_scale" --nj "$nj" ${noise_snr:+--noise-snr "$noise_snr"}
 fi
 if [ "$stage" -lt 0 ]; then stage=0; fi
 
-if [ "$size" = cpu ]; then size=$here/conf/cpu.yaml; fi
-exec "$here/../../librispeech/asr1/run.sh" --stage "$stage" --stop-stage "$stop_stage" --work-dir "$work_dir" --nj "$nj" \
-  --ncpu "$nj" --librispeech "$corpus" --train-sets train-synthetic --dev-sets dev-synthetic --test-sets test-synthetic \
-  --conf dual_no_distillation --size "$size" --default-size cpu --decode-conf "$here/conf/decode.conf" "${other_options[@]}"
+exec "${recipe[@]}" --stage "$stage" --stop-stage "$stop_stage"
