@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from dualtk.errors import InputError
-from dualtk.tables import load_table, parse_table, read_json, read_lines, read_table, write_table
+from dualtk.tables import load_table, parse_table, read_json, read_jsonl, read_lines, read_table, write_table
 
 
 def test_round_trip(tmp_path):
@@ -80,3 +80,12 @@ def test_any_object_of_a_json_file(tmp_path):
     (tmp_path / "list.json").write_text("[1]")
     with pytest.raises(InputError, match=r"list\.json: is not JSON \(not an object\)"):
         read_json(tmp_path / "list.json")
+
+
+def test_a_key_of_json_that_is_there_twice_is_named(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": 1,\n "b": {"c": 1, "c": 2}}')
+    with pytest.raises(InputError, match=r"a\.json: is not JSON \(the key c is there twice\)"):
+        read_json(tmp_path / "a.json")
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n{"a": 1, "a": 2}\n')
+    with pytest.raises(InputError, match=r"a\.jsonl:2: .*the key a is there twice"):
+        list(read_jsonl(tmp_path / "a.jsonl", dict, "numbers"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dualtk.errors import InputError
-from dualtk.tables import read_lines
+from dualtk.tables import once, read_lines
 
 JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
 DEPTH = 4  # of objects in objects whose values are columns
@@ -151,16 +151,12 @@ def _parsed(text: str, where: str) -> Any:
     Raises:
         InputError: a key that an object has twice.
     """
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise InputError(f"{where}: the key {key} is there twice")
-            found[key] = value
-        return found
-
-    return json.loads(text, object_pairs_hook=once)
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def _row(where: str, value: Any) -> Row:
