@@ -17,6 +17,7 @@ PROGRAMS = [
     "tools/bench/exact_or_pruned.py",
     "tools/bench/hotwords.py",
     "tools/bench/long.py",
+    "tools/bench/rare_words.py",
     "tools/bench/step.py",
     "tools/bench/training.py",
     "tools/bench/transducer.py",
