@@ -58,6 +58,6 @@ def test_expected_rate_and_duration(directory, capsys):
 
 
 def test_characters_that_cannot_be_seen_are_told(directory, capsys):
-    (directory / "text").write_text("a HEL\u200bLO\nb TWO\n")
+    (directory / "text").write_text("a ONE\u200b\nb TWO\n")
     assert main(["validate", str(directory)]) == 0
     assert "1 of 2 transcripts hold characters that cannot be seen" in capsys.readouterr().err
