@@ -13,9 +13,8 @@ from torch.nn import functional
 
 from dualtk.encoders.stack import BlockStack
 from dualtk.encoders.stacked import StackedOptions
-from dualtk.encoders.transformer_block import TransformerBlock
+from dualtk.encoders.transformer_block import transformer_stack
 from dualtk.nn.attention import Positions
-from dualtk.nn.dual import DualNorm
 from dualtk.nn.subsampling import SubsamplingKind
 from dualtk.options import Depth, Unit
 
@@ -45,20 +44,16 @@ class TransformerOptions(StackedOptions):
 
     def build_stack(self, mode_names: Sequence[str]) -> BlockStack:
         """See `StackedOptions`."""
-        blocks = [
-            TransformerBlock(
-                dim=self.dim,
-                num_heads=self.num_heads,
-                feedforward_dim=self.feedforward_dim,
-                dropout=self.dropout,
-                positions=self.positions,
-                output_projection=self.output_projection,
-                mode_names=mode_names,
-                gradient_checkpointing=self.gradient_checkpointing,
-                activation=functional.relu,
-                pre_norm=True,
-            )
-            for _ in range(self.num_layers)
-        ]
-        norm = DualNorm("layer", self.dim, mode_names)
-        return BlockStack(blocks, dim=self.dim, num_heads=self.num_heads, positions=self.positions, norm=norm)
+        return transformer_stack(
+            self.num_layers,
+            dim=self.dim,
+            num_heads=self.num_heads,
+            positions=self.positions,
+            mode_names=mode_names,
+            pre_norm=True,
+            output_projection=self.output_projection,
+            gradient_checkpointing=self.gradient_checkpointing,
+            feedforward_dim=self.feedforward_dim,
+            dropout=self.dropout,
+            activation=functional.relu,
+        )

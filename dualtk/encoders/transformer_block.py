@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from dualtk.encoders.stack import BlockOutput, Context
+from dualtk.encoders.stack import BlockOutput, BlockStack, Context
 from dualtk.modes import Mode
 from dualtk.nn.attention import Positions
 from dualtk.nn.blocks import Activation, FeedForward, SelfAttention
@@ -83,3 +83,37 @@ class TransformerBlock(nn.Module):
         attended = optional_norm(self.attention_norm, x + mixed, mode)
         frames = optional_norm(self.feedforward_norm, attended + self.feedforward(attended, mode), mode)
         return BlockOutput(frames, attended)
+
+
+def transformer_stack(
+    num_layers: int,
+    *,
+    dim: int,
+    num_heads: int,
+    positions: Positions,
+    mode_names: Sequence[str],
+    pre_norm: bool,
+    output_projection: bool,
+    gradient_checkpointing: bool,
+    feedforward_dim: int,
+    dropout: float,
+    activation: Activation,
+) -> BlockStack:
+    """Blocks of one kind, see `TransformerBlock`; where norms stand before branches, one more follows the last."""
+    blocks = [
+        TransformerBlock(
+            dim=dim,
+            num_heads=num_heads,
+            feedforward_dim=feedforward_dim,
+            dropout=dropout,
+            positions=positions,
+            output_projection=output_projection,
+            mode_names=mode_names,
+            gradient_checkpointing=gradient_checkpointing,
+            activation=activation,
+            pre_norm=pre_norm,
+        )
+        for _ in range(num_layers)
+    ]
+    norm = DualNorm("layer", dim, mode_names) if pre_norm else None
+    return BlockStack(blocks, dim=dim, num_heads=num_heads, positions=positions, norm=norm)

@@ -16,8 +16,8 @@ from torch.nn import functional
 from dualtk.encoders.base import EncoderOutput, output_frames, pad_features, require_streaming, zero_state
 from dualtk.encoders.extractor import ExtractorNorm, FeatureExtractor
 from dualtk.encoders.latent_masks import LatentMaskOptions, LatentMasks
-from dualtk.encoders.stack import BlockOptions, BlockStack
-from dualtk.encoders.transformer_block import TransformerBlock
+from dualtk.encoders.stack import BlockOptions
+from dualtk.encoders.transformer_block import transformer_stack
 from dualtk.errors import InputError
 from dualtk.modes import Mode
 from dualtk.nn.attention import Positions
@@ -110,23 +110,19 @@ class Wav2VecEncoder(nn.Module):
         self.positions = PositionConvolution(dim, position_kernel, position_groups) if convolution else None
         self.context_norm = DualNorm("layer", dim, mode_names) if not pre_norm else None
         inside: Positions = "none" if positions == "convolution" else positions
-        blocks = [
-            TransformerBlock(
-                dim=dim,
-                num_heads=num_heads,
-                feedforward_dim=feedforward_dim,
-                dropout=dropout,
-                positions=inside,
-                output_projection=True,
-                mode_names=mode_names,
-                gradient_checkpointing=gradient_checkpointing,
-                activation=functional.gelu,
-                pre_norm=pre_norm,
-            )
-            for _ in range(num_layers)
-        ]
-        norm = DualNorm("layer", dim, mode_names) if pre_norm else None
-        self.stack = BlockStack(blocks, dim=dim, num_heads=num_heads, positions=inside, norm=norm)
+        self.stack = transformer_stack(
+            num_layers,
+            dim=dim,
+            num_heads=num_heads,
+            positions=inside,
+            mode_names=mode_names,
+            pre_norm=pre_norm,
+            output_projection=True,
+            gradient_checkpointing=gradient_checkpointing,
+            feedforward_dim=feedforward_dim,
+            dropout=dropout,
+            activation=functional.gelu,
+        )
 
     def extract(self, feats: Tensor, lengths: Tensor, mode: Mode) -> Tensor:
         """Normalised samples (B, T, F) with their (B,) lengths in feature frames -> (B, T', C), before any norm.

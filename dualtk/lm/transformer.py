@@ -13,12 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dualtk.encoders.base import zero_state
-from dualtk.encoders.stack import BlockStack
-from dualtk.encoders.transformer_block import TransformerBlock
+from dualtk.encoders.transformer_block import transformer_stack
 from dualtk.lm.network import START, NeuralLanguageModel
 from dualtk.modes import streaming
 from dualtk.nn.dropout import Dropout
-from dualtk.nn.dual import DualNorm
 from dualtk.options import Depth, Fraction, Section, Unit
 from dualtk.transducer.predictor import State, embed_labels
 
@@ -49,24 +47,19 @@ class TransformerBody(nn.Module):
         self.mode = streaming(left_context=left_context)
         self.embedding = nn.Embedding(vocab_size, dim)
         self.dropout = Dropout(dropout)
-        names = [self.mode.name]
-        blocks = [
-            TransformerBlock(
-                dim=dim,
-                num_heads=num_heads,
-                feedforward_dim=feedforward_dim,
-                dropout=dropout,
-                positions="rotary",
-                output_projection=True,
-                mode_names=names,
-                gradient_checkpointing=False,
-                activation=functional.gelu,
-                pre_norm=True,
-            )
-            for _ in range(num_layers)
-        ]
-        norm = DualNorm("layer", dim, names)
-        self.stack = BlockStack(blocks, dim=dim, num_heads=num_heads, positions="rotary", norm=norm)
+        self.stack = transformer_stack(
+            num_layers,
+            dim=dim,
+            num_heads=num_heads,
+            positions="rotary",
+            mode_names=[self.mode.name],
+            pre_norm=True,
+            output_projection=True,
+            gradient_checkpointing=False,
+            feedforward_dim=feedforward_dim,
+            dropout=dropout,
+            activation=functional.gelu,
+        )
 
     def forward(self, targets: Tensor) -> Tensor:
         """Labels (B, U) -> (B, U+1, D)."""
