@@ -97,13 +97,21 @@ class LanguageModelTrainer:
         self.stopping.saves = False
         if not math.isfinite(self.standing.best):
             raise InputError(f"{self.experiment.folder}: no validation gave a finite loss: lower schedule.lr")
-        chance = math.log(self.network.output.out_features)
-        if self.standing.best >= chance:
-            raise InputError(
-                f"{self.experiment.folder}: nothing was learnt: the held-out loss is {self.standing.best:.4g} a token, "
-                f"that of tokens drawn at random {chance:.4g}; lower schedule.lr"
-            )
+        self._require_learnt()
         return None
+
+    def _require_learnt(self) -> None:
+        """Refuse a network that is far worse than tokens drawn at random; of one that is no better, say so.
+
+        Raises:
+            InputError: the training ran away.
+        """
+        best, chance = self.standing.best, math.log(self.network.output.out_features)
+        if best >= chance:
+            line = f"the held-out loss is {best:.4g} a token, that of tokens drawn at random {chance:.4g}"
+            if best > 2 * chance:
+                raise InputError(f"{self.experiment.folder}: nothing was learnt: {line}; lower schedule.lr")
+            logger.warning("%s: not learnt yet: %s", self.experiment.folder, line)
 
     def _take(self, labels: Tensor, lengths: Tensor, meter: _Meter) -> None:
         """One step on the mean loss of the tokens of a batch: labels (B, U), lengths (B,)."""
