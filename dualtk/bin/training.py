@@ -216,9 +216,8 @@ def train(options: argparse.Namespace, system: System, stopping: Stopping, here:
         lists = Lists(options.exp / LISTS, tokenizer.path if tokenizer else None, here)
         train_set, dropped = read_training_set(options.train_dir, system, encode, shortest, lists, options.max_bad)
         most, cache = system.train.max_valid_utterances, system.batches.cache
-        most_bad = options.max_bad
         valid_set, _ = read_set(
-            options.dev_dir, system, encode, shortest, lists=lists, cache=cache, most=most, max_bad=most_bad
+            options.dev_dir, system, encode, shortest, lists=lists, cache=cache, most=most, max_bad=options.max_bad
         )
         require_steps(system, train_set, here.size)
         cmvn = options.train_dir / "cmvn.ark"
@@ -244,7 +243,7 @@ def train(options: argparse.Namespace, system: System, stopping: Stopping, here:
         objective.module.to(here.device)
         if here.is_main and isinstance(objective, Objective) and tokenizer is not None:
             objective.labels_alone = without_audio(valid_set, shortest, tokenizer.vocab_size)
-        leave_out = LeftOut(options.exp / bad.FILE, most_bad, options.exp)
+        leave_out = LeftOut(options.exp / bad.FILE, options.max_bad, options.exp)
         return Trainer(objective, system, train_set, valid_set, experiment, here, stopping, leave_out).train()
 
 
